@@ -1,0 +1,135 @@
+"""Connections to ClickHouse: where it is, and a pool of native clients per process."""
+
+import os
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import unquote, urlsplit
+
+from clickhouse_driver import Client
+from django.conf import settings
+
+from .errors import raise_translated, translate
+
+PORTS = {"clickhouse": 9000, "clickhouses": 9440}
+HTTP_PORTS = {8123, 8443}
+
+
+@dataclass(frozen=True)
+class WarehouseAddress:
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    secure: bool
+
+    @classmethod
+    def from_url(cls, url: str) -> "WarehouseAddress":
+        """`clickhouse[s]://user:password@host:port/database`; ValueError says what is wrong."""
+        parts = urlsplit(url)
+        if parts.scheme not in PORTS:
+            raise ValueError(f"it must begin with clickhouse:// or clickhouses://, not {url[:12]!r}")
+        if not parts.hostname:
+            raise ValueError("it names no host")
+        port = parts.port or PORTS[parts.scheme]
+        if port in HTTP_PORTS:
+            raise ValueError(f"port {port} is ClickHouse's HTTP port; the native ones are 9000, 9440")
+        return cls(
+            host=parts.hostname,
+            port=port,
+            user=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            database=parts.path.strip("/") or "avesa",
+            secure=parts.scheme == "clickhouses",
+        )
+
+    def client(self, *, read_timeout: float) -> Client:
+        """A new client, not yet connected."""
+        return Client(
+            self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=self.database,
+            secure=self.secure,
+            connect_timeout=settings.CLICKHOUSE_CONNECT_TIMEOUT,
+            send_receive_timeout=read_timeout,
+            client_name="avesa",
+            settings={"server_side_params": True, "strings_as_bytes": False},
+        )
+
+
+def address() -> WarehouseAddress:
+    return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+
+
+def reachable(at: WarehouseAddress) -> None:
+    """Raise a WarehouseError unless a server answers at `at` and lets us in."""
+    client = replace(at, database="default").client(read_timeout=5)
+    try:
+        client.execute("SELECT 1")
+    except Exception as error:
+        raise_translated(error)
+    finally:
+        client.disconnect()
+
+
+class Pool:
+    """Up to `size` idle clients of one address. More are made when needed and closed after use."""
+
+    def __init__(self, at: WarehouseAddress, read_timeout: float, size: int) -> None:
+        self.address = at
+        self.read_timeout = read_timeout
+        self._idle: queue.LifoQueue[Client] = queue.LifoQueue(size)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client for one statement. A client that failed is closed, never used again."""
+        try:
+            client = self._idle.get_nowait()
+        except queue.Empty:
+            client = self.address.client(read_timeout=self.read_timeout)
+        try:
+            yield client
+        except BaseException as error:
+            client.disconnect()
+            if isinstance(error, Exception):
+                raise translate(error) from error
+            raise
+        try:
+            self._idle.put_nowait(client)
+        except queue.Full:
+            client.disconnect()
+
+    def close(self) -> None:
+        while True:
+            try:
+                self._idle.get_nowait().disconnect()
+            except queue.Empty:
+                return
+
+
+_pools: dict[tuple[WarehouseAddress, float], Pool] = {}
+
+
+def pool(read_timeout: float, database: str | None = None) -> Pool:
+    """This process's pool for the warehouse of the settings (or another database of it)."""
+    at = address()
+    key = (replace(at, database=database) if database else at, read_timeout)
+    if key not in _pools:
+        _pools[key] = Pool(*key, size=settings.CLICKHOUSE_POOL_SIZE)
+    return _pools[key]
+
+
+def close_all() -> None:
+    for each in list(_pools.values()):
+        each.close()
+    _pools.clear()
+
+
+# A forked worker must not share its parent's sockets: it forgets them, without closing the
+# connections that the parent still uses.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)

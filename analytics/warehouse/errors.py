@@ -1,0 +1,140 @@
+"""ClickHouse's errors in our words: what happened, the likely cause, and what to do."""
+
+import re
+from typing import NoReturn
+
+from clickhouse_driver import errors as driver
+
+
+class WarehouseError(Exception):
+    """Any failure of the warehouse. The text is fit for an administrator and holds no secret."""
+
+
+class Unreachable(WarehouseError):
+    """No connection, or it broke. Reads may be tried again."""
+
+
+class QueryTimeout(WarehouseError):
+    """The statement ran, or the server was silent, for longer than the limit."""
+
+
+class AuthenticationFailed(WarehouseError):
+    """User or password were refused."""
+
+
+class UnknownTable(WarehouseError):
+    """A table, view or database is not there."""
+
+
+class OutOfMemory(WarehouseError):
+    """The statement needed more memory than the server grants."""
+
+
+class LakeAccessError(WarehouseError):
+    """The warehouse server could not read the object store."""
+
+
+class UnreadableData(WarehouseError):
+    """The server could not parse a file or a value. The text names it."""
+
+
+class StatementFailed(WarehouseError):
+    """The server refused the statement for any other reason."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+# https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+_BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
+    516: (
+        AuthenticationFailed,
+        "The warehouse refused the user or password. Check those in CLICKHOUSE_URL.",
+    ),
+    194: (AuthenticationFailed, "The warehouse wants a password. Add it to CLICKHOUSE_URL."),
+    192: (AuthenticationFailed, "The warehouse does not know the user in CLICKHOUSE_URL."),
+    497: (
+        AuthenticationFailed,
+        "The warehouse user lacks a right. Grant it what docs/operations.md lists.",
+    ),
+    60: (UnknownTable, "A table is missing. Run: manage.py warehouse_schema apply"),
+    81: (UnknownTable, "The database is missing. Run: manage.py warehouse_schema apply"),
+    241: (
+        OutOfMemory,
+        "The statement ran out of memory. Raise max_memory_usage on the server, "
+        "or ask for a shorter period.",
+    ),
+    159: (QueryTimeout, "The statement took too long. Ask for less, or raise the timeout."),
+    160: (QueryTimeout, "The statement was estimated to take too long. Ask for less."),
+    209: (QueryTimeout, "The server lost patience with a connection. Try again."),
+    117: (UnreadableData, "A file could not be read."),
+    27: (UnreadableData, "A file could not be parsed."),
+    33: (UnreadableData, "A file ends too early."),
+    636: (UnreadableData, "A file could not be understood."),
+    354: (UnreadableData, "A compressed file could not be unpacked."),
+    561: (UnreadableData, "A compressed file could not be unpacked."),
+    1002: (UnreadableData, "A file could not be read."),
+}
+_S3_CODES = {499, 491, 243}
+_NETWORK_CODES = {210, 279, 32}
+_SECRETS = re.compile(r"(?i)(s3\w*\s*\(\s*'[^']*'\s*,\s*)'[^']*'\s*,\s*'[^']*'")
+_NOISE = re.compile(
+    r"(?s)\s*Stack trace:.*|DB::Exception:\s*|DB::(?:Net)?Exception\s*|\s*\(version [^)]*\)"
+)
+
+
+def translate(error: BaseException) -> WarehouseError:
+    """Our error for one of the driver's (or of the socket's)."""
+    if isinstance(error, WarehouseError):
+        return error
+    if isinstance(error, driver.ServerException):
+        return _of_server(error)
+    if isinstance(error, (TimeoutError, driver.SocketTimeoutError)):
+        return QueryTimeout(
+            "The warehouse did not answer in time. It may be overloaded, or a firewall drops the "
+            "connection. Try again, then check host and port in CLICKHOUSE_URL."
+        )
+    if isinstance(error, (driver.NetworkError, EOFError, OSError)):
+        return Unreachable(
+            f"The warehouse cannot be reached ({plain(str(error)) or type(error).__name__}). "
+            "Check that it runs and that CLICKHOUSE_URL names its native port "
+            "(9000, or 9440 with TLS; 8123 and 8443 are HTTP)."
+        )
+    return StatementFailed(plain(str(error)))
+
+
+def _of_server(error: driver.ServerException) -> WarehouseError:
+    text = plain(error.message)
+    if error.code in _S3_CODES:
+        return LakeAccessError(f"{_s3_remedy(text)} The server said: {text}")
+    if error.code in _NETWORK_CODES:
+        return Unreachable(f"The warehouse lost a connection: {text} Try again.")
+    if error.code in _BY_CODE:
+        kind, remedy = _BY_CODE[error.code]
+        return kind(f"{remedy} The server said: {text}")
+    return StatementFailed(f"The warehouse refused a statement (code {error.code}): {text}", error.code)
+
+
+def _s3_remedy(text: str) -> str:
+    if re.search(r"(?i)access.?denied|403|forbidden|signature|invalidaccesskey", text):
+        return (
+            "The warehouse was denied access to the lake. Check LAKE_ACCESS_KEY_ID and "
+            "LAKE_SECRET_ACCESS_KEY, or the server's IAM role, and the bucket policy."
+        )
+    if re.search(r"(?i)404|no such (key|bucket)|does not exist", text):
+        return "The warehouse did not find a file or the bucket in the lake. Check LAKE_BUCKET."
+    return (
+        "The warehouse could not read from the lake. Check LAKE_ENDPOINT_URL as seen from the "
+        "warehouse server, or set LOAD_TRANSPORT=worker."
+    )
+
+
+def plain(text: str) -> str:
+    """A server's message without stack trace, version and credentials, in one line."""
+    text = _SECRETS.sub(r"\1'[HIDDEN]', '[HIDDEN]'", text)
+    return " ".join(_NOISE.sub(" ", text).split())[:1000]
+
+
+def raise_translated(error: BaseException) -> NoReturn:
+    raise translate(error) from error

@@ -1,0 +1,202 @@
+"""The difference between what the catalog declares and what the warehouse has.
+
+`plan` only reads. `apply` runs a plan's additions. Differences that would lose or rewrite data are
+refusals: they are explained, and never carried out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from django.conf import settings
+
+from . import ddl
+from .connection import address
+from .ddl import ColumnSpec, Placement, TableSpec, ViewSpec
+from .writer import Writer
+
+
+class Action(Enum):
+    CREATE = "create"
+    ALTER = "alter"
+    REPLACE = "replace"
+    DROP = "drop"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: the object, why it differs, and the statement that mends it, if any may."""
+
+    action: Action
+    name: str
+    why: str
+    statement: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.action.value:8} {self.name}: {self.why}"
+
+
+class SchemaRefused(Exception):
+    """The plan holds differences that need a person."""
+
+
+@dataclass(frozen=True)
+class _Existing:
+    """What system.tables and system.columns say of one database, by object name."""
+
+    tables: dict[str, dict[str, Any]]
+    columns: dict[str, dict[str, tuple[str, str]]]
+
+    @property
+    def views(self) -> set[str]:
+        return {name for name, row in self.tables.items() if row["engine"] == "View"}
+
+
+def placement() -> Placement:
+    return Placement(address().database, settings.CLICKHOUSE_CLUSTER)
+
+
+def _server() -> Writer:
+    """Statements with qualified names, sent from a database that is there before ours is."""
+    return Writer("default")
+
+
+def plan(at: Placement | None = None) -> list[Change]:
+    """What must change, in the order in which it can; empty when all is as declared."""
+    at = at or placement()
+    existing = _existing(at)
+    changes: list[Change] = []
+    if existing is None:
+        changes.append(
+            Change(
+                Action.CREATE, at.database, "the database is missing", ddl.create_database(at)
+            )
+        )
+        existing = _Existing({}, {})
+    for table in ddl.table_specs():
+        changes += _table_changes(table, existing, at)
+    changes += _view_changes(ddl.view_specs(at), existing, at)
+    return changes
+
+
+def apply(changes: Iterable[Change]) -> None:
+    """Run the plan. Raises SchemaRefused, before anything is done, if part of it may not be run."""
+    changes = list(changes)
+    refused = [change for change in changes if change.action is Action.REFUSE]
+    if refused:
+        raise SchemaRefused("\n".join(map(str, refused)))
+    for change in changes:
+        _server().run(change.statement)
+
+
+def _existing(at: Placement) -> _Existing | None:
+    """None when the database is not there."""
+    of_database = {"database": at.database}
+    if not _server().rows(
+        "SELECT name FROM system.databases WHERE name = {database:String}", of_database
+    ):
+        return None
+    names = "name, engine, partition_key, sorting_key, as_select"
+    rows = _server().rows(
+        f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",  # noqa: S608
+        of_database,
+    )
+    columns = _server().rows(
+        "SELECT table, name, type, default_expression FROM system.columns "
+        "WHERE database = {database:String}",
+        of_database,
+    )
+    by_table: dict[str, dict[str, tuple[str, str]]] = {}
+    for table, name, kind, default in columns:
+        by_table.setdefault(table, {})[name] = (kind, default)
+    keys = names.split(", ")
+    return _Existing({row[0]: dict(zip(keys, row, strict=True)) for row in rows}, by_table)
+
+
+def _table_changes(spec: TableSpec, existing: _Existing, at: Placement) -> list[Change]:
+    found = existing.tables.get(spec.name)
+    if found is None:
+        why = "the table is missing"
+        return [Change(Action.CREATE, spec.name, why, ddl.create_table(spec, at))]
+    changes = [
+        _refusal(spec.name, what, found[field], wanted)
+        for what, field, wanted in (
+            ("engine", "engine", at.engine(spec.engine)),
+            ("partition key", "partition_key", spec.partition_by),
+            ("sorting key", "sorting_key", spec.sorting_key),
+        )
+        if found[field] != wanted
+    ]
+    columns = existing.columns.get(spec.name, {})
+    for column in spec.columns:
+        changes += _column_changes(spec, column, columns.get(column.name), at)
+    undeclared = sorted(columns.keys() - {column.name for column in spec.columns})
+    changes += [
+        Change(
+            Action.REFUSE,
+            f"{spec.name}.{name}",
+            "the catalog does not declare this column. Declare it, or drop it by hand once "
+            "nothing needs its data.",
+        )
+        for name in undeclared
+    ]
+    return changes
+
+
+def _column_changes(
+    spec: TableSpec, column: ColumnSpec, found: tuple[str, str] | None, at: Placement
+) -> list[Change]:
+    name = f"{spec.name}.{column.name}"
+    if found is None:
+        if column.name in spec.order_by:
+            return [_refusal(name, "key column", "missing", "a new table")]
+        statement = ddl.add_column(spec, column, at)
+        return [Change(Action.ALTER, name, "the column is missing", statement)]
+    changes = []
+    if found[0] != column.type:
+        changes.append(_refusal(name, "type", found[0], column.type))
+    if found[1] != column.default:
+        changes.append(_refusal(name, "default", found[1], column.default))
+    return changes
+
+
+def _refusal(name: str, what: str, found: str, wanted: str) -> Change:
+    return Change(
+        Action.REFUSE,
+        name,
+        f"its {what} is {found or 'empty'}, declared is {wanted or 'empty'}. Changing it would "
+        "rewrite or lose data: load into a new database, or migrate it by hand.",
+    )
+
+
+def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> list[Change]:
+    changes = []
+    wanted = _normalised(specs)
+    for spec in specs:
+        found = existing.tables.get(spec.name)
+        if found is None:
+            action, why = Action.CREATE, "the view is missing"
+        elif found["engine"] != "View":
+            changes.append(_refusal(spec.name, "kind", found["engine"], "View"))
+            continue
+        elif found["as_select"] != wanted[spec.name]:
+            action, why = Action.REPLACE, "its definition differs"
+        else:
+            continue
+        changes.append(Change(action, spec.name, why, ddl.create_view(spec, at)))
+    for name in sorted(existing.views - {spec.name for spec in specs}):
+        why = "the catalog does not declare this view; it holds no data"
+        changes.append(Change(Action.DROP, name, why, ddl.drop_view(name, at)))
+    return changes
+
+
+def _normalised(specs: list[ViewSpec]) -> dict[str, str]:
+    """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
+    selects = [spec.select for spec in specs]
+    texts = _server().value(
+        "SELECT arrayMap(x -> formatQuerySingleLine(x), {selects:Array(String)})",
+        {"selects": selects},
+    )
+    return {spec.name: text for spec, text in zip(specs, texts, strict=True)}

@@ -1,0 +1,106 @@
+"""System checks: misconfiguration stops the start with a hint that names the variable."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from analytics.warehouse.connection import WarehouseAddress, reachable
+from analytics.warehouse.errors import WarehouseError
+
+BROKER_SCHEMES = {"redis", "rediss", "filesystem"}
+CACHE_SCHEMES = {"redis", "rediss"}
+TRANSPORTS = {"engine", "worker"}
+
+
+@register()
+def secret_key_is_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG or settings.SECRET_KEY != settings.INSECURE_SECRET_KEY:
+        return []
+    return [
+        Error(
+            "SECRET_KEY is not set.",
+            hint='Set it: python -c "import secrets; print(secrets.token_urlsafe(50))"',
+            id="avesa.E001",
+        )
+    ]
+
+
+@register()
+def urls_are_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    if urlsplit(settings.CELERY_BROKER_URL).scheme not in BROKER_SCHEMES:
+        problems.append(
+            Error(
+                "CELERY_BROKER_URL is not a broker that AVESA supports.",
+                hint="Use redis://host:6379/0, or leave it empty for the file-system broker.",
+                id="avesa.E002",
+            )
+        )
+    if settings.CACHE_URL and urlsplit(settings.CACHE_URL).scheme not in CACHE_SCHEMES:
+        problems.append(
+            Error(
+                "CACHE_URL is not a cache that AVESA supports.",
+                hint="Use redis://host:6379/1, or leave it empty for local memory.",
+                id="avesa.E003",
+            )
+        )
+    lake = settings.LAKE_ENDPOINT_URL
+    if lake and (urlsplit(lake).scheme not in {"http", "https"} or not urlsplit(lake).hostname):
+        problems.append(
+            Error(
+                "LAKE_ENDPOINT_URL is not an address.",
+                hint="Use http(s)://host:port, or leave it empty for AWS.",
+                id="avesa.E004",
+            )
+        )
+    return problems
+
+
+@register()
+def load_settings_are_valid(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    if settings.LOAD_TRANSPORT not in TRANSPORTS:
+        problems.append(
+            Error(
+                f"LOAD_TRANSPORT is {settings.LOAD_TRANSPORT!r}.",
+                hint="Use engine (ClickHouse reads S3) or worker (workers stream to it).",
+                id="avesa.E005",
+            )
+        )
+    if bool(settings.LAKE_ACCESS_KEY_ID) != bool(settings.LAKE_SECRET_ACCESS_KEY):
+        problems.append(
+            Error(
+                "Only one of LAKE_ACCESS_KEY_ID and LAKE_SECRET_ACCESS_KEY is set.",
+                hint="Set both, or neither to use the AWS credential chain.",
+                id="avesa.E006",
+            )
+        )
+    return problems
+
+
+@register()
+def warehouse_answers(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down only warns."""
+    try:
+        address = WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+    except ValueError as error:
+        return [
+            Error(
+                f"CLICKHOUSE_URL is wrong: {error}",
+                hint="Use clickhouse://user:password@host:9000/database, or clickhouses:// (TLS).",
+                id="avesa.E007",
+            )
+        ]
+    try:
+        reachable(address)
+    except WarehouseError as error:
+        return [Warning(f"The warehouse does not answer: {error}", id="avesa.W001")]
+    return []

@@ -1,0 +1,277 @@
+"""Every setting of AVESA, read from the environment (and .env) through django-environ.
+
+`.env.example` lists the variables with their defaults. With none of them set, everything runs on
+the embedded defaults below `AVESA_VAR_DIR`. Values are judged in `avesa_site.checks`.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Django
+
+DEBUG = env.bool("DEBUG", default=False)
+INSECURE_SECRET_KEY = "insecure-default-key-for-local-trials-only"  # noqa: S105 (a check refuses it)
+SECRET_KEY = env.str("SECRET_KEY", default="") or INSECURE_SECRET_KEY
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+HTTPS = env.bool("HTTPS", default=False)
+
+VAR_DIR = BASE_DIR / env.str("AVESA_VAR_DIR", default="var")
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "csp",
+    "django_celery_beat",
+    "avesa_site",
+    "tenants",
+    "analytics",
+    "loaders",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "avesa_site.urls"
+WSGI_APPLICATION = "avesa_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Application database
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Django's settings for `url`; without one, SQLite in WAL mode under `VAR_DIR`."""
+    if not url:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": VAR_DIR / "avesa.sqlite3",
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    if urlsplit(url).scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured(
+            "DATABASE_URL must look like postgres://user:password@host:5432/name, "
+            "or be empty for SQLite."
+        )
+    config: dict[str, Any] = environ.Env.db_url_config(url)
+    return config | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+
+
+DATABASES = {"default": _database(env.str("DATABASE_URL", default=""))}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Cache
+
+CACHE_URL = env.str("CACHE_URL", default="")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": CACHE_URL,
+        "KEY_PREFIX": "avesa",
+    }
+    if CACHE_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# --- Celery: the database holds the truth about jobs, messages only wake workers up
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://"
+if CELERY_BROKER_URL.startswith("filesystem:"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(VAR_DIR / "broker"),
+        "data_folder_out": str(VAR_DIR / "broker"),
+        "control_folder": str(VAR_DIR / "broker-control"),
+        "polling_interval": 0.2,
+    }
+else:
+    # Longer than the longest load, or Redis hands a running task to a second worker.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULE = {
+    "sweep load jobs": {"task": "loaders.tasks.sweep_load_jobs", "schedule": 30.0},
+}
+
+# --- Warehouse
+
+CLICKHOUSE_URL = env.str("CLICKHOUSE_URL", default="clickhouse://default@127.0.0.1:9000/avesa")
+CLICKHOUSE_CLUSTER = env.str("CLICKHOUSE_CLUSTER", default="")
+CLICKHOUSE_POOL_SIZE = env.int("CLICKHOUSE_POOL_SIZE", default=8)
+CLICKHOUSE_CONNECT_TIMEOUT = env.int("CLICKHOUSE_CONNECT_TIMEOUT", default=5)
+CLICKHOUSE_READ_TIMEOUT = env.int("CLICKHOUSE_READ_TIMEOUT", default=30)
+CLICKHOUSE_LOAD_TIMEOUT = env.int("CLICKHOUSE_LOAD_TIMEOUT", default=3600)
+
+# --- Lake
+
+LAKE_BUCKET = env.str("LAKE_BUCKET", default="avesa-lake")
+LAKE_ENDPOINT_URL = env.str("LAKE_ENDPOINT_URL", default="")
+LAKE_REGION = env.str("LAKE_REGION", default="us-east-1")
+LAKE_ACCESS_KEY_ID = env.str("LAKE_ACCESS_KEY_ID", default="")
+LAKE_SECRET_ACCESS_KEY = env.str("LAKE_SECRET_ACCESS_KEY", default="")
+LOAD_TRANSPORT = env.str("LOAD_TRANSPORT", default="engine")
+LOAD_HEARTBEAT_TIMEOUT = env.int("LOAD_HEARTBEAT_TIMEOUT", default=120)
+
+# --- Who may come in
+
+AUTH_USER_MODEL = "tenants.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+
+# --- What browsers are told
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin/"],  # the admin's Alpine.js evaluates expressions
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+
+# --- Language, time, static files
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True
+
+# --- Admin
+
+UNFOLD = {
+    "SITE_TITLE": "AVESA",
+    "SITE_HEADER": "AVESA",
+    "SITE_SUBHEADER": "Operations",
+    "SITE_SYMBOL": "stacked_line_chart",
+    "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "title": "Data",
+                "items": [
+                    {
+                        "title": "Load jobs",
+                        "icon": "cloud_sync",
+                        "link": reverse_lazy("admin:loaders_loadjob_changelist"),
+                    },
+                    {
+                        "title": "Files",
+                        "icon": "draft",
+                        "link": reverse_lazy("admin:loaders_loadedfile_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Customers",
+                "items": [
+                    {
+                        "title": "Tenants",
+                        "icon": "domain",
+                        "link": reverse_lazy("admin:tenants_tenant_changelist"),
+                    },
+                    {
+                        "title": "Memberships",
+                        "icon": "badge",
+                        "link": reverse_lazy("admin:tenants_membership_changelist"),
+                    },
+                    {
+                        "title": "Users",
+                        "icon": "person",
+                        "link": reverse_lazy("admin:tenants_user_changelist"),
+                    },
+                    {
+                        "title": "API tokens",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:tenants_apitoken_changelist"),
+                    },
+                ],
+            },
+        ]
+    },
+}
+
+# --- Logging
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+}

@@ -1,0 +1,94 @@
+"""Load jobs and the files they took: the truth about what was loaded, whatever the broker says."""
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from analytics.warehouse.catalog import TABLES
+from tenants.models import Tenant, User
+
+
+class LoadJob(models.Model):
+    """One load of one tenant and table."""
+
+    class Kind(models.TextChoices):
+        BULK = "bulk", "Bulk load"
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    ACTIVE = (State.QUEUED, State.RUNNING)
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="load_jobs")
+    table = models.CharField(max_length=64, choices=[(name, name) for name in TABLES])
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.BULK)
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    requested_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    requested_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="A retry waits until this moment."
+    )
+    attempt = models.PositiveIntegerField(default=0)
+    step = models.CharField(max_length=200, blank=True, help_text="What it is doing now.")
+    rows_read = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
+    rows_loaded = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
+    rows_rejected = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
+    unknown_columns = models.JSONField(
+        default=list, blank=True, help_text="Columns in the files that the catalog does not know."
+    )
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-requested_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "table"],
+                condition=Q(state__in=["queued", "running"]),
+                name="one_active_load_per_table",
+            )
+        ]
+        indexes = [models.Index(fields=["state", "heartbeat_at"], name="load_job_sweep")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pk}: {self.tenant_id}/{self.table}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+
+class LoadedFile(models.Model):
+    """One version of one object in the lake, as one job took it."""
+
+    class State(models.TextChoices):
+        LOADED = "loaded", "Loaded"
+        SET_ASIDE = "set_aside", "Set aside"
+
+    job = models.ForeignKey(LoadJob, on_delete=models.CASCADE, related_name="files")
+    bucket = models.CharField(max_length=63)
+    key = models.CharField(max_length=1024)
+    etag = models.CharField(max_length=80)
+    size = models.BigIntegerField()
+    last_modified = models.DateTimeField()
+    state = models.CharField(max_length=16, choices=State, default=State.LOADED)
+    rows_read = models.BigIntegerField(default=0)
+    rows_rejected = models.BigIntegerField(default=0)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["job", "key"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "key"], name="one_row_per_file_of_a_job")
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,130 @@
+"""Where a staging statement reads files of one shape from.
+
+`EngineSource`: ClickHouse reads S3 itself. `WorkerSource`: the worker reads S3 and streams text
+columns into a raw table; for warehouses that cannot reach S3, and for damaged CSV files, whose bad
+rows it can tell apart. Both offer the same relation: the source's known columns (or `line` for JSON
+lines), `_path`, `_row_number` (from 0), `_time`, and `broken` ('' or why the row cannot be parsed)
+with `broken_text`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from django.conf import settings
+
+from analytics.warehouse.catalog import Table
+from analytics.warehouse.writer import Writer, literal, quote
+
+from .casting import raw_name, readable
+from .lake import Lake
+from .shapes import TEXT_LANE, Shape, ShapedFile
+from .streaming import text_batches
+
+_ENGINE_FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "LineAsString"}
+_NOT_JSON = "not a JSON object"
+
+READ_SETTINGS = {
+    "use_hive_partitioning": 0,  # a folder named like a column is no column
+    "input_format_parquet_allow_missing_columns": 1,
+    "input_format_parquet_use_native_reader_v3": 1,
+    "s3_skip_empty_files": 0,
+    "use_cache_for_count_from_files": 0,
+    "schema_inference_use_cache_for_s3": 0,
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """SQL text to select from, and the shape in which its columns come."""
+
+    sql: str
+    shape: Shape
+
+
+class Source(Protocol):
+    def relation(
+        self, table: Table, files: Sequence[ShapedFile]
+    ) -> AbstractContextManager[Relation]:
+        """The rows of `files`, which share a shape, for as long as the context lasts."""
+
+
+class EngineSource:
+    """The warehouse reads the objects itself, through s3()."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    @contextmanager
+    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
+        shape = files[0].shape
+        arguments = [self._lake.url([file.object.key for file in files])]
+        if settings.LAKE_ACCESS_KEY_ID:
+            arguments += [settings.LAKE_ACCESS_KEY_ID, settings.LAKE_SECRET_ACCESS_KEY]
+        arguments += [_ENGINE_FORMATS[shape.format], _structure(shape)]
+        function = f"s3({', '.join(map(literal, arguments))})"
+        yield Relation(raw_columns(table, shape, function), shape)
+
+
+class WorkerSource:
+    """The worker streams the objects into a table of text columns, dropped afterwards."""
+
+    def __init__(self, lake: Lake, raw_table: str) -> None:
+        self._lake = lake
+        self._raw_table = raw_table
+
+    @contextmanager
+    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
+        shape = files[0].shape
+        writer = Writer()
+        names = ["line"] if shape.format == "jsonl" else [name for name, _ in shape.lanes]
+        lane = "String" if shape.format == "jsonl" else TEXT_LANE
+        columns = [f"{quote(name)} {lane}" for name in names]
+        writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+        writer.run(
+            f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
+            "_row_number UInt64, _time DateTime64(3, 'UTC'), _broken String) "
+            "ENGINE = MergeTree ORDER BY tuple()"
+        )
+        try:
+            for file in files:
+                for batch in text_batches(self._lake, file, names):
+                    writer.insert(
+                        self._raw_table,
+                        [*names, "_path", "_row_number", "_time", "_broken"],
+                        batch.columns_for(file.object),
+                    )
+            text_shape = Shape(shape.format, tuple((name, TEXT_LANE) for name, _ in shape.lanes))
+            yield Relation(raw_columns(table, text_shape, self._raw_table, "_broken"), text_shape)
+        finally:
+            writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+
+
+def _structure(shape: Shape) -> str:
+    if shape.format == "jsonl":
+        return "line String"
+    return ", ".join(f"{quote(name)} {lane}" for name, lane in shape.lanes)
+
+
+def raw_columns(table: Table, shape: Shape, relation: str, broken: str = "''") -> str:
+    """A subquery over `relation` that offers the columns the casts expect."""
+    position = "_path, _row_number, _time"
+    if shape.format == "jsonl":
+        names = readable(table, shape)
+        fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
+        columns = ", ".join(
+            f"tupleElement(fields, {literal(name)}) AS {raw_name(name)}" for name in names
+        )
+        return (
+            f"(SELECT {columns}, {position}, line AS broken_text, "
+            f"if(JSONType(line) = 'Object', '', {literal(_NOT_JSON)}) AS broken "
+            f"FROM (SELECT line, {position}, JSONExtract(line, {literal(f'Tuple({fields})')}) "
+            f"AS fields FROM {relation} WHERE trimBoth(line) != ''))"
+        )
+    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in shape.lanes)
+    return (
+        f"(SELECT {columns}, {position}, {broken} AS broken_text, "
+        f"if({broken} = '', '', 'not the number of fields that the header names') AS broken "
+        f"FROM {relation})"
+    )

@@ -1,0 +1,37 @@
+"""Writing files into a test's lake."""
+
+import gzip
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def key(tenant, table, name):
+    return f"{tenant.id}/canonical/{table}/{name}"
+
+
+def put_parquet(lake, tenant, table, name, rows, schema=None):
+    """Store `rows` (dicts, or a pyarrow table) as a Parquet object; returns its path."""
+    data = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema)
+    body = io.BytesIO()
+    pq.write_table(data, body)
+    return put_bytes(lake, tenant, table, name, body.getvalue())
+
+
+def put_jsonl(lake, tenant, table, name, rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return put_text(lake, tenant, table, name, "\n".join(lines) + "\n")
+
+
+def put_text(lake, tenant, table, name, text):
+    body = text.encode()
+    return put_bytes(
+        lake, tenant, table, name, gzip.compress(body, mtime=0) if name.endswith(".gz") else body
+    )
+
+
+def put_bytes(lake, tenant, table, name, body):
+    lake.put(key(tenant, table, name), body)
+    return f"{lake.bucket}/{key(tenant, table, name)}"
