@@ -113,7 +113,7 @@ def _member(name, tenant, role):
 
 @pytest.fixture
 def put_rows(warehouse):
-    """Insert versions of a table straight into the warehouse: put_rows(tenant, "tickets", [...])."""
+    """Insert versions straight into the warehouse: put_rows(tenant, "tickets", [...])."""
 
     def put(tenant, table_name, rows):
         table = TABLES[table_name]

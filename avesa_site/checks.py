@@ -85,9 +85,7 @@ def load_settings_are_valid(
 
 
 @register()
-def warehouse_answers(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
+def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down only warns."""
     try:
         address = WarehouseAddress.from_url(settings.CLICKHOUSE_URL)

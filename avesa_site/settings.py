@@ -30,6 +30,13 @@ HTTPS = env.bool("HTTPS", default=False)
 
 VAR_DIR = BASE_DIR / env.str("AVESA_VAR_DIR", default="var")
 
+
+def _state_folder(name: str) -> str:
+    folder = VAR_DIR / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",
@@ -121,9 +128,9 @@ CACHES = {
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://"
 if CELERY_BROKER_URL.startswith("filesystem:"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "data_folder_in": str(VAR_DIR / "broker"),
-        "data_folder_out": str(VAR_DIR / "broker"),
-        "control_folder": str(VAR_DIR / "broker-control"),
+        "data_folder_in": _state_folder("broker"),
+        "data_folder_out": _state_folder("broker"),
+        "control_folder": _state_folder("broker-control"),
         "polling_interval": 0.2,
     }
 else:
@@ -201,7 +208,7 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = _state_folder("static")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
@@ -273,5 +280,7 @@ LOGGING = {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # It logs each failed connection with a traceback; our own errors say it better.
+    "loggers": {"clickhouse_driver": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -22,7 +22,7 @@ from tenants.models import Tenant
 
 from . import statements
 from .discovery import discover
-from .lake import Lake, LakeError, LakeObject
+from .lake import Lake, LakeObject
 from .shapes import Shape, ShapedFile, UnusableFile, read_shape
 from .sources import READ_SETTINGS, EngineSource, Relation, Source, WorkerSource
 
@@ -175,7 +175,10 @@ class BulkLoad:
             alike.setdefault((_readable_shape(file.shape), self._is_engine(file)), []).append(file)
         engine = EngineSource(self._lake)
         return [
-            (group[start : start + FILES_PER_STATEMENT], engine if by_engine else self._worker_source)
+            (
+                group[start : start + FILES_PER_STATEMENT],
+                engine if by_engine else self._worker_source,
+            )
             for (_, by_engine), group in alike.items()
             for start in range(0, len(group), FILES_PER_STATEMENT)
         ]
@@ -225,7 +228,7 @@ class BulkLoad:
         for file in group[:-1]:
             try:
                 with source.relation(self._table, [file]) as relation:
-                    sql = f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)"  # noqa: S608
+                    sql = f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)"
                     self._writer.value(sql, self._parameters, **READ_SETTINGS)
             except UnreadableData:
                 return file
@@ -234,13 +237,13 @@ class BulkLoad:
     # --- Counting
 
     def _staged_counts(self) -> dict[str, int]:
-        sql = f"SELECT source_file, count() FROM {self._staged} GROUP BY source_file"  # noqa: S608
+        sql = f"SELECT source_file, count() FROM {self._staged} GROUP BY source_file"
         return dict(self._writer.rows(sql))
 
     def _reject_counts(self) -> dict[str, int]:
         sql = f"""SELECT source_file, uniqExact(source_row) FROM {self._rejects}
             WHERE tenant_id = {{tenant_id:String}} AND load_id = {{load_id:UInt64}}
-            AND table_name = {literal(self._table.name)} GROUP BY source_file"""  # noqa: S608
+            AND table_name = {literal(self._table.name)} GROUP BY source_file"""
         return dict(self._writer.rows(sql, self._parameters))
 
     def _count(self, files: list[ShapedFile]) -> None:
@@ -248,7 +251,9 @@ class BulkLoad:
         staged, rejected = self._staged_counts(), self._reject_counts()
         for file in files:
             path = file.object.path
-            outcome = FileOutcome(staged.get(path, 0) + rejected.get(path, 0), rejected.get(path, 0))
+            outcome = FileOutcome(
+                staged.get(path, 0) + rejected.get(path, 0), rejected.get(path, 0)
+            )
             self.result.files[file.object] = outcome
             if file.rows is not None and outcome.rows_read != file.rows:
                 raise LoadFailed(
@@ -272,7 +277,7 @@ class BulkLoad:
         """The side table that holds history: the staged rows, folded where keys repeat."""
         key = quote(self._table.key)
         rows, keys = self._writer.rows(
-            f"SELECT count(), uniqExact(cityHash64({key})) FROM {self._staged}"  # noqa: S608
+            f"SELECT count(), uniqExact(cityHash64({key})) FROM {self._staged}"
         )[0]
         if rows == keys:
             return self._staged

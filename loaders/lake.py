@@ -22,6 +22,10 @@ class LakeError(Exception):
     """The lake could not be read. The text says what to do."""
 
 
+class LakeUnreachable(LakeError):
+    """It did not answer, or asks to come back later. Trying again may help."""
+
+
 @dataclass(frozen=True)
 class LakeObject:
     """One version of one object; `etag` without its quotes, `size` in bytes."""
@@ -123,7 +127,7 @@ class _RangeReader(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         wanted = min(len(buffer), self._found.size - self._position)
         if wanted <= 0:
             return 0
@@ -140,6 +144,9 @@ class _RangeReader(io.RawIOBase):
         return len(body)
 
 
+_PASSING = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "503"}
+
+
 @contextmanager
 def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
     """Turn boto3's errors into a LakeError that says what to do."""
@@ -147,9 +154,10 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        raise LakeError(_remedy(code, bucket, key)) from error
+        kind = LakeUnreachable if code in _PASSING else LakeError
+        raise kind(_remedy(code, bucket, key)) from error
     except BotoCoreError as error:
-        raise LakeError(
+        raise LakeUnreachable(
             f"The lake cannot be reached ({type(error).__name__}: {error}). "
             "Check LAKE_ENDPOINT_URL, LAKE_REGION and the credentials."
         ) from error

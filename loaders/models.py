@@ -1,8 +1,11 @@
 """Load jobs and the files they took: the truth about what was loaded, whatever the broker says."""
 
+from datetime import timedelta
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant, User
@@ -34,6 +37,9 @@ class LoadJob(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
+    notified_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker was last told of it."
+    )
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="A retry waits until this moment."
     )
@@ -64,6 +70,13 @@ class LoadJob(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in self.ACTIVE
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it ran, or has been running, in its last attempt."""
+        if self.started_at is None:
+            return None
+        return (self.finished_at or timezone.now()) - self.started_at
 
 
 class LoadedFile(models.Model):

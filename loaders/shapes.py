@@ -7,6 +7,7 @@ inference, which looks at one file of many and hides columns behind a cache.
 import csv
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -131,6 +132,10 @@ def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
 
 
 def _fits(arrow: pa.DataType, kind: Kind) -> bool:
+    return bool(_fitting(arrow, kind))
+
+
+def _fitting(arrow: pa.DataType, kind: Kind) -> Any:
     match kind:
         case Kind.BOOL:
             return pa.types.is_boolean(arrow)

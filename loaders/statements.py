@@ -75,9 +75,7 @@ def _fault_tuples(table: Table, shape: Shape) -> list[str]:
         _fault_tuple(key.source, key.text, key_fault(table, shape), "the business key is missing")
     ]
     if fault := tenant_fault(table, shape):
-        tuples.append(
-            _fault_tuple("tenant_id", "`raw_tenant_id`", fault, "names another tenant")
-        )
+        tuples.append(_fault_tuple("tenant_id", "`raw_tenant_id`", fault, "names another tenant"))
     tuples += [
         _fault_tuple(cast.source, cast.text, cast.fault, REASONS[cast.column.kind])
         for cast in everything
@@ -98,9 +96,7 @@ def fold(table: Table, staged: str, into: str) -> str:
     """
     key = quote(table.key)
     order = "effective_date, source_time, record_hash"
-    columns = [
-        name for name in columns_of(table) if name not in {"expiry_date", "is_current"}
-    ]
+    columns = [name for name in columns_of(table) if name not in {"expiry_date", "is_current"}]
     return f"""INSERT INTO {into} ({_names(columns)}, expiry_date, is_current)
 SELECT {_names(columns)}, next_date, next_date = {SENTINEL_SQL}
 FROM (

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,15 +26,15 @@ class TextBatch:
     numbers: list[int]
     broken: list[str]
 
-    def columns_for(self, found: LakeObject) -> list[list[object]]:
+    def columns_for(self, found: LakeObject) -> list[Sequence[Any]]:
         """The columns as the raw table takes them."""
         count = len(self.numbers)
         return [
-            *(list(column) for column in self.columns),
+            *self.columns,
             [found.path] * count,
-            list(self.numbers),
+            self.numbers,
             [found.last_modified] * count,
-            list(self.broken),
+            self.broken,
         ]
 
 

@@ -32,9 +32,7 @@ def tenant_of_token(secret: str) -> Tenant | None:
     """The active tenant that a bearer token speaks for, or None."""
     token = (
         ApiToken.objects.select_related("tenant")
-        .filter(
-            digest=ApiToken.digest_of(secret), revoked_at__isnull=True, tenant__is_active=True
-        )
+        .filter(digest=ApiToken.digest_of(secret), revoked_at__isnull=True, tenant__is_active=True)
         .first()
     )
     return token.tenant if token else None

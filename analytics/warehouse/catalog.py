@@ -132,7 +132,9 @@ LINEAGE_COLUMNS = (
 )
 SYSTEM_COLUMNS = (*HISTORY_COLUMNS, *LINEAGE_COLUMNS)
 TENANT_COLUMN = SystemColumn(
-    "tenant_id", "LowCardinality(String)", "Whose row it is; from the file's prefix, never its content."
+    "tenant_id",
+    "LowCardinality(String)",
+    "Whose row it is; from the file's prefix, never its content.",
 )
 
 
@@ -336,7 +338,7 @@ LOAD_REJECTS = LogTable(
         SystemColumn("table_name", "LowCardinality(String)", "The entity, such as tickets."),
         SystemColumn("load_id", "UInt64", "The load job."),
         SystemColumn("source_file", "LowCardinality(String)", "bucket/key of the file."),
-        SystemColumn("source_row", "UInt64", "Row in that file, counted from 1 without the header."),
+        SystemColumn("source_row", "UInt64", "Row of the file, from 1, without the header."),
         SystemColumn("column_name", "LowCardinality(String)", "The column as the file names it."),
         SystemColumn("value", "String", "What the file says there, at most 1,000 characters."),
         SystemColumn("reason", "LowCardinality(String)", "Why that cannot be loaded."),

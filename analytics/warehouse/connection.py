@@ -30,12 +30,12 @@ class WarehouseAddress:
         """`clickhouse[s]://user:password@host:port/database`; ValueError says what is wrong."""
         parts = urlsplit(url)
         if parts.scheme not in PORTS:
-            raise ValueError(f"it must begin with clickhouse:// or clickhouses://, not {url[:12]!r}")
+            raise ValueError("it must begin with clickhouse:// or clickhouses://")
         if not parts.hostname:
             raise ValueError("it names no host")
         port = parts.port or PORTS[parts.scheme]
         if port in HTTP_PORTS:
-            raise ValueError(f"port {port} is ClickHouse's HTTP port; the native ones are 9000, 9440")
+            raise ValueError(f"port {port} speaks HTTP; the native ports are 9000 and 9440")
         return cls(
             host=parts.hostname,
             port=port,

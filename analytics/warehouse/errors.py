@@ -113,7 +113,9 @@ def _of_server(error: driver.ServerException) -> WarehouseError:
     if error.code in _BY_CODE:
         kind, remedy = _BY_CODE[error.code]
         return kind(f"{remedy} The server said: {text}")
-    return StatementFailed(f"The warehouse refused a statement (code {error.code}): {text}", error.code)
+    return StatementFailed(
+        f"The warehouse refused a statement (code {error.code}): {text}", error.code
+    )
 
 
 def _s3_remedy(text: str) -> str:

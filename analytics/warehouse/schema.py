@@ -70,9 +70,7 @@ def plan(at: Placement | None = None) -> list[Change]:
     changes: list[Change] = []
     if existing is None:
         changes.append(
-            Change(
-                Action.CREATE, at.database, "the database is missing", ddl.create_database(at)
-            )
+            Change(Action.CREATE, at.database, "the database is missing", ddl.create_database(at))
         )
         existing = _Existing({}, {})
     for table in ddl.table_specs():
@@ -100,7 +98,7 @@ def _existing(at: Placement) -> _Existing | None:
         return None
     names = "name, engine, partition_key, sorting_key, as_select"
     rows = _server().rows(
-        f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",  # noqa: S608
+        f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",
         of_database,
     )
     columns = _server().rows(

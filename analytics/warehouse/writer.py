@@ -31,7 +31,7 @@ class Writer:
             return progress.written_rows if progress else 0
 
     def rows(self, sql: str, params: Params | None = None, **query_settings: Any) -> list[Any]:
-        """Rows for the loads' and the schema's own questions. Tenants' reads go through `reader`."""
+        """Rows for the loads' and the schema's own questions; tenants read through `reader`."""
         with self._pool.client() as client:
             result: list[Any] = client.execute(sql, params or {}, settings=query_settings)
             return result

@@ -54,7 +54,7 @@ def test_parquet_rows_become_current_history(acme, lake, warehouse, transport):
         [
             {
                 "company_id": "1",
-                "company_name": "Ünïcode, \"Ltd\"\n",
+                "company_name": 'Ünïcode, "Ltd"\n',
                 "is_active": True,
                 "annual_revenue": Decimal("1234.50"),
                 "number_of_employees": 7,
@@ -273,9 +273,7 @@ def test_time_entries_take_the_ticket_only_from_service_ticket_charges(
         {"id": "3", "charge_to_type": None, "charge_to_id": "X"},
     ]
     put_jsonl(lake, acme, "time_entries", "a.jsonl", rows)
-    put_parquet(
-        lake, acme, "time_entries", "b.parquet", [r | {"id": "p" + r["id"]} for r in rows]
-    )
+    put_parquet(lake, acme, "time_entries", "b.parquet", [r | {"id": "p" + r["id"]} for r in rows])
     load(acme, "time_entries")
     assert rows_of(warehouse, acme, "time_entries", "entry_id, ticket_id") == [
         ("1", "T1"),

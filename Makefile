@@ -1,0 +1,63 @@
+# The product's front door. `make demo` and `make test` do all their set-up themselves.
+
+PYTHON ?= python3
+PORT ?= 8000
+SCALE ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+# Half the cores at least two: the engine and the S3 emulation want some for themselves.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -q --dist loadfile -n $(WORKERS)
+
+.PHONY: help demo test test-fast lint format bench clean
+
+help:
+	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
+	@echo "make test              all tests;  make test-fast: those under a minute"
+	@echo "make lint              ruff, mypy, import-linter;  make format: mend what can be mended"
+	@echo "make bench             measure, and record the figures in docs/performance.md"
+	@echo "make clean             remove the demo's data (var/) and the virtual environment"
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "AVESA needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Creating a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python cannot create virtual environments here. On Debian: apt install python3-venv"; \
+	  exit 1; }
+	@touch $@
+
+$(VENV)/ready: requirements.txt $(VENV)/created
+	@echo "Installing what AVESA runs on (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt requirements.txt $(VENV)/created
+	@echo "Installing what the tests need (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/ready
+
+demo: $(VENV)/ready
+	@exec $(BIN)/python -m avesa_site.demo --port $(PORT) --scale $(SCALE)
+
+test: $(VENV)/ready-dev lint
+	@$(PYTEST)
+
+test-fast: $(VENV)/ready-dev
+	@$(PYTEST) -m "not slow"
+
+lint: $(VENV)/ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy avesa_site tenants analytics loaders
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+
+format: $(VENV)/ready-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/ready-dev
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf var $(VENV)

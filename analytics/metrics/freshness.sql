@@ -1,0 +1,6 @@
+-- The newest finished load of each table.
+SELECT table_name, load_id, finished_at, newest_file, newest_file_time
+FROM load_log_of(tenant_id = {tenant_id:String})
+WHERE table_name IN {tables:Array(String)}
+ORDER BY finished_at DESC, load_id DESC
+LIMIT 1 BY table_name

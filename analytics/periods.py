@@ -1,0 +1,182 @@
+"""Periods: whole days in a tenant's time zone, and how query strings name them.
+
+A day begins at the tenant's local midnight, so it has 23 or 25 hours when the clocks change.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+DAY = timedelta(days=1)
+MAX_DAYS = 1096
+EARLIEST, LATEST = date(1971, 1, 1), date(2148, 12, 31)  # what the warehouse's Date can hold
+DEFAULT_DAYS = 30
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class PeriodError(ValueError):
+    """A period that cannot be. `field` names the parameter at fault, `message` says why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Period:
+    """The days from `start` up to, not including, `end`, in `zone`."""
+
+    start: date
+    end: date
+    zone: ZoneInfo
+
+    @property
+    def last_day(self) -> date:
+        return self.end - DAY
+
+    @property
+    def days(self) -> int:
+        return (self.end - self.start).days
+
+    @property
+    def starts_at(self) -> datetime:
+        """The first instant of the period, in UTC."""
+        return midnight(self.start, self.zone)
+
+    @property
+    def ends_at(self) -> datetime:
+        """The first instant after the period, in UTC."""
+        return midnight(self.end, self.zone)
+
+    @property
+    def bucket_unit(self) -> str:
+        """How finely a chart of this period is drawn: day, week or month."""
+        return "day" if self.days <= 31 else "week" if self.days <= 184 else "month"
+
+    def buckets(self) -> Iterator["Period"]:
+        """The period cut at the days, Mondays or firsts of months in it."""
+        start = self.start
+        while start < self.end:
+            end = min(_next_cut(start, self.bucket_unit), self.end)
+            yield Period(start, end, self.zone)
+            start = end
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The instant, in UTC, at which `day` begins in `zone`.
+
+    Where the clocks skip midnight, that is the moment of the change; where midnight comes twice,
+    it is the first.
+    """
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
+
+
+def _next_cut(day: date, unit: str) -> date:
+    if unit == "day":
+        return day + DAY
+    if unit == "week":
+        return day + timedelta(days=7 - day.weekday())
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def today_in(zone: ZoneInfo, now: datetime) -> date:
+    return now.astimezone(zone).date()
+
+
+# --- Presets: (first day, last day) for the day that is today
+
+PRESETS = {
+    "last-7-days": "7 days",
+    "last-30-days": "30 days",
+    "last-90-days": "90 days",
+    "this-month": "This month",
+    "last-month": "Last month",
+    "last-12-months": "12 months",
+}
+DEFAULT_PRESET = "last-30-days"
+
+
+def preset(name: str, zone: ZoneInfo, now: datetime, *, field: str = "period") -> Period:
+    """The period called `name`, a key of PRESETS. Those named "last n" end with today."""
+    if name not in PRESETS:
+        raise PeriodError(field, f"Use one of {', '.join(PRESETS)}.")
+    today = today_in(zone, now)
+    first_of_month = today.replace(day=1)
+    if name == "last-month":
+        return Period((first_of_month - DAY).replace(day=1), first_of_month, zone)
+    start = {
+        "this-month": first_of_month,
+        "last-12-months": _a_year_before(today) + DAY,
+    }.get(name)
+    if start is None:
+        start = today - timedelta(days=int(name.split("-")[1]) - 1)
+    return Period(start, today + DAY, zone)
+
+
+def last_days(count: int, zone: ZoneInfo, now: datetime) -> Period:
+    """The `count` days that end with today."""
+    today = today_in(zone, now)
+    return Period(today - timedelta(days=count - 1), today + DAY, zone)
+
+
+def _a_year_before(day: date) -> date:
+    try:
+        return day.replace(year=day.year - 1)
+    except ValueError:  # 29 February
+        return day.replace(year=day.year - 1, day=28)
+
+
+# --- Query strings
+
+
+def parse_day(text: str, field: str) -> date:
+    """An ISO date, such as 2026-03-31."""
+    try:
+        # fromisoformat also takes week dates and dates without hyphens.
+        day = date.fromisoformat(text if _ISO_DATE.fullmatch(text) else "")
+    except ValueError:
+        raise PeriodError(field, "Use a date such as 2026-03-31.") from None
+    if not EARLIEST <= day <= LATEST:
+        raise PeriodError(field, f"Use a date from {EARLIEST} to {LATEST}.")
+    return day
+
+
+def between(
+    start: str,
+    end: str,
+    zone: ZoneInfo,
+    now: datetime,
+    fields: tuple[str, str] = ("start", "end"),
+) -> Period:
+    """The days `start` to `end`, both included, written as ISO dates; `fields` name them in errors.
+
+    Without `end` they run to today, without `start` they are the 30 days up to `end`.
+    """
+    last = parse_day(end, fields[1]) if end else today_in(zone, now)
+    first = parse_day(start, fields[0]) if start else last - timedelta(days=DEFAULT_DAYS - 1)
+    if first > last:
+        raise PeriodError(fields[0], f"It must not be after {fields[1]} ({last}).")
+    if (last - first).days >= MAX_DAYS:
+        raise PeriodError(fields[0], f"A period has at most {MAX_DAYS:,} days.")
+    return Period(first, last + DAY, zone)
+
+
+def from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> tuple[Period, str]:
+    """The period of a page's query string and the name of its preset ("" for custom dates)."""
+    start, end = query.get("start", ""), query.get("end", "")
+    if start or end:
+        return between(start, end, zone, now), ""
+    name = query.get("period") or DEFAULT_PRESET
+    return preset(name, zone, now), name
+
+
+def as_of_from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> datetime | None:
+    """The last millisecond of the day that `as_of` names; None for today, later days or none."""
+    text = query.get("as_of", "")
+    if not text:
+        return None
+    at = midnight(parse_day(text, "as_of") + DAY, zone) - timedelta(milliseconds=1)
+    return at if at < now else None

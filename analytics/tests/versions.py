@@ -1,0 +1,45 @@
+"""Versions of records and finished loads, as tests put them into the warehouse."""
+
+from datetime import UTC, datetime
+
+FOREVER = datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+def at(text):
+    """An aware instant from ISO text, in UTC unless it says otherwise."""
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def version(since, until=None, **columns):
+    """One version, valid from `since` up to `until` (None: still)."""
+    validity = {
+        "effective_date": at(since),
+        "expiry_date": at(until) if until else FOREVER,
+        "is_current": until is None,
+    }
+    return validity | columns
+
+
+def company(company_id, since="2026-01-01", until=None, **columns):
+    return version(since, until, company_id=company_id, **columns)
+
+
+def ticket(ticket_id, since="2026-01-01", until=None, **columns):
+    instants = {
+        name: at(columns[name]) for name in ("created_date", "closed_date") if columns.get(name)
+    }
+    return version(since, until, ticket_id=ticket_id, **(columns | instants))
+
+
+def log_load(warehouse, tenant, table_name, load_id=12, finished_at="2026-06-15T10:00:00"):
+    """Record a finished load, as the loaders do."""
+    row = {
+        "tenant_id": tenant.id,
+        "table_name": table_name,
+        "load_id": load_id,
+        "finished_at": at(finished_at),
+        "newest_file": f"lake/{tenant.id}/canonical/{table_name}/{table_name}-{load_id}.parquet",
+        "newest_file_time": at(finished_at),
+    }
+    warehouse.insert("load_log", list(row), [[value] for value in row.values()])

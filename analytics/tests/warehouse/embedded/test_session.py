@@ -1,0 +1,168 @@
+"""Settings, databases, errors, users and compression."""
+
+import socket
+
+import pytest
+from clickhouse_driver import Client
+from clickhouse_driver.errors import ServerException
+
+from analytics.warehouse.embedded import EmbeddedClickHouse
+
+SETTING = "SELECT toString(getSetting('max_threads'))"
+
+
+def test_settings_hold_for_one_query_only(client):
+    default = client.execute(SETTING)
+    assert client.execute(SETTING, settings={"max_threads": 7}) == [("7",)]
+    assert client.execute(SETTING, settings={"max_threads": 5, "max_block_size": 9}) == [("5",)]
+    assert client.execute(SETTING) == default
+    assert client.execute("SELECT toString(getSetting('max_block_size'))") != [("9",)]
+
+
+def test_settings_of_a_failed_query_do_not_stay(client):
+    default = client.execute(SETTING)
+    with pytest.raises(ServerException):
+        client.execute("SELECT nope", settings={"max_threads": 7})
+    assert client.execute(SETTING) == default
+
+
+def test_a_set_statement_lasts_and_yields_to_the_query(connect):
+    client = connect(settings={"max_block_size": 1000})
+    client.execute("SET max_threads = 3")
+    assert client.execute(SETTING) == [("3",)]
+    assert client.execute(SETTING, settings={"max_threads": 7}) == [("7",)]
+    assert client.execute(SETTING) == [("3",)]
+
+
+def test_a_set_statement_is_not_seen_by_other_clients(connect):
+    one, other = connect(), connect()
+    before = other.execute(SETTING)
+    one.execute("SET max_threads = 3")
+    assert other.execute(SETTING) == before
+
+
+def test_unknown_settings_are_ignored_unless_important(connect):
+    assert connect().execute("SELECT 1", settings={"no_such_setting": 1}) == [(1,)]
+    with pytest.raises(ServerException) as caught:
+        connect(settings_is_important=True).execute("SELECT 1", settings={"no_such_setting": 1})
+    assert caught.value.code == 115
+
+
+def test_a_wrong_value_of_a_setting_is_told(client):
+    with pytest.raises(ServerException):
+        client.execute("SELECT 1", settings={"max_threads": "many"})
+    assert client.execute("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_readonly_query_cannot_write_and_the_next_one_can(client, database, level):
+    client.execute("CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a")
+    for _ in range(2):
+        with pytest.raises(ServerException) as caught:
+            client.execute("INSERT INTO t VALUES (1)", settings={"readonly": level})
+        assert caught.value.code == 164
+        rows = client.execute("SELECT * FROM t", settings={"readonly": level, "max_threads": 1})
+        assert rows == []
+    client.execute("INSERT INTO t VALUES (1)")
+    assert client.execute("SELECT a, currentDatabase() FROM t") == [(1, database)]
+
+
+def test_additional_table_filters_as_a_literal(client):
+    client.execute("CREATE TABLE t (tenant String, n Int8) ENGINE = MergeTree ORDER BY n")
+    client.execute("INSERT INTO t VALUES ('a', 1), ('b''c', 2)")
+    filters = r"{'t': 'tenant = \'b\\\'c\''}"
+    settings = {"additional_table_filters": filters}
+    assert client.execute("SELECT n FROM t", settings=settings) == [(2,)]
+    assert client.execute("SELECT count() FROM t") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT * FROM nope", 60),
+        ("SELECT nope", 47),
+        ("SELEC 1", 62),
+        ("1", 62),
+        ("", 62),
+        ("SELECT nope(1)", 46),
+        ("SELECT throwIf(number = 100000) FROM numbers(200000)", 395),
+        ("SELECT toUInt8('x')", 6),
+        ("DROP TABLE nope", 60),
+        ("SELECT groupArray(number) FROM numbers(1e8) SETTINGS max_memory_usage = 1000000", 241),
+        ("SELECT sleep(1) SETTINGS max_execution_time = 0.1", 159),
+    ],
+)
+def test_errors_carry_clickhouse_codes(client, sql, code):
+    with pytest.raises(ServerException) as caught:
+        client.execute(sql)
+    assert caught.value.code == code
+    assert client.execute("SELECT 1") == [(1,)]
+
+
+def test_the_database_of_the_hello(connect, client, database):
+    client.execute("CREATE TABLE t (a Int8) ENGINE = Memory")
+    assert connect(database=database).execute("SELECT currentDatabase()") == [(database,)]
+    assert connect(database="default").execute("SHOW TABLES LIKE 't'") == []
+    assert connect(database="").execute("SELECT currentDatabase()") == [("default",)]
+
+
+def test_an_unknown_database_is_told(connect):
+    with pytest.raises(ServerException) as caught:
+        connect(database="nope").execute("SELECT 1")
+    assert caught.value.code == 81
+
+
+def test_use_lasts(client):
+    client.execute("USE system")
+    assert client.execute("SELECT currentDatabase()") == [("system",)]
+
+
+def test_temporary_tables_belong_to_their_connection(connect):
+    one, other = connect(), connect()
+    one.execute("CREATE TEMPORARY TABLE mine (a Int8)")
+    one.execute("INSERT INTO mine VALUES", [(1,)])
+    assert one.execute("SELECT a FROM mine") == [(1,)]
+    with pytest.raises(ServerException):
+        other.execute("SELECT a FROM mine")
+
+
+@pytest.mark.parametrize("method", ["lz4", "lz4hc", "zstd", False])
+@pytest.mark.parametrize("answer", ["lz4", "zstd"])
+def test_compression(connect, method, answer):
+    client = connect(compression=method, settings={"network_compression_method": answer})
+    client.execute("CREATE TABLE t (n UInt32, s String) ENGINE = MergeTree ORDER BY n")
+    rows = [(n, str(n) * 50) for n in range(20000)]
+    client.execute("INSERT INTO t VALUES", rows)
+    assert client.execute("SELECT * FROM t ORDER BY n") == rows
+
+
+def test_a_connection_answers_ping_and_names_itself(client):
+    client.execute("SELECT 1")
+    assert client.connection.ping()
+    info = client.connection.server_info
+    assert (info.name, info.timezone, info.used_revision) == ("ClickHouse", "UTC", 54459)
+    assert client.execute("SELECT version(), timezone()") == [
+        (".".join(map(str, info.version_tuple())) + ".1", "UTC")
+    ]
+
+
+def test_older_clients_are_refused_with_a_reason(connect):
+    with pytest.raises(ServerException, match="newer driver"):
+        connect(client_revision=54458).execute("SELECT 1")
+
+
+def test_http_is_refused_with_a_reason(endpoint):
+    with socket.create_connection((endpoint.host, endpoint.port)) as http:
+        http.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert b"not HTTP" in http.recv(1000)
+
+
+def test_a_password_is_asked_for(tmp_path):
+    with EmbeddedClickHouse(tmp_path, password="a:b@c/d") as server:
+        with Client.from_url(server.url) as client:
+            assert client.execute("SELECT 1") == [(1,)]
+        for options in ({}, {"password": "wrong"}, {"user": "other", "password": "a:b@c/d"}):
+            with Client(server.host, port=server.port, **options) as client:
+                with pytest.raises(ServerException) as caught:
+                    client.execute("SELECT 1")
+                assert caught.value.code == 516

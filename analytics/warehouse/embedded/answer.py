@@ -1,0 +1,87 @@
+"""What goes back to the client for one query."""
+
+import socket
+from collections.abc import Mapping
+
+from . import compression, protocol
+from .blocks import EMPTY, Block
+from .errors import ServerError
+from .protocol import ServerPacket
+
+_PROGRESS_FIELDS = (
+    "read_rows",
+    "read_bytes",
+    "total_rows_to_read",
+    "written_rows",
+    "written_bytes",
+)
+_PIECE = 1 << 16
+_NO_TABLE = protocol.string("")
+
+
+class Answer:
+    """Writes packets. A client that has gone is not an error here: see `gone`."""
+
+    def __init__(self, client: socket.socket, method: int | None) -> None:
+        """`method` compresses blocks; None leaves them as they are."""
+        self.gone = False
+        self._client = client
+        self._method = method
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._rows = self._blocks = self._bytes = 0
+        self._reported = dict.fromkeys(_PROGRESS_FIELDS, 0)
+
+    def block(self, block: Block) -> None:
+        data = block.encode()
+        self._rows += block.rows
+        self._blocks += bool(block.rows)
+        self._bytes += len(data)
+        if self._method is not None:
+            data = compression.compress(data, self._method)
+        self._send(protocol.varint(ServerPacket.DATA) + _NO_TABLE, data)
+
+    def progress(self, values: Mapping[str, int]) -> None:
+        """`values` count from the start of the query, as the engine tells them."""
+        now = {name: max(values.get(name, 0), self._reported[name]) for name in _PROGRESS_FIELDS}
+        increments = [now[name] - self._reported[name] for name in _PROGRESS_FIELDS]
+        self._reported = now
+        if any(increments):
+            self._send(protocol.write_progress(*increments))
+            self.flush()  # the engine tells its progress ten times a second
+
+    def sample(self, block: Block) -> None:
+        """The empty block that asks the client for its data."""
+        self.block(block)
+        self.flush()
+
+    def profile_events(self) -> None:
+        """Drivers wait for this packet after every block they insert; it is never compressed."""
+        self._send(protocol.varint(ServerPacket.PROFILE_EVENTS) + _NO_TABLE, EMPTY.encode())
+        self.flush()
+
+    def profile_info(self) -> None:
+        self._send(protocol.write_profile_info(self._rows, self._blocks, self._bytes))
+
+    def error(self, error: ServerError) -> None:
+        self._send(protocol.write_exception(error.code, error.text))
+        self.flush()
+
+    def end(self) -> None:
+        self._send(protocol.varint(ServerPacket.END_OF_STREAM))
+        self.flush()
+
+    def flush(self) -> None:
+        parts, self._waiting, self._waiting_size = self._waiting, [], 0
+        if not self.gone:
+            try:
+                self._client.sendall(b"".join(parts))
+            except OSError:
+                self.gone = True
+
+    def _send(self, *parts: bytes) -> None:
+        # One system call per packet would cost a small query half a millisecond.
+        self._waiting += parts
+        self._waiting_size += sum(map(len, parts))
+        if self._waiting_size > _PIECE:
+            self.flush()

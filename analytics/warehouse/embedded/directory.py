@@ -1,0 +1,50 @@
+"""The data directory: who may write to it, and that only one process does."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from . import spool
+from .errors import StartupError
+
+_LOCK = "endpoint.lock"
+_SPOOL = "spool"
+
+
+class DataDirectory:
+    """Holds the directory for this process, which must keep the object until it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.spool = self.path / _SPOOL
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+            spool.clean(self.spool)
+        except OSError as error:
+            raise StartupError(
+                f"cannot write to the data directory {self.path} ({error.strerror}): make it "
+                "writable, free some space, or choose another with --path"
+            ) from None
+
+    def release(self) -> None:
+        self._lock.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    lock = (path / _LOCK).open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise StartupError(
+            f"the data directory {path} is in use by process {owner}: stop that process, or "
+            "choose another directory with --path"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

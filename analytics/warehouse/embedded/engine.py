@@ -1,0 +1,68 @@
+"""The chDB engine over one data directory. Nothing else in the project imports chdb."""
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from .errors import from_engine
+from .protocol import TIMEZONE
+from .statements import QUERY_ID_SQL
+
+
+def literal(value: str) -> str:
+    """A value as SQL text."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{escaped}'"
+
+
+def identifier(name: str) -> str:
+    """A name as SQL text."""
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
+
+
+class Engine:
+    """At most one per process, and one process per data directory."""
+
+    def __init__(self, directory: Path, memory_limit: int) -> None:
+        os.environ["TZ"] = TIMEZONE
+        # The engine reads a config.xml from the current directory, so it must be one that we
+        # own; and a path given as "." need not be escaped in its connection string.
+        os.chdir(directory)
+        from chdb import _chdb  # loads half a gigabyte; the other modules do without
+
+        self._connect: Any = _chdb.connect  # type: ignore[attr-defined]  # a compiled module
+        self._address = f".?max_server_memory_usage={memory_limit}"
+        self._control = self.open()
+        self._control_lock = threading.Lock()
+        self.version = self._lines("SELECT version()")[0]
+        self.setting_names = frozenset(self._lines("SELECT name FROM system.settings"))
+
+    def open(self) -> Any:
+        """A new session of the engine: cheap, about a millisecond."""
+        try:
+            return self._connect(self._address)
+        except RuntimeError as error:
+            raise from_engine(error) from None
+
+    def version_numbers(self) -> tuple[int, int, int]:
+        major, minor, patch = self.version.split(".")[:3]
+        return int(major), int(minor), int(patch)
+
+    def kill(self, query_id: str) -> None:
+        """Asks for the end of a query. Harmless when it has ended or has not begun."""
+        # It may fail, for want of memory say; the caller asks again.
+        with self._control_lock, contextlib.suppress(RuntimeError):
+            self._control.query(
+                f"KILL QUERY WHERE {QUERY_ID_SQL} = {literal(query_id)} ASYNC", "Null"
+            )
+
+    def close(self) -> None:
+        with self._control_lock:
+            self._control.close()
+
+    def _lines(self, sql: str) -> list[str]:
+        output: bytes = self._control.query(sql, "TSVRaw").bytes()
+        return output.decode().splitlines()

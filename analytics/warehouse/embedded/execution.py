@@ -1,0 +1,157 @@
+"""Running one query of a client and answering it."""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import uuid4
+
+from . import compression
+from .answer import Answer
+from .blocks import from_buffers, from_native, header
+from .column_types import layout
+from .engine import identifier, literal
+from .errors import QUERY_WAS_CANCELLED, ServerError
+from .incoming import ExternalTable, Incoming
+from .inserts import ClientInsert
+from .protocol import Query
+from .session import Session
+from .spool import Spool
+from .statements import Kind, Statement, parse
+from .watcher import Outcome, Watch, Watcher
+
+_LOGGED_CHARACTERS = 300
+
+
+class Execution:
+    """A query from its packet to the end of its answer. Failures of the query never raise."""
+
+    def __init__(
+        self,
+        session: Session,
+        watcher: Watcher,
+        client: socket.socket,
+        query: Query,
+        incoming: Incoming,
+    ) -> None:
+        self.answer = Answer(client, _method(query))
+        self._session = session
+        self._watcher = watcher
+        self._client = client
+        self._query = query
+        self._incoming = incoming
+        self._id = query.query_id or str(uuid4())
+
+    def run(self) -> None:
+        try:
+            with ExitStack() as files:
+                tables = self._incoming.external_tables(files)
+                statement = parse(self._query.sql)
+                files.enter_context(self._watcher.running(self._id))
+                self._run_in_session(statement, tables)
+        except ServerError as error:
+            log(f"query {self._id} failed: {error.code} {error.text}")
+            self.answer.error(error)
+        else:
+            self.answer.end()
+
+    def _run_in_session(self, statement: Statement, tables: list[ExternalTable]) -> None:
+        with ExitStack() as tables_in_session:
+            for table in tables:  # before the query's settings, which may forbid it
+                tables_in_session.enter_context(self._created(table))
+            self._session.begin(self._query, self._id)
+            try:
+                self._dispatch(statement)
+            finally:
+                self._session.end()
+
+    def _dispatch(self, statement: Statement) -> None:
+        if statement.insert is not None:
+            self._insert(statement.insert)
+        elif statement.kind is Kind.SELECT:
+            self._select(statement.sql)
+        elif statement.kind is Kind.SESSION:
+            self._session.run_lasting(statement.sql)
+        else:
+            self._other(statement.sql)
+
+    def _select(self, sql: str) -> None:
+        with self._cancellable() as watch:
+            columns = self._session.describe(sql, self._query.parameters)
+            self.answer.block(header(columns))
+            pieces = self._session.stream(sql, self._query.parameters, self.answer.progress)
+            for piece in pieces:
+                # An unwanted query is read on until its KILL takes effect: a stream that is
+                # left open would make the session answer nothing.
+                if watch.outcome is Outcome.RUNNING:
+                    for block in from_buffers(columns, piece):
+                        self.answer.block(block)
+        self.answer.profile_info()
+
+    def _other(self, sql: str) -> None:
+        with self._cancellable():
+            output = self._session.run(sql, self._query.parameters, self.answer.progress)
+            for number, block in enumerate(from_native(output)):
+                if not number:
+                    self.answer.block(header(block.columns))
+                self.answer.block(block)
+        if output:
+            self.answer.profile_info()
+
+    def _insert(self, insert: ClientInsert) -> None:
+        columns = self._session.insert_columns(insert)
+        for column in columns:
+            layout(column.type)  # refuses now what could not be followed later
+        self.answer.sample(header(columns))
+        with Spool(self._incoming.directory) as spool:
+            for _ in self._incoming.blocks(spool):
+                spool.check()
+                self.answer.profile_events()
+            spool.seal()
+            spool.check()
+            if spool.rows:
+                sql = insert.from_file(str(spool.path))
+                self._session.run(sql, self._query.parameters, self.answer.progress)
+        self.answer.profile_events()
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[Watch]:
+        """A query that its client cancelled ends well, with what it has sent."""
+        with self._watcher.watching(self._client, self._id) as watch:
+            try:
+                yield watch
+            except ServerError as error:
+                if error.code != QUERY_WAS_CANCELLED or watch.outcome is Outcome.RUNNING:
+                    raise
+            self.answer.gone |= watch.outcome is Outcome.GONE
+
+    @contextmanager
+    def _created(self, table: ExternalTable) -> Iterator[None]:
+        self._session.restore()
+        name = identifier(table.name)
+        columns = ", ".join(f"{identifier(c.name)} {c.type}" for c in table.columns)
+        self._session.run(f"CREATE TEMPORARY TABLE {name} ({columns}) ENGINE = Memory")
+        path = literal(str(table.spool.path))
+        if table.spool.rows:
+            self._session.run(f"INSERT INTO {name} FROM INFILE {path} FORMAT Native")
+        try:
+            yield
+        finally:
+            self._session.restore()
+            self._session.run(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+
+
+def log(text: str) -> None:
+    """One short line to the server's log."""
+    line = " ".join(text.split())[:_LOGGED_CHARACTERS]
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    sys.stderr.flush()
+
+
+def _method(query: Query) -> int | None:
+    """How this client wants its blocks compressed; drivers read either method."""
+    if not query.compression:
+        return None
+    wanted = (query.setting("network_compression_method") or "lz4").lower()
+    return compression.ZSTD if wanted == "zstd" else compression.LZ4

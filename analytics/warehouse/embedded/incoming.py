@@ -1,0 +1,81 @@
+"""Blocks that a client sends: the data of an INSERT, and external tables of a query."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from .blocks import Column, pass_block
+from .compression import read_frame
+from .errors import QUERY_WAS_CANCELLED, UNEXPECTED_PACKET, ServerError
+from .protocol import ClientPacket
+from .reader import Reader
+from .spool import Spool
+
+
+@dataclass(frozen=True)
+class ExternalTable:
+    name: str
+    columns: tuple[Column, ...]
+    spool: Spool
+
+
+class Incoming:
+    """Reads blocks into spool files. After `broken` the stream cannot be followed any more."""
+
+    def __init__(self, reader: Reader, compressed: bool, directory: Path) -> None:
+        self.broken = False
+        self._reader = reader
+        self._compressed = compressed
+        self.directory = directory
+
+    def external_tables(self, files: ExitStack) -> list[ExternalTable]:
+        """Tables sent before the query begins; their files go when `files` closes."""
+        tables: list[ExternalTable] = []
+        while True:
+            name = self._data_packet()
+            spool = files.enter_context(Spool(self.directory))
+            columns = self._block(spool)
+            spool.seal()
+            if not columns:
+                return tables
+            spool.check()
+            tables.append(ExternalTable(name, columns, spool))
+
+    def blocks(self, spool: Spool) -> Iterator[None]:
+        """Puts block after block into the spool, one per step."""
+        self._data_packet()
+        while self._block(spool):
+            yield
+            self._data_packet()
+
+    def skip_block(self) -> None:
+        """Passes over a block of an INSERT that has failed, after its packet number."""
+        self._reader.text()
+        with Spool(self.directory) as spool:
+            self._block(spool)
+
+    def _data_packet(self) -> str:
+        """The name of the table that the block to come belongs to."""
+        kind = self._reader.varint()
+        if kind == ClientPacket.CANCEL:
+            raise ServerError(QUERY_WAS_CANCELLED, "Query was cancelled (QUERY_WAS_CANCELLED)")
+        if kind != ClientPacket.DATA:
+            self.broken = True
+            raise ServerError(
+                UNEXPECTED_PACKET, f"Expected data, got {kind} (UNEXPECTED_PACKET_FROM_CLIENT)"
+            )
+        return self._reader.text()
+
+    def _block(self, spool: Spool) -> tuple[Column, ...]:
+        """Spools the next block; its columns, none at the end of the data."""
+        reader = self._reader
+        if self._compressed:
+            reader = Reader(lambda: read_frame(self._reader))
+        try:
+            columns, rows = pass_block(reader, spool.write)
+        except ServerError:
+            self.broken = True
+            raise
+        spool.rows += rows
+        return columns

@@ -1,0 +1,191 @@
+"""Listening, starting and stopping."""
+
+import argparse
+import contextlib
+import ipaddress
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from .connection import Connection, Services
+from .directory import DataDirectory
+from .engine import Engine
+from .errors import ServerError, StartupError
+from .execution import log
+from .watcher import Watcher
+
+_BACKLOG = 256
+_ACCEPT_PAUSE = 0.1  # seconds
+_GRACE = 1.0  # seconds that running queries get to end when the server stops
+
+
+@dataclass(frozen=True)
+class Options:
+    path: Path
+    host: str = "127.0.0.1"
+    port: int = 9000  # 0 takes any free port
+    user: str = "default"
+    password: str = ""
+    memory_limit: int = 0  # bytes; 0 leaves it to the engine: nine tenths of the machine's
+
+
+class Server:
+    """Owns the socket, the directory and the engine from construction until `close`."""
+
+    def __init__(self, options: Options) -> None:
+        _check_exposure(options)
+        self._directory = DataDirectory(options.path)
+        self._listener = _listen(options.host, options.port)
+        self.host, self.port = self._listener.getsockname()[:2]
+        self._engine = _open_engine(self._directory, options.memory_limit)
+        self._watcher = Watcher(self._engine.kill)
+        self._services = Services(
+            self._engine, self._watcher, self._directory.spool, options.user, options.password
+        )
+        self._threads: set[threading.Thread] = set()
+
+    def describe(self) -> str:
+        return (
+            f"embedded ClickHouse {self._engine.version} on {self.host}:{self.port}, "
+            f"data in {self._directory.path}"
+        )
+
+    def serve(self) -> None:
+        """Accepts connections, each in a thread of its own, until the process is told to stop."""
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError as error:  # too many open files, or a client that left at once
+                log(f"cannot accept a connection: {error}")
+                time.sleep(_ACCEPT_PAUSE)
+                continue
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            thread = threading.Thread(target=self._serve_one, args=(client,), daemon=True)
+            self._threads.add(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Ends running queries, waits for them a moment, and gives the directory back."""
+        self._listener.close()
+        deadline = time.monotonic() + _GRACE
+        while self._watcher.busy() and time.monotonic() < deadline:
+            self._watcher.kill_all()
+            time.sleep(0.02)
+        self._directory.release()
+
+    def _serve_one(self, client: socket.socket) -> None:
+        try:
+            with client:
+                Connection(client, self._services).serve()
+        except (EOFError, OSError):
+            pass  # the client left, which is its right
+        except Exception as error:
+            log(f"a connection ended by an error of the endpoint: {error!r}")
+        finally:
+            self._threads.discard(threading.current_thread())
+
+
+def run(options: Options) -> int:
+    """Serves until SIGTERM or Ctrl-C; the exit code of the process."""
+    _allow_many_files()
+    server = None
+    try:
+        _handle_signals(_stop)
+        server = Server(options)
+        _handle_signals(_stop)  # again, should the engine have taken them
+        sys.stdout.write(f"{server.describe()}\n")
+        sys.stdout.flush()
+        server.serve()
+    except StartupError as error:
+        sys.stderr.write(f"embedded ClickHouse: {error}\n")
+        return 1
+    except _Stop:
+        if server is not None:
+            server.close()
+    # The engine's own threads may be in the middle of a query; it recovers from worse.
+    os._exit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="embedded", description="ClickHouse's native protocol over a chDB data directory."
+    )
+    parser.add_argument("--path", type=Path, required=True, help="data directory")
+    parser.add_argument("--host", default=Options.host)
+    parser.add_argument("--port", type=int, default=Options.port, help="0 takes a free one")
+    parser.add_argument("--user", default=Options.user)
+    parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
+    parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: nine tenths")
+    return run(Options(**vars(parser.parse_args(arguments))))
+
+
+class _Stop(BaseException):
+    """Raised in the main thread by the signals that end the server."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not break the closing
+    raise _Stop
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _allow_many_files() -> None:
+    """Every part of every table may be open at once; the usual limit of 1024 is soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _check_exposure(options: Options) -> None:
+    if options.password or _is_loopback(options.host):
+        return
+    raise StartupError(
+        f"refusing to listen on {options.host} without a password: set one with --password, or "
+        "use --host 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StartupError(
+            f"cannot listen on {host}:{port} ({reason}): stop what uses that port, or "
+            "choose another with --port"
+        ) from None
+
+
+def _open_engine(directory: DataDirectory, memory_limit: int) -> Engine:
+    try:
+        return Engine(directory.path, memory_limit)
+    except ServerError as error:
+        raise StartupError(
+            f"the engine cannot open {directory.path}: {error.text} Stop other processes that "
+            "use it, free some space, or choose another directory with --path"
+        ) from None
+    except ImportError as error:
+        raise StartupError(
+            f"chDB cannot be loaded ({error}): install it with `pip install chdb`"
+        ) from None

@@ -1,0 +1,208 @@
+"""One client's session inside the engine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .blocks import Column
+from .engine import Engine, identifier, literal
+from .errors import NO_SUCH_COLUMN_IN_TABLE, READONLY, UNKNOWN_SETTING, ServerError, from_engine
+from .inserts import ClientInsert
+from .protocol import Query, Setting
+from .reader import Reader
+
+# A client that sends `1` must hear of its error; drivers parse types in their short spelling.
+_BASE_SETTINGS = {"implicit_select": "0", "print_pretty_type_names": "0"}
+# Sends the engine's log to our stderr instead of the client.
+_IGNORED_SETTINGS = ("send_logs_level",)
+_DESCRIBE_FIELDS = 7
+_NOT_INSERTED_BY_DEFAULT = ("MATERIALIZED", "ALIAS", "EPHEMERAL")
+
+Progress = Callable[[Mapping[str, int]], None]
+
+
+class Session:
+    """Runs statements one at a time; errors come out as ServerError."""
+
+    def __init__(self, engine: Engine, database: str) -> None:
+        self._engine = engine
+        self._on_progress: Progress | None = None
+        self._given: dict[str, str] = {}  # settings of the last query, still in force
+        self._before: dict[str, str] = {}  # the same settings, as SQL, before that query
+        self._client_set_something = False
+        self._connection = self._open(database)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def begin(self, query: Query, query_id: str) -> None:
+        """Puts the query's settings and id in force, and takes those of the last query back."""
+        given = {s.name: s.value for s in self._known(query.settings)}
+        own_comment = given.pop("log_comment", "")
+        comment = f"{query_id}\n{own_comment}" if own_comment else query_id
+        before = self._values_before(given)
+        changes = [f"log_comment = {literal(comment)}", *self._differences(given)]
+        try:
+            self._run(f"SET {', '.join(changes)}", "Null")
+        except ServerError as error:
+            # In a session that the client made readonly nothing can be set, not even our id.
+            if error.code != READONLY or len(changes) > 1:
+                raise
+        self._given, self._before = given, before
+
+    def end(self) -> None:
+        """Call after the query. A readonly query leaves a session that nothing can be set in."""
+        if self._given.get("readonly", "0") not in ("0", ""):
+            database = self._run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+            self.reopen(database)
+
+    def reopen(self, database: str) -> None:
+        self._connection.close()
+        self._given, self._before, self._client_set_something = {}, {}, False
+        self._connection = self._open(database)
+
+    def run_lasting(self, sql: str) -> None:
+        """Runs SET or USE, whose effect outlives the query, without the query's own settings."""
+        self.restore()
+        self._client_set_something = True
+        self._run(sql, "Null")
+
+    def restore(self) -> None:
+        """Takes back the settings that the last query brought along."""
+        if self._given:
+            self._run(f"SET {', '.join(self._differences({}))}", "Null")
+        self._given, self._before = {}, {}
+
+    def describe(self, query: str, parameters: dict[str, str]) -> tuple[Column, ...]:
+        """Names and types of a SELECT's result."""
+        return tuple(column for column, _ in self._describe(f"({query}\n)", parameters))
+
+    def insert_columns(self, insert: ClientInsert) -> tuple[Column, ...]:
+        """Names and types that the client's blocks must have."""
+        if insert.column_list is not None and insert.names is None:
+            # The client's own text, put together again.
+            return self.describe(f"SELECT {insert.column_list} FROM {insert.target}", {})
+        described = self._describe(insert.target, {})
+        if insert.names is None:
+            return tuple(c for c, default in described if default not in _NOT_INSERTED_BY_DEFAULT)
+        by_name = {column.name: column for column, _ in described}
+        return tuple(_named(by_name, name, insert.target) for name in insert.names)
+
+    def run(
+        self,
+        sql: str,
+        parameters: dict[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Runs to the end; what it answers comes as FORMAT Native."""
+        with self._reporting(progress):
+            return self._run(sql, "Native", parameters)
+
+    def stream(self, sql: str, parameters: dict[str, str], progress: Progress) -> Iterator[bytes]:
+        """Pieces of the engine's Buffers output, one at a time."""
+        with self._reporting(progress):
+            try:
+                result = self._connection.send_query(sql, "Buffers", params=parameters)
+                rows = size = 0
+                while (piece := self._connection.streaming_fetch_result(result)).rows_read():
+                    rows += piece.storage_rows_read()
+                    size += piece.storage_bytes_read()
+                    yield piece.bytes()
+            except RuntimeError as error:
+                raise from_engine(error) from None
+            # Of a short query the engine tells no progress.
+            progress({"read_rows": rows, "read_bytes": size, "total_rows_to_read": rows})
+
+    @contextmanager
+    def _reporting(self, progress: Progress | None) -> Iterator[None]:
+        self._on_progress = progress
+        try:
+            yield
+        finally:
+            self._on_progress = None
+
+    def _open(self, database: str) -> Any:
+        connection = self._engine.open()
+        connection.set_progress_callback(self._progress)
+        try:
+            base = ", ".join(f"{name} = {value}" for name, value in _BASE_SETTINGS.items())
+            connection.query(f"SET {base}", "Null")
+            if database:
+                connection.query(f"USE {identifier(database)}", "Null")
+        except RuntimeError as error:
+            connection.close()
+            raise from_engine(error) from None
+        return connection
+
+    def _progress(self, values: Mapping[str, int]) -> None:
+        if self._on_progress is not None:
+            self._on_progress(values)
+
+    def _known(self, settings: tuple[Setting, ...]) -> Iterator[Setting]:
+        for setting in settings:
+            if setting.name in _IGNORED_SETTINGS:
+                continue
+            if setting.name in self._engine.setting_names:
+                yield setting
+            elif setting.important:
+                raise ServerError(
+                    UNKNOWN_SETTING, f"Unknown setting '{setting.name}' (UNKNOWN_SETTING)"
+                )
+
+    def _differences(self, given: dict[str, str]) -> list[str]:
+        """Assignments that lead from the last query's settings to `given`."""
+        stale = [f"{name} = {self._before[name]}" for name in self._given if name not in given]
+        fresh = [
+            f"{name} = {literal(value)}"
+            for name, value in given.items()
+            if self._given.get(name) != value
+        ]
+        return stale + fresh
+
+    def _values_before(self, given: dict[str, str]) -> dict[str, str]:
+        """What to go back to after the query, as SQL."""
+        known = {name: self._before[name] for name in given if name in self._before}
+        fresh = {name: _base_value(name) for name in given if name not in known}
+        if fresh and self._client_set_something:
+            names = ", ".join(map(literal, fresh))
+            changed = "SELECT name, value FROM system.settings WHERE changed"
+            fresh |= self._pairs(f"{changed} AND name IN ({names})")
+        return known | fresh
+
+    def _pairs(self, sql: str) -> dict[str, str]:
+        reader = Reader.of(self._run(sql, "RowBinary"))
+        pairs: dict[str, str] = {}
+        while reader.more():
+            name = reader.text()
+            pairs[name] = literal(reader.text())
+        return pairs
+
+    def _describe(self, what: str, parameters: dict[str, str]) -> list[tuple[Column, str]]:
+        """Columns of a table, table function or subquery, each with its kind of default."""
+        reader = Reader.of(self._run(f"DESCRIBE TABLE {what}", "RowBinary", parameters))
+        described = []
+        while reader.more():
+            fields = [reader.text() for _ in range(_DESCRIBE_FIELDS)]
+            described.append((Column(fields[0], fields[1]), fields[2]))
+        return described
+
+    def _run(self, sql: str, output: str, parameters: dict[str, str] | None = None) -> bytes:
+        try:
+            result = self._connection.query(sql, output, params=parameters or {})
+        except RuntimeError as error:
+            raise from_engine(error) from None
+        return result.bytes() or b""
+
+
+def _base_value(name: str) -> str:
+    return _BASE_SETTINGS.get(name, "DEFAULT")
+
+
+def _named(by_name: dict[str, Column], name: str, table: str) -> Column:
+    try:
+        return by_name[name]
+    except KeyError:
+        raise ServerError(
+            NO_SUCH_COLUMN_IN_TABLE,
+            f"No such column {name} in table {table} (NO_SUCH_COLUMN_IN_TABLE)",
+        ) from None

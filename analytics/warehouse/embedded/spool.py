@@ -1,0 +1,71 @@
+"""Files in the data directory that hold a client's blocks until the engine has read them.
+
+The engine's own streaming insert (`send_insert`) reports rows as written that are not there:
+constraint violations, too many partitions and throwing views pass unnoticed. INSERT … FROM
+INFILE reports all of these.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+from uuid import uuid4
+
+from .errors import ServerError, disk_full
+
+_SUFFIX = ".native"
+
+
+class Spool:
+    """Blocks on their way into the engine; the file goes when the context ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / f"{uuid4().hex}{_SUFFIX}"
+        self.rows = 0
+        self.error: ServerError | None = None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def write(self, data: bytes) -> None:
+        """Never raises: a block must be read to its end even when it cannot be kept."""
+        if self.error is None:
+            try:
+                self._file = self._file or self.path.open("wb")
+                self._file.write(data)
+            except OSError as error:
+                self.error = disk_full(str(error))
+
+    def check(self) -> None:
+        """Raises what has gone wrong so far."""
+        if self.error is not None:
+            raise self.error
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self.seal()
+            self.path.unlink(missing_ok=True)
+
+    def seal(self) -> None:
+        """Ends the writing; `check` tells whether all could be kept."""
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self.error = self.error or disk_full(str(error))
+
+
+def clean(directory: Path) -> None:
+    """Makes the spool directory and removes what a killed process left in it."""
+    directory.mkdir(exist_ok=True)
+    for leftover in directory.glob(f"*{_SUFFIX}"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""Ends queries whose client sent Cancel or went away while the engine was busy."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from .errors import QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, ServerError
+from .protocol import ClientPacket
+
+_INTERVAL = 0.05  # seconds between looks: the most that a cancel waits
+
+
+class Outcome(Enum):
+    RUNNING = auto()
+    CANCELLED = auto()
+    GONE = auto()
+
+
+@dataclass
+class Watch:
+    client: socket.socket
+    query_id: str
+    outcome: Outcome = field(default=Outcome.RUNNING)
+
+
+class Watcher:
+    """One thread for all connections. It looks at a client only while its query runs."""
+
+    def __init__(self, kill: Callable[[str], None]) -> None:
+        self._kill = kill
+        self._watches: dict[int, Watch] = {}
+        self._running: set[str] = set()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def watching(self, client: socket.socket, query_id: str) -> Iterator[Watch]:
+        watch = Watch(client, query_id)
+        with self._changed:
+            self._watches[client.fileno()] = watch
+            self._changed.notify()
+        try:
+            yield watch
+        finally:
+            with self._changed:
+                self._watches.pop(client.fileno(), None)
+
+    @contextlib.contextmanager
+    def running(self, query_id: str) -> Iterator[None]:
+        """Holds the id for one query; two at a time with the same id cannot be told apart."""
+        with self._changed:
+            if query_id in self._running:
+                raise ServerError(
+                    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+                    f"Query with id = {query_id} is already running. "
+                    "(QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING)",
+                )
+            self._running.add(query_id)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.discard(query_id)
+
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def kill_all(self) -> None:
+        with self._changed:
+            for query_id in self._running:
+                self._kill(query_id)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._watches or self._closing)
+            time.sleep(_INTERVAL)
+            self.look()
+
+    def look(self) -> None:
+        """One look at every client, and a KILL for each query that nobody wants any more."""
+        # The lock is held throughout: a watch that has ended is neither read from nor killed.
+        with self._changed:
+            for watch in self._readable():
+                watch.outcome = _judge(watch.client)
+            for watch in self._watches.values():
+                if watch.outcome is not Outcome.RUNNING:
+                    self._kill(watch.query_id)  # at every look: it may come before its query
+
+    def _readable(self) -> list[Watch]:
+        running = {f: w for f, w in self._watches.items() if w.outcome is Outcome.RUNNING}
+        poll = select.poll()
+        for number in running:
+            poll.register(number, select.POLLIN | select.POLLHUP)
+        return [running[number] for number, _ in poll.poll(0)]
+
+
+def _judge(client: socket.socket) -> Outcome:
+    try:
+        waiting = client.recv(1, socket.MSG_PEEK)
+        if waiting == bytes([ClientPacket.CANCEL]):
+            client.recv(1)
+            return Outcome.CANCELLED
+    except OSError:
+        waiting = b""
+    return Outcome.RUNNING if waiting else Outcome.GONE

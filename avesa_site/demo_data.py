@@ -1,0 +1,132 @@
+"""What the demo puts into its database, lake and warehouse. Every step may be repeated."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.utils import timezone
+
+from analytics.warehouse import schema
+from analytics.warehouse.catalog import TABLES
+from loaders.jobs import request_load
+from loaders.lake import Lake
+from loaders.models import LoadJob
+from loaders.sample import SAMPLE_TENANTS, generate
+from tenants.models import Membership, Tenant, User
+
+from .demo_secrets import secrets_of
+
+TENANT_ADMIN = "tenant-admin"
+STAFF = "staff"
+
+
+def migrate() -> str:
+    # Its warning that the warehouse is not there yet would only worry people here.
+    logging.disable(logging.WARNING)
+    call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+    logging.disable(logging.NOTSET)
+    return "ready"
+
+
+def apply_schema() -> str:
+    changes = schema.plan()
+    schema.apply(changes)
+    return f"{len(changes)} objects created" if changes else "as declared"
+
+
+def fill_lake(folder: Path, scale: float) -> str:
+    """Put the sample lake into S3, which keeps nothing over a restart; files stay in `folder`."""
+    complete = folder / ".complete"
+    if not complete.exists():
+        _generate(folder, scale)
+        complete.touch()
+    lake = Lake()
+    lake.create_bucket()
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != complete]
+    with ThreadPoolExecutor(8) as threads:
+        put = threads.map(
+            lambda path: lake.put(path.relative_to(folder).as_posix(), path.read_bytes()), files
+        )
+        count = sum(1 for _ in put)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return f"{count} files, {size:.0f} MB in s3://{lake.bucket}"
+
+
+def _generate(folder: Path, scale: float) -> None:
+    for file in generate(until=timezone.now().date(), scale=scale):
+        path = folder / file.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.body)
+
+
+def create_people() -> str:
+    """The sample tenants, an admin of two of them, and a member of staff."""
+    passwords = secrets_of(settings.VAR_DIR)
+    admin = _user(TENANT_ADMIN, passwords["tenant_admin_password"], is_staff=False)
+    _user(STAFF, passwords["staff_password"], is_staff=True)
+    for index, sample in enumerate(SAMPLE_TENANTS):
+        tenant, _ = Tenant.objects.get_or_create(
+            id=sample.tenant_id, defaults={"name": sample.name, "time_zone": sample.time_zone}
+        )
+        if index < 2:
+            Membership.objects.get_or_create(
+                user=admin, tenant=tenant, defaults={"role": Membership.Role.ADMIN}
+            )
+    return f"{len(SAMPLE_TENANTS)} tenants, 2 users"
+
+
+def _user(name: str, password: str, *, is_staff: bool) -> User:
+    user, created = User.objects.get_or_create(
+        username=name, defaults={"is_staff": is_staff, "is_superuser": is_staff}
+    )
+    if created:
+        user.set_password(password)
+        user.save()
+    return user
+
+
+def load(check: Callable[[], None]) -> str:
+    """Bulk load what was never loaded, through the workers, and wait for it."""
+    wanted = [
+        (tenant, table)
+        for tenant in Tenant.objects.filter(id__in=[each.tenant_id for each in SAMPLE_TENANTS])
+        for table in TABLES.values()
+    ]
+    for tenant, table in wanted:
+        jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
+        if not jobs.filter(state__in=[*LoadJob.ACTIVE, LoadJob.State.SUCCEEDED]).exists():
+            request_load(tenant, table)
+    return _wait_for_loads(check)
+
+
+def _wait_for_loads(check: Callable[[], None]) -> str:
+    left = None
+    while active := LoadJob.objects.filter(state__in=LoadJob.ACTIVE).count():
+        check()
+        if active != left:
+            print(f" {active}", end="", flush=True)
+            left = active
+        time.sleep(0.3)
+    failed = LoadJob.objects.filter(state=LoadJob.State.FAILED).first()
+    if failed:
+        print(f" {failed} failed: {failed.error}", file=sys.stderr)
+    done = LoadJob.objects.filter(state=LoadJob.State.SUCCEEDED)
+    rows = sum(done.values_list("rows_loaded", flat=True))
+    return f"{rows:,} rows from {done.count()} load jobs" + ("" if left else ", none was needed")
+
+
+def welcome(port: int) -> str:
+    passwords = secrets_of(settings.VAR_DIR)
+    return f"""
+  AVESA is ready:  http://127.0.0.1:{port}/
+
+  Tenant admin     {TENANT_ADMIN:<14} {passwords["tenant_admin_password"]}
+  Staff            {STAFF:<14} {passwords["staff_password"]}   (admin: http://127.0.0.1:{port}/admin/)
+
+  Log: {settings.VAR_DIR / "demo.log"}
+  Press Ctrl-C to stop. The data stays in {settings.VAR_DIR}."""

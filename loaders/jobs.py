@@ -1,0 +1,182 @@
+"""What may happen to a load job. The database decides every race; messages only wake workers.
+
+queued -> running -> succeeded | failed | cancelled; running -> queued again for a retry.
+"""
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from analytics.warehouse.catalog import Table
+from tenants.models import Tenant, User
+
+from .bulk import BulkResult
+from .models import LoadedFile, LoadJob
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+FIRST_RETRY = timedelta(seconds=30)
+# A queued job that no worker took is announced again after this long.
+ANNOUNCE_AGAIN = timedelta(minutes=5)
+
+
+class LoadRefused(Exception):
+    """The load was not queued; the text says why."""
+
+
+def request_load(
+    tenant: Tenant,
+    table: Table,
+    kind: LoadJob.Kind = LoadJob.Kind.BULK,
+    requested_by: User | None = None,
+) -> LoadJob:
+    """Queue a load. LoadRefused if the tenant is suspended or a load of the table is active."""
+    if not tenant.is_active:
+        raise LoadRefused(f"{tenant} is suspended, so nothing is loaded for it.")
+    try:
+        with transaction.atomic():
+            job = LoadJob.objects.create(
+                tenant=tenant, table=table.name, kind=kind, requested_by=requested_by
+            )
+    except IntegrityError as error:
+        raise LoadRefused(f"A load of {tenant.id}/{table.name} is already active.") from error
+    transaction.on_commit(lambda: announce(job.pk))
+    return job
+
+
+def announce(job_id: int) -> None:
+    """Tell the workers of a queued job. Without a broker the sweep tells them later."""
+    from .tasks import run_load_job
+
+    try:
+        run_load_job.delay(job_id)
+    except (OperationalError, OSError) as error:
+        log.warning("load job %s waits for the sweep: the broker is away (%s)", job_id, error)
+        return
+    LoadJob.objects.filter(pk=job_id).update(notified_at=timezone.now())
+
+
+def claim(job_id: int) -> LoadJob | None:
+    """Make a queued job ours and running; None if it is not queued (any more) or not yet due."""
+    now = timezone.now()
+    claimed = (
+        LoadJob.objects.filter(pk=job_id, state=LoadJob.State.QUEUED, tenant__is_active=True)
+        .filter(Q(not_before__isnull=True) | Q(not_before__lte=now))
+        .update(
+            state=LoadJob.State.RUNNING,
+            attempt=F("attempt") + 1,
+            started_at=now,
+            finished_at=None,
+            heartbeat_at=now,
+            step="Starting",
+            error="",
+        )
+    )
+    return LoadJob.objects.select_related("tenant").get(pk=job_id) if claimed else None
+
+
+def beat(job: LoadJob, step: str | None = None) -> bool:
+    """Note that this run lives, and its step. False if the job is no longer this run's."""
+    changes = {"heartbeat_at": timezone.now()} | ({} if step is None else {"step": step})
+    return bool(_this_run(job).update(**changes))
+
+
+def succeed(job: LoadJob, result: BulkResult) -> bool:
+    """Record the end of a run that loaded. False if the job is no longer this run's."""
+    with transaction.atomic():
+        done = _this_run(job).update(
+            state=LoadJob.State.SUCCEEDED, finished_at=timezone.now(), step="", error=""
+        )
+        if done:
+            record(job, result)
+    return bool(done)
+
+
+def record(job: LoadJob, result: BulkResult) -> None:
+    """Note what a run found so far: its counts and its files."""
+    LoadJob.objects.filter(pk=job.pk).update(
+        rows_read=result.rows_read,
+        rows_loaded=result.rows_loaded,
+        rows_rejected=result.rows_rejected,
+        unknown_columns=result.unknown_columns,
+    )
+    job.files.all().delete()
+    LoadedFile.objects.bulk_create(
+        LoadedFile(
+            job=job,
+            bucket=found.bucket,
+            key=found.key,
+            etag=found.etag,
+            size=found.size,
+            last_modified=found.last_modified,
+            state=LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED,
+            rows_read=outcome.rows_read,
+            rows_rejected=outcome.rows_rejected,
+            error=outcome.error,
+        )
+        for found, outcome in result.files.items()
+    )
+
+
+def fail(job: LoadJob, reason: str, *, may_retry: bool) -> LoadJob.State | None:
+    """End a run that failed: queued again with back-off while attempts are left, else failed.
+
+    Returns the new state, or None if the job is no longer this run's.
+    """
+    now = timezone.now()
+    retry = may_retry and job.attempt < MAX_ATTEMPTS
+    state = LoadJob.State.QUEUED if retry else LoadJob.State.FAILED
+    ended = _this_run(job).update(
+        state=state,
+        step="",
+        error=reason,
+        finished_at=None if retry else now,
+        not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
+        notified_at=None,
+    )
+    return state if ended else None
+
+
+def cancel(job: LoadJob) -> bool:
+    """Cancel a job. A running one stops before it would change what readers see."""
+    return bool(
+        LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE).update(
+            state=LoadJob.State.CANCELLED, finished_at=timezone.now(), step=""
+        )
+    )
+
+
+def sweep() -> int:
+    """Repair what crashes and lost messages left behind; returns how many jobs it touched.
+
+    Running jobs without a heartbeat are failed or queued again; queued jobs that are due and that
+    no worker was told of (lately) are announced.
+    """
+    now = timezone.now()
+    lost = LoadJob.objects.filter(
+        state=LoadJob.State.RUNNING,
+        heartbeat_at__lt=now - timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT),
+    )
+    touched = 0
+    for job in lost:
+        reason = f"The worker of attempt {job.attempt} stopped without a word."
+        touched += fail(job, reason, may_retry=True) is not None
+    due = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=True).filter(
+        Q(not_before__isnull=True) | Q(not_before__lte=now),
+        Q(notified_at__isnull=True) | Q(notified_at__lt=now - ANNOUNCE_AGAIN),
+    )
+    for job_id in due.values_list("pk", flat=True):
+        announce(job_id)
+        touched += 1
+    return touched
+
+
+def _this_run(job: LoadJob) -> QuerySet[LoadJob]:
+    """The job's row, as long as it is still running this very attempt."""
+    return LoadJob.objects.filter(pk=job.pk, state=LoadJob.State.RUNNING, attempt=job.attempt)

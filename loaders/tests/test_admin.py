@@ -1,0 +1,118 @@
+import pytest
+from django.urls import reverse
+
+from analytics.warehouse.catalog import TABLES
+from loaders import jobs, runs, tasks
+from loaders.models import LoadJob
+from loaders.tests.lakes import put_bytes, put_jsonl
+
+
+@pytest.fixture(autouse=True)
+def _no_messages(monkeypatch):
+    monkeypatch.setattr(tasks.run_load_job, "delay", lambda job_id: None)
+
+
+@pytest.fixture
+def staff(client, dora):
+    client.force_login(dora)
+    return client
+
+
+@pytest.fixture
+def finished(acme, lake, warehouse):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "x", "updated_at": "?"}])
+    put_bytes(lake, acme, "companies", "b.parquet", b"broken")
+    job = jobs.request_load(acme, TABLES["companies"])
+    runs.run(job.pk)
+    job.refresh_from_db()
+    return job
+
+
+def test_staff_choose_tenants_and_tables_and_load(staff, acme, globex):
+    url = reverse("admin:loaders_start")
+    assert acme.name in staff.get(url).content.decode()
+    chosen = {"tenants": [acme.id, globex.id], "tables": ["companies", "tickets"]}
+    assert staff.post(url, chosen).url == reverse("admin:loaders_loadjob_changelist")
+    assert LoadJob.objects.filter(state=LoadJob.State.QUEUED).count() == 4
+    page = staff.post(url, chosen, follow=True).content.decode()
+    assert "already active" in page
+    assert LoadJob.objects.count() == 4
+
+
+def test_the_list_shows_states_and_counts(staff, finished):
+    page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
+    assert "Succeeded" in page
+    assert "every 2s" not in page
+
+
+def test_an_active_job_is_watched(staff, acme):
+    jobs.request_load(acme, TABLES["companies"])
+    page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
+    assert "every 2s" in page
+
+
+def test_a_job_shows_its_files_and_errors(staff, finished):
+    page = staff.get(reverse("admin:loaders_loadjob_change", args=[finished.pk])).content.decode()
+    assert "a.jsonl" in page
+    assert "b.parquet" in page
+    assert "Not a readable Parquet file" in page
+
+
+def test_a_job_shows_its_rejects(staff, finished):
+    page = staff.get(reverse("admin:loaders_rejects", args=[finished.pk])).content.decode()
+    assert "the business key is missing" in page
+    assert "not a date and time" in page
+
+
+def test_rejects_say_when_the_warehouse_is_down(staff, finished, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    page = staff.get(reverse("admin:loaders_rejects", args=[finished.pk])).content.decode()
+    assert "cannot be reached" in page
+
+
+def test_load_again_and_cancel_need_a_post(staff, finished):
+    for name in ("again", "cancel"):
+        url = reverse(f"admin:loaders_{name}", args=[finished.pk])
+        assert staff.get(url).status_code == 405
+    staff.post(reverse("admin:loaders_again", args=[finished.pk]))
+    queued = LoadJob.objects.get(state=LoadJob.State.QUEUED)
+    assert queued.requested_by.username == "dora"
+    staff.post(reverse("admin:loaders_cancel", args=[queued.pk]))
+    queued.refresh_from_db()
+    assert queued.state == LoadJob.State.CANCELLED
+
+
+def test_jobs_and_files_cannot_be_edited_or_deleted(staff, finished):
+    for model in ("loadjob", "loadedfile"):
+        assert staff.get(reverse(f"admin:loaders_{model}_add")).status_code == 403
+    url = reverse("admin:loaders_loadjob_delete", args=[finished.pk])
+    assert staff.post(url).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_members_do_not_enter_the_admin(client, request, name, finished):
+    client.force_login(request.getfixturevalue(name))
+    for url in (
+        reverse("admin:loaders_start"),
+        reverse("admin:loaders_rejects", args=[finished.pk]),
+        reverse("admin:loaders_loadjob_changelist"),
+    ):
+        assert client.get(url).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "index",
+        "tenants_tenant_changelist",
+        "tenants_tenant_add",
+        "tenants_membership_changelist",
+        "tenants_membership_add",
+        "tenants_user_changelist",
+        "tenants_user_add",
+        "tenants_apitoken_add",
+        "loaders_loadedfile_changelist",
+    ],
+)
+def test_every_admin_page_opens(staff, finished, page):
+    assert staff.get(reverse(f"admin:{page}")).status_code == 200

@@ -1,0 +1,147 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from analytics.warehouse.catalog import TABLES
+from loaders import jobs, runs, tasks
+from loaders.models import LoadedFile, LoadJob
+from loaders.tests.lakes import put_bytes, put_jsonl
+
+State = LoadJob.State
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    """The ids of jobs that workers were told of; nothing is sent."""
+    ids = []
+    monkeypatch.setattr(tasks.run_load_job, "delay", ids.append)
+    return ids
+
+
+@pytest.fixture
+def job(acme, announced):
+    return jobs.request_load(acme, TABLES["companies"])
+
+
+def test_a_load_is_announced_once_it_is_committed(
+    acme, announced, django_capture_on_commit_callbacks
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        job = jobs.request_load(acme, TABLES["companies"])
+        assert announced == []
+    assert announced == [job.pk]
+
+
+def test_one_table_has_one_active_load(job, acme, globex, announced):
+    with pytest.raises(jobs.LoadRefused, match="already active"):
+        jobs.request_load(acme, TABLES["companies"])
+    jobs.request_load(acme, TABLES["tickets"])
+    jobs.request_load(globex, TABLES["companies"])
+    assert LoadJob.objects.count() == 3
+
+
+def test_nothing_is_loaded_for_a_suspended_tenant(acme, announced):
+    acme.is_active = False
+    acme.save()
+    with pytest.raises(jobs.LoadRefused, match="suspended"):
+        jobs.request_load(acme, TABLES["companies"])
+
+
+def test_a_job_is_claimed_once(job):
+    assert jobs.claim(job.pk).attempt == 1
+    assert jobs.claim(job.pk) is None
+
+
+def test_a_message_for_a_finished_job_does_nothing(job, lake, warehouse, acme):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    assert tasks.run_load_job(job.pk) == State.SUCCEEDED
+    assert tasks.run_load_job(job.pk) is None
+
+
+def test_a_finished_load_records_counts_and_files(job, lake, warehouse, acme):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1", "odd": 1}, {"name": "no key"}])
+    put_bytes(lake, acme, "companies", "b.parquet", b"broken")
+    runs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.rows_read, job.rows_loaded, job.rows_rejected) == (
+        State.SUCCEEDED,
+        2,
+        1,
+        1,
+    )
+    assert job.unknown_columns == ["name", "odd"]
+    good, bad = job.files.order_by("key")
+    assert (good.state, good.rows_read, good.rows_rejected) == (LoadedFile.State.LOADED, 2, 1)
+    assert bad.state == LoadedFile.State.SET_ASIDE
+    assert "Parquet" in bad.error
+
+
+def test_a_load_without_files_fails_with_what_to_do(job, lake, warehouse):
+    assert runs.run(job.pk) == State.FAILED
+    job.refresh_from_db()
+    assert "upstream" in job.error
+    assert job.finished_at
+
+
+def test_an_unreachable_lake_is_tried_again_later_and_at_last_fails(job, lake, settings, warehouse):
+    settings.LAKE_ENDPOINT_URL = "http://127.0.0.1:1"
+    for attempt in (1, 2):
+        assert runs.run(job.pk) == State.QUEUED
+        job.refresh_from_db()
+        assert (job.attempt, job.state) == (attempt, State.QUEUED)
+        assert job.not_before > timezone.now()
+        assert jobs.claim(job.pk) is None
+        LoadJob.objects.update(not_before=timezone.now())
+    assert runs.run(job.pk) == State.FAILED
+    job.refresh_from_db()
+    assert "LAKE_ENDPOINT_URL" in job.error
+
+
+def test_an_unreachable_warehouse_is_tried_again(job, lake, acme, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    assert runs.run(job.pk) == State.QUEUED
+    job.refresh_from_db()
+    assert "cannot be reached" in job.error
+
+
+def test_a_job_whose_worker_died_is_queued_again(job, announced):
+    claimed = jobs.claim(job.pk)
+    assert jobs.sweep() == 0
+    LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    assert jobs.sweep() == 1
+    job.refresh_from_db()
+    assert (job.state, "without a word" in job.error) == (State.QUEUED, True)
+    assert not jobs.beat(claimed), "the dead run must not come back"
+
+
+def test_a_lost_message_is_sent_again(job, announced):
+    assert announced == []
+    jobs.sweep()
+    assert announced == [job.pk]
+    jobs.sweep()
+    assert announced == [job.pk], "not at every sweep"
+
+
+def test_a_cancelled_run_changes_nothing(job, lake, warehouse, acme):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    claimed = jobs.claim(job.pk)
+    assert jobs.cancel(job)
+    assert not jobs.beat(claimed)
+    assert not jobs.cancel(job)
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED
+
+
+def test_without_a_broker_a_load_waits_for_the_sweep(
+    acme, monkeypatch, django_capture_on_commit_callbacks
+):
+    def refuse(job_id):
+        raise ConnectionRefusedError("no broker")
+
+    monkeypatch.setattr(tasks.run_load_job, "delay", refuse)
+    with django_capture_on_commit_callbacks(execute=True):
+        job = jobs.request_load(acme, TABLES["companies"])
+    job.refresh_from_db()
+    assert (job.state, job.notified_at) == (State.QUEUED, None)
