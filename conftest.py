@@ -49,6 +49,13 @@ def warehouse(endpoint, _schema, settings):
     return Writer()
 
 
+@pytest.fixture(scope="module")
+def module_warehouse(endpoint, _schema):
+    """The same for a whole module, for data that is costly to load."""
+    with override_settings(CLICKHOUSE_URL=_url(endpoint)):
+        yield Writer()
+
+
 @pytest.fixture(scope="session")
 def _s3():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -68,6 +75,16 @@ def lake(_s3, settings):
     bucket.create_bucket()
     yield bucket
     bucket.client.close()
+
+
+@pytest.fixture(scope="module")
+def module_lake(_s3):
+    """An S3 bucket for a whole module."""
+    with override_settings(LAKE_ENDPOINT_URL=_s3, LAKE_BUCKET=f"lake-{next(_numbers)}"):
+        bucket = Lake()
+        bucket.create_bucket()
+        yield bucket
+        bucket.client.close()
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ COMPANIES = Table(
     doc="The customers of the MSP, and those it hopes to win.",
     columns=(
         _key("company_id", "Identifies the company in the source system."),
-        _text("company_name", "Name."),
+        _text("name", "Name.", "company_name"),
         _text("company_identifier", "Short name used in the source system."),
         _text("domain", "Internet domain."),
         _text("website", "Web address."),

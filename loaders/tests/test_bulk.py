@@ -66,7 +66,7 @@ def test_parquet_rows_become_current_history(acme, lake, warehouse, transport):
     result = load(acme)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (2, 2, 0)
     columns = (
-        "company_id, company_name, is_active, annual_revenue, number_of_employees, "
+        "company_id, name, is_active, annual_revenue, number_of_employees, "
         "effective_date, is_current, source_file"
     )
     assert rows_of(warehouse, acme, "companies", columns) == [
@@ -158,7 +158,7 @@ def test_csv_rows_with_the_wrong_number_of_fields_are_rejected(acme, lake, wareh
         (3, "3"),
         (4, '4,"",z,zz'),
     ]
-    assert rows_of(warehouse, acme, "companies", "company_id, company_name") == [
+    assert rows_of(warehouse, acme, "companies", "company_id, name") == [
         ("1", 'a,"b\n c'),
         ("2", None),
         ("5", "e"),

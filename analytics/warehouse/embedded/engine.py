@@ -59,10 +59,6 @@ class Engine:
                 f"KILL QUERY WHERE {QUERY_ID_SQL} = {literal(query_id)} ASYNC", "Null"
             )
 
-    def close(self) -> None:
-        with self._control_lock:
-            self._control.close()
-
     def _lines(self, sql: str) -> list[str]:
         output: bytes = self._control.query(sql, "TSVRaw").bytes()
         return output.decode().splitlines()

@@ -67,6 +67,7 @@ class EmbeddedClickHouse:
 
     def _spawn(self) -> "subprocess.Popen[str]":
         options = ["--path", str(self.directory.absolute()), "--port", str(self.port)]
+        options.append("--until-stdin-closes")  # a test run that is killed leaves no endpoint
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -75,6 +76,7 @@ class EmbeddedClickHouse:
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", __package__, *options],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
@@ -98,5 +100,6 @@ class EmbeddedClickHouse:
             self._process.kill()
             return self._process.wait()
         finally:
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()

@@ -25,10 +25,6 @@ class Reader:
         pieces = iter([data])
         return cls(lambda: next(pieces, b""))
 
-    def buffered(self) -> bytes:
-        """What has been received and not yet read."""
-        return self._buffer[self._at :]
-
     def more(self) -> bool:
         """Whether anything follows; waits for it."""
         if self._at == len(self._buffer):

@@ -35,6 +35,7 @@ class Options:
     user: str = "default"
     password: str = ""
     memory_limit: int = 0  # bytes; 0 leaves it to the engine: nine tenths of the machine's
+    until_stdin_closes: bool = False  # end with the process at the other end of stdin
 
 
 class Server:
@@ -50,7 +51,6 @@ class Server:
         self._services = Services(
             self._engine, self._watcher, self._directory.spool, options.user, options.password
         )
-        self._threads: set[threading.Thread] = set()
 
     def describe(self) -> str:
         return (
@@ -69,7 +69,6 @@ class Server:
                 continue
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._serve_one, args=(client,), daemon=True)
-            self._threads.add(thread)
             thread.start()
 
     def close(self) -> None:
@@ -89,8 +88,6 @@ class Server:
             pass  # the client left, which is its right
         except Exception as error:
             log(f"a connection ended by an error of the endpoint: {error!r}")
-        finally:
-            self._threads.discard(threading.current_thread())
 
 
 def run(options: Options) -> int:
@@ -101,6 +98,8 @@ def run(options: Options) -> int:
         _handle_signals(_stop)
         server = Server(options)
         _handle_signals(_stop)  # again, should the engine have taken them
+        if options.until_stdin_closes:
+            threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
         sys.stdout.write(f"{server.describe()}\n")
         sys.stdout.flush()
         server.serve()
@@ -124,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--user", default=Options.user)
     parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: nine tenths")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 
 
@@ -139,6 +139,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
+
+
+def _stop_when_stdin_closes() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _allow_many_files() -> None:

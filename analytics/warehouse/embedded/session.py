@@ -54,9 +54,9 @@ class Session:
         """Call after the query. A readonly query leaves a session that nothing can be set in."""
         if self._given.get("readonly", "0") not in ("0", ""):
             database = self._run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
-            self.reopen(database)
+            self._reopen(database)
 
-    def reopen(self, database: str) -> None:
+    def _reopen(self, database: str) -> None:
         self._connection.close()
         self._given, self._before, self._client_set_something = {}, {}, False
         self._connection = self._open(database)

@@ -36,9 +36,7 @@ class Watcher:
         self._watches: dict[int, Watch] = {}
         self._running: set[str] = set()
         self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="watcher", daemon=True).start()
 
     @contextlib.contextmanager
     def watching(self, client: socket.socket, query_id: str) -> Iterator[Watch]:
@@ -77,16 +75,10 @@ class Watcher:
             for query_id in self._running:
                 self._kill(query_id)
 
-    def close(self) -> None:
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
-
     def _run(self) -> None:
-        while not self._closing:
+        while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._watches or self._closing)
+                self._changed.wait_for(lambda: self._watches)
             time.sleep(_INTERVAL)
             self.look()
 

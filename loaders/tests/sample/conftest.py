@@ -10,7 +10,7 @@ from loaders.tests.sample.reading import TABLES_BY_NAME, read_rows
 
 UNTIL = date(2026, 11, 22)
 SINCE = date(2024, 11, 22)
-SCALE = 0.35
+SCALE = 0.28
 START = datetime.combine(SINCE, time(), UTC)
 END = datetime.combine(UNTIL, time(), UTC)
 

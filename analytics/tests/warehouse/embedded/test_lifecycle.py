@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from clickhouse_driver import Client
@@ -47,6 +48,26 @@ def test_a_stop_is_quick_and_clean_even_during_a_query(tmp_path, how):
         assert getattr(server, how)() == 0
         assert time.monotonic() - started < 2.5
     assert "Traceback" not in server.log.read_text()
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path):
+    script = (
+        "import os, pathlib; from analytics.warehouse.embedded import EmbeddedClickHouse\n"
+        f"print(EmbeddedClickHouse(pathlib.Path({str(tmp_path)!r})).pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    parent = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)
+    deadline = time.monotonic() + 5
+    while _lives(int(parent.stdout)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_data_stay_after_a_stop(tmp_path):

@@ -1,0 +1,1 @@
+"""`python -m benchmarks` (make bench): every figure a ratio against something named, in one run."""
