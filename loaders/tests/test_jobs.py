@@ -60,7 +60,9 @@ def test_a_message_for_a_finished_job_does_nothing(job, lake, warehouse, acme):
 
 
 def test_a_finished_load_records_counts_and_files(job, lake, warehouse, acme):
-    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1", "odd": 1}, {"company_name": "no key"}])
+    put_jsonl(
+        lake, acme, "companies", "a.jsonl", [{"id": "1", "odd": 1}, {"company_name": "no key"}]
+    )
     put_bytes(lake, acme, "companies", "b.parquet", b"broken")
     runs.run(job.pk)
     job.refresh_from_db()

@@ -1,0 +1,49 @@
+"""Documentation that is held to the code."""
+
+import re
+from pathlib import Path
+
+from analytics.warehouse.catalog import LOG_TABLES, SYSTEM_COLUMNS, TABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _text(*path):
+    return ROOT.joinpath(*path).read_text()
+
+
+def test_every_variable_stands_in_the_example():
+    read = set(re.findall(r'env\.\w+\(\s*"(\w+)"', _text("avesa_site", "settings.py")))
+    documented = set(re.findall(r"^(\w+)=", _text(".env.example"), re.MULTILINE))
+    assert read == documented
+
+
+def test_the_data_dictionary_is_what_the_catalog_declares():
+    from analytics.warehouse.dictionary import data_dictionary
+
+    assert _text("docs", "data-dictionary.md") == data_dictionary(), (
+        "run: manage.py data_dictionary > docs/data-dictionary.md"
+    )
+
+
+def test_the_data_dictionary_names_every_table_and_column():
+    text = _text("docs", "data-dictionary.md")
+    for table in TABLES.values():
+        assert f"## {table.name}" in text
+        for column in table.columns:
+            assert f"| {column.name} |" in text
+    for name in (*(c.name for c in SYSTEM_COLUMNS), *(log.name for log in LOG_TABLES)):
+        assert name in text
+
+
+def test_every_process_is_described():
+    processes = re.findall(r"^(\w+):", _text("Procfile"), re.MULTILINE)
+    architecture = _text("docs", "architecture.md")
+    assert [name for name in processes if name not in architecture] == []
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
