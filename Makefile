@@ -60,4 +60,4 @@ bench: $(VENV)/ready-dev
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf var $(VENV)
+	@rm -rf var $(VENV)

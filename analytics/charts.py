@@ -4,17 +4,20 @@ The same specification is drawn by browsers, in mails and in documents. It is co
 the pages' script puts the colours of the reader's light or dark theme in place of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import altair as alt
 
 Rows = Sequence[dict[str, Any]]
 Spec = dict[str, Any]
+Drawing = Callable[[Rows], Spec]
 
 HEIGHT = 240
+FIGURES = "figures"
 INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 CATEGORY = ["#2459c9", "#0f8a78"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -23,48 +26,63 @@ DAY_FORMAT = "%b %-d"
 
 def company_growth(rows: Rows) -> Spec:
     """Rows of date, total_companies, active_companies; one band per row, however long it is."""
+    return _with(rows, _company_growth())
+
+
+@cache
+def _company_growth() -> Spec:
     series = ["Total", "Active"]
-    days = alt.X("date:O", timeUnit="utcyearmonthdate", title=None, axis=_day_axis(grid=False))
     active = _series("active_companies", series[1], series).mark_area(
         opacity=0.25, line={"strokeWidth": 2}, interpolate="monotone"
     )
     total = _series("total_companies", series[0], series).mark_line(
         strokeWidth=2, interpolate="monotone", point={"filled": True, "size": 28}
     )
-    hover = _hover({"total_companies": "Total", "active_companies": "Active"}, "date:O")
-    layers = alt.layer(active, total, hover).encode(x=days)
-    return _spec(layers, rows, "Total and active companies over time")
+    hover = _hover({"total_companies": "Total", "active_companies": "Active"})
+    layers = alt.layer(active, total, hover).encode(x=_days())
+    return _spec(layers, "Total and active companies over time")
 
 
 def ticket_counts(rows: Rows) -> Spec:
     """Rows of date, ticket_count, closed_count; one per day."""
+    return _with(rows, _ticket_counts())
+
+
+@cache
+def _ticket_counts() -> Spec:
     series = ["Opened", "Closed"]
-    marks = {"strokeWidth": 2, "interpolate": "monotone"}
     layers = alt.layer(
-        _series("ticket_count", series[0], series).mark_area(
-            opacity=0.18, line={"strokeWidth": 2}, interpolate="monotone"
-        ),
-        _series("closed_count", series[1], series).mark_line(**marks),
-        _hover({"ticket_count": "Opened", "closed_count": "Closed"}, "date:T"),
-    ).encode(x=_daily())
-    return _spec(layers, rows, "Tickets opened and closed per day")
+        _series("ticket_count", series[0], series).mark_area(opacity=0.18, line={"strokeWidth": 2}),
+        _series("closed_count", series[1], series).mark_line(strokeWidth=2),
+        _hover({"ticket_count": "Opened", "closed_count": "Closed"}),
+    ).encode(x=_days())
+    return _spec(layers, "Tickets opened and closed per day")
 
 
 def ticket_hours(rows: Rows) -> Spec:
     """Rows of date, avg_hours (None on days without); one per day, gaps are not bridged."""
+    return _with(rows, _ticket_hours())
+
+
+@cache
+def _ticket_hours() -> Spec:
     series = ["Average hours"]
     layers = alt.layer(
         _series("avg_hours", series[0], series, legend=False).mark_line(
             strokeWidth=2, point={"filled": True, "size": 30}, invalid="break-paths-show-domains"
         ),
-        _hover({"avg_hours": "Average hours"}, "date:T", ",.2f"),
-    ).encode(x=_daily())
-    return _spec(layers, rows, "Average hours of the tickets closed each day")
+        _hover({"avg_hours": "Average hours"}, ",.2f"),
+    ).encode(x=_days())
+    return _spec(layers, "Average hours of the tickets closed each day")
 
 
 def _series(field: str, name: str, names: list[str], *, legend: bool = True) -> alt.Chart:
     """One measure in the colour that stands for `name` among `names`."""
-    key = alt.Legend(title=None, orient="top", symbolType="stroke") if legend else None
+    key = (
+        alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1)
+        if legend
+        else None
+    )
     return (
         alt.Chart()
         .transform_calculate(series=f"'{name}'")
@@ -75,41 +93,43 @@ def _series(field: str, name: str, names: list[str], *, legend: bool = True) -> 
     )
 
 
-def _hover(fields: dict[str, str], day: str, number: str = ",d") -> alt.Chart:
+def _hover(fields: dict[str, str], number: str = ",d") -> alt.Chart:
     """A full-height band under the pointer that tells the figures of its day."""
     pointer = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
-    tooltip = [alt.Tooltip(day, timeUnit="utcyearmonthdate", format="%a, %b %-d, %Y", title="Day")]
+    tooltip = [
+        alt.Tooltip("date:O", timeUnit="utcyearmonthdate", format="%a, %b %-d, %Y", title="Day")
+    ]
     tooltip += [
         alt.Tooltip(f"{field}:Q", title=title, format=number) for field, title in fields.items()
     ]
-    band = alt.Chart().mark_bar(color="#7f8ea3", cursor="default", aria=False)
-    return band.encode(
+    band: alt.Chart = alt.Chart().mark_bar(color="#7f8ea3", cursor="default", aria=False)
+    shown: alt.Chart = band.encode(
         y=alt.value(0),
         y2=alt.value(HEIGHT),
         opacity=alt.condition(pointer, alt.value(0.14), alt.value(0)),
         tooltip=tooltip,
     ).add_params(pointer)
+    return shown
 
 
-def _daily() -> alt.X:
-    return alt.X(
-        "date:T",
-        timeUnit="utcyearmonthdate",
-        title=None,
-        bandPosition=0.5,
-        axis=_day_axis(grid=False, tickCount={"expr": "max(2, floor(width / 80))"}),
+def _days() -> alt.X:
+    """One band per row, with as many of the days written below as there is room for."""
+    axis = alt.Axis(
+        format=DAY_FORMAT, grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=8
     )
+    return alt.X("date:O", timeUnit="utcyearmonthdate", title=None, axis=axis)
 
 
-def _day_axis(**options: Any) -> alt.Axis:
-    return alt.Axis(format=DAY_FORMAT, labelAngle=0, labelOverlap="greedy", **options)
+def _with(rows: Rows, spec: Spec) -> Spec:
+    """`spec`, which Altair takes a while to make and which never changes, with its figures."""
+    return {**spec, "datasets": {FIGURES: [_plain(row) for row in rows]}}
 
 
-def _spec(chart: alt.LayerChart, rows: Rows, description: str) -> Spec:
-    """The finished specification, as wide as what holds it."""
+def _spec(chart: alt.LayerChart, description: str) -> Spec:
+    """The finished specification but for its figures, as wide as what holds it."""
     spec: Spec = (
         chart.properties(
-            data=alt.Data(values=[_plain(row) for row in rows]),
+            data=alt.NamedData(name=FIGURES),
             width="container",
             height=HEIGHT,
             description=description,
@@ -118,9 +138,7 @@ def _spec(chart: alt.LayerChart, rows: Rows, description: str) -> Spec:
         )
         .configure(font=FONT, range={"category": CATEGORY}, padding=0)
         .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=MUTED, gridColor=GRID, domain=False, ticks=False, labelPadding=8
-        )
+        .configure_axis(labelColor=MUTED, gridColor=GRID, domain=False, ticks=False, labelPadding=8)
         .configure_legend(labelColor=INK)
         .to_dict()
     )
@@ -132,7 +150,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """As JSON has it. A day is written as UTC's, for charts must not shift it by a browser's zone."""
+    """As JSON has it. A day is written as UTC's: charts must not shift it by a browser's zone."""
     if isinstance(value, date):
         return f"{value}T00:00:00Z"
     return float(value) if isinstance(value, Decimal) else value

@@ -51,6 +51,11 @@ class Period:
         """The first instant after the period, in UTC."""
         return midnight(self.end, self.zone)
 
+    def up_to(self, instant: datetime) -> "Period":
+        """The part that had begun by `instant`; the period itself if none of it had."""
+        end = instant.astimezone(self.zone).date() + DAY
+        return Period(self.start, end, self.zone) if self.start < end < self.end else self
+
     @property
     def bucket_unit(self) -> str:
         """How finely a chart of this period is drawn: day, week or month."""

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = ROOT / "var"
+VAR = ROOT / os.environ.get("AVESA_VAR_DIR", "var")
 LOG = VAR / "demo.log"
 START_SECONDS = 90
 # How honcho says that a process has ended.
@@ -60,7 +60,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    VAR.mkdir(exist_ok=True)
+    VAR.mkdir(parents=True, exist_ok=True)
     _check_port(options.port)
     _set_environment(options.port)
     import django
@@ -79,6 +79,9 @@ def _run(options: argparse.Namespace) -> int:
         step("Loads", lambda: demo_data.load(lambda: _check_alive(processes)))
         print(demo_data.welcome(options.port), flush=True)
         return _stay(processes)
+    except demo_data.PLAIN_ERRORS as error:
+        again = "If it stays so, begin anew with: make clean demo"
+        raise DemoFailed(f"{error}\n{again}") from error
     finally:
         _end(processes)
 

@@ -13,14 +13,18 @@ from django.utils import timezone
 
 from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.schema import SchemaRefused
 from loaders.jobs import request_load
-from loaders.lake import Lake
+from loaders.lake import Lake, LakeError
 from loaders.models import LoadJob
 from loaders.sample import SAMPLE_TENANTS, generate
 from tenants.models import Membership, Tenant, User
 
 from .demo_secrets import secrets_of
 
+# Errors that say by themselves what to do.
+PLAIN_ERRORS = (SchemaRefused, WarehouseError, LakeError)
 TENANT_ADMIN = "tenant-admin"
 STAFF = "staff"
 

@@ -125,7 +125,7 @@ CACHES = {
 
 # --- Celery: the database holds the truth about jobs, messages only wake workers up
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://"
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://localhost"
 if CELERY_BROKER_URL.startswith("filesystem:"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": _state_folder("broker"),
@@ -207,6 +207,8 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+DATETIME_FORMAT = "j M Y, H:i"
+DATE_FORMAT = "j M Y"
 STATIC_URL = "static/"
 STATIC_ROOT = _state_folder("static")
 STORAGES = {
@@ -224,6 +226,21 @@ UNFOLD = {
     "SITE_SYMBOL": "stacked_line_chart",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
+    "COLORS": {
+        "primary": {
+            "50": "rgb(239, 246, 255)",
+            "100": "rgb(219, 234, 254)",
+            "200": "rgb(191, 219, 254)",
+            "300": "rgb(147, 197, 253)",
+            "400": "rgb(96, 165, 250)",
+            "500": "rgb(59, 130, 246)",
+            "600": "rgb(36, 89, 201)",
+            "700": "rgb(29, 78, 216)",
+            "800": "rgb(30, 64, 175)",
+            "900": "rgb(30, 58, 138)",
+            "950": "rgb(23, 37, 84)",
+        }
+    },
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {
         "navigation": [

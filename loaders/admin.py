@@ -89,8 +89,8 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
         "kind",
         "shown_state",
         "progress",
-        "rows_loaded",
-        "rows_rejected",
+        "loaded",
+        "rejected",
         "requested_at",
         "took",
     ]
@@ -109,9 +109,9 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
             {
                 "fields": [
                     ("tenant", "table", "kind"),
-                    ("shown_state", "step", "attempt"),
+                    ("state", "step", "attempt"),
                     "error",
-                    ("rows_read", "rows_loaded", "rows_rejected"),
+                    ("read", "loaded", "rejected"),
                     "ignored_columns",
                 ]
             },
@@ -127,7 +127,7 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
             },
         ),
     ]
-    readonly_fields = ["shown_state", "took", "ignored_columns"]
+    readonly_fields = ["read", "loaded", "rejected", "took", "ignored_columns"]
 
     @display(description="State", ordering="state", label=STATE_COLORS)
     def shown_state(self, job: LoadJob) -> tuple[str, str]:
@@ -135,7 +135,19 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
 
     @display(description="Now")
     def progress(self, job: LoadJob) -> str:
-        return job.step or job.error[:80]
+        return job.step or job.error[:80] or "–"
+
+    @display(description="Rows read")
+    def read(self, job: LoadJob) -> str:
+        return f"{job.rows_read:,}"
+
+    @display(description="Rows loaded", ordering="rows_loaded")
+    def loaded(self, job: LoadJob) -> str:
+        return f"{job.rows_loaded:,}"
+
+    @display(description="Rows rejected", ordering="rows_rejected")
+    def rejected(self, job: LoadJob) -> str:
+        return f"{job.rows_rejected:,}"
 
     @display(description="Took")
     def took(self, job: LoadJob) -> str:

@@ -15,7 +15,7 @@ class LoadJob(models.Model):
     """One load of one tenant and table."""
 
     class Kind(models.TextChoices):
-        BULK = "bulk", "Bulk load"
+        BULK = "bulk", "Bulk"
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -65,7 +65,7 @@ class LoadJob(models.Model):
         indexes = [models.Index(fields=["state", "heartbeat_at"], name="load_job_sweep")]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.pk}: {self.tenant_id}/{self.table}"
+        return f"{self.get_kind_display()} load {self.pk}: {self.tenant_id}/{self.table}"
 
     @property
     def is_active(self) -> bool:

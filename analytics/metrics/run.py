@@ -67,6 +67,8 @@ def run_metric(
     metric = METRICS[name]
     reader = TenantReader(tenant)
     now = timezone.now()
+    if as_of is not None:
+        period = period.up_to(as_of)  # what came later is unknown then, not zero
     rows = reader.select(metric.sql, parameters(period, as_of or max(now, period.ends_at)))
     return MetricResult(
         metric=metric,

@@ -1,4 +1,4 @@
-"""Both transports, all formats, the whole sample: the same rows, and the figures of plain Python."""
+"""Both transports, all formats, the whole sample: the same rows, and those of plain Python."""
 
 from datetime import date
 

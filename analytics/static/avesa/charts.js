@@ -1,0 +1,45 @@
+// Draws every chart of the page from the specification beside it, in the colours of the theme.
+(() => {
+  "use strict";
+
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const views = new Map();
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function themed(spec) {
+    const config = structuredClone(spec.config || {});
+    config.axis = { ...config.axis, labelColor: colour("--muted"), gridColor: colour("--line") };
+    config.legend = { ...config.legend, labelColor: colour("--ink") };
+    config.range = { ...config.range, category: [colour("--series-1"), colour("--series-2")] };
+    return { ...spec, config };
+  }
+
+  async function draw(element) {
+    const spec = JSON.parse(document.getElementById(element.dataset.spec).textContent);
+    views.get(element)?.finalize();
+    const result = await vegaEmbed(element, themed(spec), {
+      actions: false,
+      ast: true, // expressions are interpreted, so that the page needs no 'unsafe-eval'
+      defaultStyle: false,
+      renderer: "canvas", // the SVG renderer writes style attributes, which the page forbids
+      tooltip: { disableDefaultStyle: true },
+    });
+    views.set(element, result);
+    element.dataset.drawn = "true";
+  }
+
+  function drawAll() {
+    for (const element of document.querySelectorAll("[data-spec]")) {
+      draw(element).catch((error) => {
+        element.textContent = "This chart cannot be drawn here. Its figures are in the table below.";
+        console.error(error);
+      });
+    }
+  }
+
+  dark.addEventListener("change", drawAll);
+  drawAll();
+})();
