@@ -99,10 +99,12 @@ def _chart(
     name: str, heading: str, tile: Tile, draw: charts.Drawing, columns: dict[str, str]
 ) -> dict[str, Any]:
     chart: dict[str, Any] = {"name": name, "heading": heading, "tile": tile}
-    if tile.result and not tile.is_empty:
+    if tile.result is None or tile.is_empty:
+        return chart
+    chart["columns"] = list(columns.values())
+    chart["rows"] = [[row[column] for column in columns] for row in tile.result.rows]
+    if any(value is not None for row in chart["rows"] for value in row[1:]):
         chart["spec"] = draw(tile.result.rows)
-        chart["columns"] = list(columns.values())
-        chart["rows"] = [[row[column] for column in columns] for row in tile.result.rows]
     return chart
 
 

@@ -1,0 +1,150 @@
+import json
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from openapi_spec_validator import validate
+
+from analytics.tests.versions import company, ticket
+from tenants.models import ApiToken
+
+
+@pytest.fixture
+def filled(acme, globex, put_rows):
+    put_rows(
+        acme,
+        "companies",
+        [
+            company("1", is_active=True, number_of_employees=3, annual_revenue=10),
+            company("2", is_active=False, number_of_employees=4),
+        ],
+    )
+    put_rows(globex, "companies", [company("9", is_active=True, number_of_employees=999)])
+    yesterday = (timezone.now() - timedelta(days=1)).isoformat()
+    put_rows(acme, "tickets", [ticket("1", created_date=yesterday)])
+
+
+def companies(tenant, query=""):
+    return f"/api/companies/analytics/{tenant.id}{query}"
+
+
+def trends(tenant, query=""):
+    return f"/api/tickets/trends/{tenant.id}{query}"
+
+
+@pytest.fixture
+def token(acme):
+    return {"Authorization": f"Bearer {ApiToken.issue(acme, 'test')[1]}"}
+
+
+def test_company_analytics_have_the_specified_fields(client, alice, acme, filled):
+    client.force_login(alice)
+    assert client.get(companies(acme)).json() == {
+        "total_companies": 2,
+        "active_companies": 1,
+        "avg_employees": 3.5,
+        "total_revenue": 10.0,
+    }
+
+
+def test_ticket_trends_have_one_row_per_day(client, alice, acme, filled):
+    client.force_login(alice)
+    rows = client.get(trends(acme, "?period=7")).json()
+    assert len(rows) == 7
+    assert list(rows[0]) == ["date", "ticket_count", "closed_count", "avg_hours"]
+    assert sum(row["ticket_count"] for row in rows) == 1
+    assert rows[0]["date"] < rows[-1]["date"]
+    assert len(client.get(trends(acme)).json()) == 30
+
+
+def test_dates_limit_the_period(client, alice, acme, filled):
+    client.force_login(alice)
+    answer = client.get(companies(acme, "?startDate=2020-01-01&endDate=2020-12-31")).json()
+    assert answer["total_companies"] == 0
+    assert answer["avg_employees"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("?startDate=2026-02-30", "startDate"),
+        ("?endDate=tomorrow", "endDate"),
+        ("?startDate=2026-03-02&endDate=2026-03-01", "startDate"),
+        ("?startDate=0001-01-01", "startDate"),
+    ],
+)
+def test_wrong_dates_name_their_field(client, alice, acme, warehouse, query, field):
+    client.force_login(alice)
+    answer = client.get(companies(acme, query))
+    assert answer.status_code == 400
+    (problem,) = answer.json()["detail"]
+    assert problem["field"] == field
+    assert problem["message"]
+
+
+@pytest.mark.parametrize("period", ["0", "367", "-1", "many", "1.5", ""])
+def test_wrong_periods_name_their_field(client, alice, acme, warehouse, period):
+    client.force_login(alice)
+    answer = client.get(trends(acme, f"?period={period}"))
+    assert answer.status_code == 400
+    assert answer.json()["detail"][0]["field"] == "period"
+
+
+def test_a_token_opens_its_tenant_and_no_other(client, acme, globex, filled, token):
+    assert client.get(companies(acme), headers=token).status_code == 200
+    assert client.get(companies(globex), headers=token).status_code == 404
+    assert client.get(trends(globex), headers=token).status_code == 404
+
+
+def test_a_revoked_token_opens_nothing(client, acme, token):
+    ApiToken.objects.update(revoked_at=timezone.now())
+    assert client.get(companies(acme), headers=token).status_code == 401
+
+
+def test_a_token_of_a_suspended_tenant_opens_nothing(client, acme, token):
+    acme.is_active = False
+    acme.save()
+    assert client.get(companies(acme), headers=token).status_code == 401
+
+
+def test_only_the_digest_of_a_token_is_kept(acme, token):
+    kept = json.dumps(list(ApiToken.objects.values("digest", "hint", "name")))
+    assert token["Authorization"].split()[1] not in kept
+
+
+@pytest.mark.parametrize("url", [companies, trends])
+def test_without_credentials_nothing_is_told(client, acme, url):
+    answer = client.get(url(acme))
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Bearer"
+    wrong = client.get(url(acme), headers={"Authorization": "Bearer avesa_wrong"})
+    assert wrong.status_code == 401
+
+
+@pytest.mark.parametrize("name", ["charlie", "dora"])
+@pytest.mark.parametrize("url", [companies, trends])
+def test_foreign_and_unknown_tenants_are_not_found(client, request, name, url, acme):
+    client.force_login(request.getfixturevalue(name))
+    foreign = client.get(url(acme))
+    assert foreign.status_code == 404
+    unknown = client.get("/api/companies/analytics/nobody")
+    assert foreign.json() == unknown.json()
+
+
+def test_a_warehouse_that_is_down_is_a_503_without_details(client, alice, acme, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://127.0.0.1:1/avesa"
+    client.force_login(alice)
+    answer = client.get(companies(acme))
+    assert answer.status_code == 503
+    assert "127.0.0.1" not in answer.content.decode()
+
+
+def test_the_openapi_document_is_valid_and_names_the_fields(client):
+    document = client.get("/api/openapi.json").json()
+    validate(document)
+    assert set(document["paths"]) == {
+        "/api/companies/analytics/{tenant_id}",
+        "/api/tickets/trends/{tenant_id}",
+    }
+    assert "total_companies" in json.dumps(document)
+    assert "startDate" in json.dumps(document)

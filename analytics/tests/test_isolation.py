@@ -1,0 +1,155 @@
+"""A tenant never sees another's row: each layer holds by itself when the other is knocked out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import analytics
+from analytics.metrics import METRICS, run_metric
+from analytics.periods import Period
+from analytics.tests.versions import at, company, log_load, ticket
+from analytics.warehouse import reader
+from analytics.warehouse.catalog import LOG_TABLES, TABLES
+from analytics.warehouse.reader import RefusedStatement, TenantReader
+from tenants.models import Tenant
+
+TABLE_NAMES = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
+VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "history")]
+STATEMENTS = sorted(Path(analytics.__file__).parent.rglob("*.sql"))
+
+
+@pytest.fixture
+def both(acme, globex, put_rows, warehouse):
+    """Each tenant has a row in every table; acme's are called mine, globex's theirs."""
+    for tenant, word in ((acme, "mine"), (globex, "theirs")):
+        put_rows(tenant, "companies", [company(word, name=word, is_active=True)])
+        put_rows(tenant, "tickets", [ticket(word, created_date="2026-06-01", summary=word)])
+        put_rows(tenant, "contacts", [{"contact_id": word, **_valid()}])
+        put_rows(tenant, "time_entries", [{"entry_id": word, **_valid()}])
+        log_load(warehouse, tenant, "companies")
+        warehouse.insert(
+            "load_rejects",
+            ["tenant_id", "table_name", "load_id", "value"],
+            [[tenant.id], ["companies"], [1], [word]],
+        )
+    return acme
+
+
+def _valid():
+    return {"effective_date": at("2026-01-01"), "expiry_date": at("2999-01-01"), "is_current": True}
+
+
+@pytest.fixture
+def no_filters(monkeypatch):
+    """Layer 2 knocked out."""
+    monkeypatch.setattr(reader, "tenant_filters", lambda tenant_id: "{}")
+
+
+@pytest.fixture(params=[True, False], ids=["with filters", "filters knocked out"])
+def filters(request):
+    if not request.param:
+        request.getfixturevalue("no_filters")
+
+
+@pytest.mark.usefixtures("filters")
+@pytest.mark.parametrize("view", VIEW_NAMES)
+def test_views_alone_keep_tenants_apart(both, view):
+    as_of = ", as_of = '2026-07-01 00:00:00.000'" if view.endswith("_as_of") else ""
+    sql = f"SELECT tenant_id FROM {view}(tenant_id = {{tenant_id:String}}{as_of})"
+    assert TenantReader(both).select(sql).values == [(both.id,)]
+
+
+@pytest.mark.usefixtures("filters")
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_count_one_tenants_rows(both, name):
+    period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
+    result = run_metric(both, name, period)
+    numbers = [value for row in result.rows for value in row.values() if isinstance(value, int)]
+    assert max(numbers) <= 1
+    assert all(fresh.load_id == 12 and both.id in fresh.newest_file for fresh in result.freshness)
+
+
+ATTACKS = [
+    "SELECT tenant_id FROM {t}",
+    "SELECT tenant_id FROM {t} WHERE tenant_id = {{tenant_id:String}} OR 1 = 1",
+    "SELECT tenant_id FROM {t} WHERE tenant_id IN (SELECT tenant_id FROM {t})",
+    "SELECT b.tenant_id FROM {t} AS a CROSS JOIN {t} AS b",
+    "WITH x AS (SELECT * FROM {t}) SELECT tenant_id FROM x UNION ALL SELECT tenant_id FROM x",
+    "SELECT tenant_id FROM avesa.{t}",
+    "SELECT tenant_id FROM (SELECT * FROM {t} AS renamed)",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("table", TABLE_NAMES)
+def test_filters_alone_keep_tenants_apart(both, table, attack):
+    """Layer 1 knocked out: statements that read the tables themselves."""
+    rows = TenantReader(both).select(attack.format(t=table)).values
+    assert {row[0] for row in rows} == {both.id}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_filters_hold_inside_views_without_a_tenant(both, table):
+    rows = TenantReader(both).select(f"SELECT tenant_id FROM {table}_current").values
+    assert rows == [(both.id,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM shared_tickets SETTINGS additional_table_filters = {}",
+        "SELECT * FROM (SELECT * FROM shared_tickets settings additional_table_filters={})",
+        "SELECT 1; SELECT * FROM shared_tickets",
+        "SELECT 1 AS additional_table_filters",
+    ],
+)
+def test_statements_that_could_lift_the_filters_are_refused(both, sql):
+    with pytest.raises(RefusedStatement):
+        TenantReader(both).select(sql)
+
+
+@pytest.mark.parametrize("sql", ["DROP TABLE shared_tickets", "TRUNCATE TABLE shared_tickets"])
+def test_a_reader_cannot_write(both, sql, warehouse):
+    with pytest.raises(Exception, match="readonly"):
+        TenantReader(both).select(sql)
+    assert warehouse.value("SELECT count() > 0 FROM shared_tickets")
+
+
+@pytest.mark.parametrize(
+    "tenant", [None, "acme", Tenant(), Tenant(id="a' OR 1=1 --"), Tenant(id="A")]
+)
+def test_there_is_no_reader_without_a_valid_tenant(tenant):
+    with pytest.raises(RefusedStatement):
+        TenantReader(tenant)
+
+
+def test_a_caller_cannot_bind_another_tenant(both, globex):
+    sql = "SELECT tenant_id FROM companies_history(tenant_id = {tenant_id:String})"
+    rows = TenantReader(both).select(sql, {"tenant_id": globex.id}).values
+    assert rows == [(both.id,)]
+
+
+# --- Every statement that ships
+
+ALLOWED = re.compile(rf"(?:{'|'.join([*VIEW_NAMES, 'load_log_of', 'load_rejects_of'])})\s*\(")
+
+
+@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.name)
+def test_shipped_statements_read_only_the_tenants_views(path):
+    text = re.sub(r"--.*", "", path.read_text())
+    sources = re.findall(r"\b(?:FROM|JOIN)\s+(\w[\w.]*\s*\(?)", text)
+    assert sources
+    assert [source for source in sources if not ALLOWED.fullmatch(source)] == []
+    calls = re.findall(ALLOWED.pattern + r"\s*tenant_id = \{tenant_id:String\}", text)
+    assert len(calls) == len(sources)
+    forbidden = (
+        r"shared_|_current\b|\bmerge\s*\(|dictGet|joinGet|\bSETTINGS\b|\bs3\(|\bfile\(|remote"
+    )
+    assert not re.search(forbidden, text)
+
+
+def test_the_scan_would_find_a_leak():
+    assert not ALLOWED.fullmatch("shared_tickets")
+    assert not ALLOWED.fullmatch("tickets_current")
+    assert ALLOWED.fullmatch("tickets_as_of(")

@@ -1,0 +1,135 @@
+"""Every figure of every sample tenant, loaded for real, equals plain Python over the files."""
+
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+
+from analytics.metrics import run_metric
+from analytics.periods import Period
+from analytics.warehouse.catalog import TABLES
+from loaders.bulk import BulkLoad
+from loaders.sample import SAMPLE_TENANTS, generate
+from loaders.tests.sample.reading import read_rows
+from tenants.models import Tenant
+
+pytestmark = pytest.mark.slow
+UNTIL = date(2026, 4, 15)  # the last month holds the day on which Europe's clocks change
+FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
+TENANTS = [Tenant(id=s.tenant_id, name=s.name, time_zone=s.time_zone) for s in SAMPLE_TENANTS]
+SPANS = [
+    (date(2026, 3, 16), date(2026, 4, 15)),
+    (date(2025, 10, 1), date(2026, 4, 15)),
+    (date(2025, 7, 1), date(2025, 7, 2)),
+]
+AS_OF = [None, datetime(2026, 3, 31, 12, tzinfo=UTC), datetime(2025, 11, 3, 5, 30, tzinfo=UTC)]
+
+everything = pytest.mark.parametrize(
+    ("tenant", "span", "as_of"),
+    [(tenant, span, as_of) for tenant in TENANTS for span in SPANS for as_of in AS_OF],
+    ids=lambda value: str(getattr(value, "id", value)),
+)
+
+
+@pytest.fixture(scope="module")
+def history(module_warehouse, module_lake):
+    """{(tenant_id, table): [(row, effective, expiry)]} from the files, which are loaded as well."""
+    rows = defaultdict(list)
+    for file in generate(until=UNTIL, scale=0.05):
+        module_lake.put(file.key, file.body)
+        tenant_id, _, table = file.key.split("/")[:3]
+        rows[tenant_id, table] += read_rows(file)
+    for number, tenant in enumerate(TENANTS):
+        for table in ("companies", "tickets"):
+            BulkLoad(tenant, TABLES[table], 5000 + number).run()
+    return {
+        (tenant_id, table): _versions(found, TABLES[table].key)
+        for (tenant_id, table), found in rows.items()
+        if table in ("companies", "tickets")
+    }
+
+
+def _versions(rows, key):
+    by_key = defaultdict(dict)
+    for row in rows:
+        by_key[row[key]][row["updated_at"]] = row
+    versions = []
+    for found in by_key.values():
+        times = sorted(found)
+        for start, end in zip(times, [*times[1:], FOREVER], strict=True):
+            versions.append((found[start], start, end))
+    return versions
+
+
+def _cents(numerator, denominator):
+    if not denominator:
+        return None
+    return (Decimal(numerator) / denominator).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def _clipped(period, as_of):
+    return period.up_to(as_of) if as_of else period
+
+
+@everything
+def test_company_analytics(history, tenant, span, as_of):
+    period = _clipped(Period(*span, tenant.zone), as_of)
+    last = {}
+    for row, effective, expiry in history[tenant.id, "companies"]:
+        known = as_of is None or effective <= as_of
+        # What closed a version after as_of was not known then.
+        open_then = as_of is not None and expiry > as_of
+        if known and effective < period.ends_at and (expiry > period.starts_at or open_then):
+            key = row["company_id"]
+            if key not in last or effective > last[key][0]:
+                last[key] = (effective, row)
+    found = [row for _, row in last.values()]
+    employees = [r["number_of_employees"] for r in found if r["number_of_employees"] is not None]
+    assert run_metric(tenant, "company_analytics", Period(*span, tenant.zone), as_of).rows == [
+        {
+            "total_companies": len(found),
+            "active_companies": sum(row["is_active"] is True for row in found),
+            "avg_employees": _cents(sum(employees), len(employees)),
+            "total_revenue": sum(
+                (row["annual_revenue"] or Decimal(0) for row in found), Decimal(0)
+            ),
+        }
+    ]
+
+
+@everything
+def test_company_growth(history, tenant, span, as_of):
+    period = _clipped(Period(*span, tenant.zone), as_of)
+    expected = []
+    for bucket in period.buckets():
+        valid = [
+            row
+            for row, effective, expiry in history[tenant.id, "companies"]
+            if effective < bucket.ends_at
+            and (as_of is None or effective <= as_of)
+            and (expiry >= bucket.ends_at or (as_of is not None and expiry > as_of))
+        ]
+        active = sum(row["is_active"] is True for row in valid)
+        expected.append((bucket.last_day, len(valid), active))
+    result = run_metric(tenant, "company_growth", Period(*span, tenant.zone), as_of)
+    assert [tuple(row.values()) for row in result.rows] == expected
+
+
+@everything
+def test_ticket_trends(history, tenant, span, as_of):
+    period = _clipped(Period(*span, tenant.zone), as_of)
+    at = as_of or FOREVER - timedelta(days=1)
+    valid = [row for row, start, end in history[tenant.id, "tickets"] if start <= at < end]
+    opened, hours = defaultdict(int), defaultdict(list)
+    for row in valid:
+        opened[row["created_date"].astimezone(tenant.zone).date()] += 1
+        if row["closed_date"] is not None:
+            hours[row["closed_date"].astimezone(tenant.zone).date()].append(row["actual_hours"])
+    expected = []
+    for offset in range(period.days):
+        day = period.start + timedelta(days=offset)
+        known = [value for value in hours[day] if value is not None]
+        expected.append((day, opened[day], len(hours[day]), _cents(sum(known), len(known))))
+    result = run_metric(tenant, "ticket_trends", Period(*span, tenant.zone), as_of)
+    assert [tuple(row.values()) for row in result.rows] == expected
