@@ -1,5 +1,7 @@
 """The tenant's pages. Views parse and render; figures come from `run_metric`."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,12 +14,15 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from analytics import charts, periods, vega
-from analytics.metrics import METRICS, Metric, MetricResult, run_metric
+from analytics.metrics import METRICS, Metric, MetricResult, freshness_of, run_metric
 from analytics.periods import Period, PeriodError
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, tenants_of
 from tenants.models import Tenant, User
 
+log = logging.getLogger(__name__)
+
+FAILED = "These figures cannot be computed at the moment."
 OVERVIEW = ("company_analytics", "company_growth", "ticket_trends")
 
 
@@ -49,7 +54,7 @@ def overview(request: HttpRequest, tenant_id: str) -> HttpResponse:
         problem = error
         period, chosen = periods.from_query({}, tenant.zone, now)
         as_of = None
-    tiles = {name: _tile(tenant, name, period, as_of) for name in OVERVIEW}
+    tiles = _tiles(tenant, OVERVIEW, period, as_of)
     context = {
         "tenant": tenant,
         "tenants": tenants_of(request.user),
@@ -67,12 +72,25 @@ def overview(request: HttpRequest, tenant_id: str) -> HttpResponse:
         return render(request, "analytics/overview.html", context, status=400 if problem else 200)
 
 
-def _tile(tenant: Tenant, name: str, period: Period, as_of: datetime | None) -> Tile:
+def _tiles(
+    tenant: Tenant, names: Sequence[str], period: Period, as_of: datetime | None
+) -> dict[str, Tile]:
     """One failing tile must not take the page down: it says so in its own place."""
+    metrics = [METRICS[name] for name in names]
     try:
-        return Tile(METRICS[name], run_metric(tenant, name, period, as_of))
+        freshness = freshness_of(tenant, {table for each in metrics for table in each.tables})
     except WarehouseError:
-        return Tile(METRICS[name], error="These figures cannot be computed at the moment.")
+        log.exception("freshness of %s cannot be read", tenant.id)
+        return {metric.name: Tile(metric, error=FAILED) for metric in metrics}
+
+    def tile(metric: Metric) -> Tile:
+        try:
+            return Tile(metric, run_metric(tenant, metric.name, period, as_of, freshness))
+        except WarehouseError:
+            log.exception("tile %s of %s failed", metric.name, tenant.id)
+            return Tile(metric, error=FAILED)
+
+    return {metric.name: tile(metric) for metric in metrics}
 
 
 def _only_row(tile: Tile) -> dict[str, Any] | None:

@@ -4,6 +4,6 @@
 """
 
 from .registry import METRICS, Metric
-from .run import Freshness, MetricResult, run_metric
+from .run import Freshness, MetricResult, freshness_of, run_metric
 
-__all__ = ["METRICS", "Freshness", "Metric", "MetricResult", "run_metric"]
+__all__ = ["METRICS", "Freshness", "Metric", "MetricResult", "freshness_of", "run_metric"]

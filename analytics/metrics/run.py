@@ -1,7 +1,9 @@
 """Computing a metric: the one way to its figures, for pages, the API, exports and reports."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from django.utils import timezone
@@ -57,18 +59,25 @@ class MetricResult:
 
 
 def run_metric(
-    tenant: Tenant, name: str, period: Period, as_of: datetime | None = None
+    tenant: Tenant,
+    name: str,
+    period: Period,
+    as_of: datetime | None = None,
+    freshness: Sequence[Freshness] | None = None,
 ) -> MetricResult:
     """The metric `name` for `tenant` and `period`, from what was in effect by `as_of`.
 
-    Without `as_of`, nothing that is known is left out. `as_of` must be aware. Errors: KeyError for
-    an unknown metric, WarehouseError.
+    Without `as_of`, nothing that is known is left out. `as_of` must be aware. A caller with several
+    metrics may ask `freshness_of` once for all and pass it on. Errors: KeyError for an unknown
+    metric, WarehouseError.
     """
     metric = METRICS[name]
     reader = TenantReader(tenant)
     now = timezone.now()
     if as_of is not None:
         period = period.up_to(as_of)  # what came later is unknown then, not zero
+    if freshness is None:
+        freshness = freshness_of(tenant, metric.tables)
     rows = reader.select(metric.sql, parameters(period, as_of or max(now, period.ends_at)))
     return MetricResult(
         metric=metric,
@@ -76,7 +85,7 @@ def run_metric(
         columns=rows.columns,
         rows=rows.dicts(),
         as_of=as_of or now,
-        freshness=_freshness(reader, metric),
+        freshness=tuple(each for each in freshness if each.table_name in metric.tables),
         milliseconds=rows.milliseconds,
     )
 
@@ -100,7 +109,12 @@ def parameters(period: Period, as_of: datetime) -> dict[str, Any]:
     }
 
 
-def _freshness(reader: TenantReader, metric: Metric) -> tuple[Freshness, ...]:
-    sql = (STATEMENTS / "freshness.sql").read_text()
-    rows = reader.select(sql, {"tables": list(metric.tables)})
+def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
+    """The newest finished load of each of `tables` that was ever loaded."""
+    rows = TenantReader(tenant).select(_freshness_sql(), {"tables": list(tables)})
     return tuple(Freshness(**row) for row in rows.dicts())
+
+
+@cache
+def _freshness_sql() -> str:
+    return (STATEMENTS / "freshness.sql").read_text()

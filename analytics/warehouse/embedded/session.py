@@ -30,6 +30,7 @@ class Session:
         self._given: dict[str, str] = {}  # settings of the last query, still in force
         self._before: dict[str, str] = {}  # the same settings, as SQL, before that query
         self._client_set_something = False
+        self._locked = ""  # the value of readonly that this session is held at
         self._connection = self._open(database)
 
     def close(self) -> None:
@@ -38,6 +39,8 @@ class Session:
     def begin(self, query: Query, query_id: str) -> None:
         """Puts the query's settings and id in force, and takes those of the last query back."""
         given = {s.name: s.value for s in self._known(query.settings)}
+        if self._locked and given.get("readonly") != self._locked:
+            self._unlock()
         own_comment = given.pop("log_comment", "")
         comment = f"{query_id}\n{own_comment}" if own_comment else query_id
         before = self._values_before(given)
@@ -51,14 +54,23 @@ class Session:
         self._given, self._before = given, before
 
     def end(self) -> None:
-        """Call after the query. A readonly query leaves a session that nothing can be set in."""
-        if self._given.get("readonly", "0") not in ("0", ""):
-            database = self._run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
-            self._reopen(database)
+        """Call after the query. A readonly query leaves a session that cannot be turned back.
 
-    def _reopen(self, database: str) -> None:
+        Under readonly = 2 everything else can still be set, so that session serves further
+        queries of the same kind; under 1 nothing can, not even the next query's id.
+        """
+        readonly = self._given.get("readonly", "0")
+        if readonly == "2":
+            self._locked = readonly
+        elif readonly not in ("0", ""):
+            self._unlock()
+
+    def _unlock(self) -> None:
+        """Goes on in a new session of the same database."""
+        database = self._run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
         self._connection.close()
         self._given, self._before, self._client_set_something = {}, {}, False
+        self._locked = ""
         self._connection = self._open(database)
 
     def run_lasting(self, sql: str) -> None:
@@ -69,6 +81,8 @@ class Session:
 
     def restore(self) -> None:
         """Takes back the settings that the last query brought along."""
+        if self._locked:
+            self._unlock()
         if self._given:
             self._run(f"SET {', '.join(self._differences({}))}", "Null")
         self._given, self._before = {}, {}

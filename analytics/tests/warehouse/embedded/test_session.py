@@ -166,3 +166,27 @@ def test_a_password_is_asked_for(tmp_path):
                 with pytest.raises(ServerException) as caught:
                     client.execute("SELECT 1")
                 assert caught.value.code == 516
+
+
+def test_a_connection_goes_on_after_queries_that_only_read(connect):
+    client = connect()
+    client.execute("CREATE TABLE after_reading (a Int8) ENGINE = MergeTree ORDER BY a")
+    for readonly in (2, 2, 1, 2):
+        settings = {"readonly": readonly}
+        assert client.execute("SELECT count() FROM after_reading", settings=settings) == [(0,)]
+        refused = pytest.raises(ServerException, match="readonly")
+        with refused:
+            connect().execute("DROP TABLE after_reading", settings=settings)
+    client.execute("INSERT INTO after_reading VALUES", [(1,)])
+    assert client.execute("SELECT a FROM after_reading", settings={"readonly": 2}) == [(1,)]
+
+
+def test_settings_of_one_reading_query_do_not_reach_the_next(connect):
+    client = connect()
+    sql = "SELECT count() FROM numbers(10)"
+    limited = {"readonly": 2, "additional_table_filters": "{'x.y': '1 = 1'}", "max_threads": 1}
+    value = "SELECT value FROM system.settings WHERE name = 'max_threads'"
+    client.execute(sql, settings=limited)
+    assert client.execute(value, settings=limited) == [("1",)]
+    assert client.execute(value, settings={"readonly": 2}) != [("1",)]
+    assert client.execute(value) != [("1",)]
