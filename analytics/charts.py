@@ -17,6 +17,7 @@ Spec = dict[str, Any]
 Drawing = Callable[[Rows], Spec]
 
 HEIGHT = 240
+PADDING = {"left": 0, "right": 0, "top": 0, "bottom": 6}  # below, room for the tails of letters
 FIGURES = "figures"
 INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 CATEGORY = ["#2459c9", "#0f8a78"]
@@ -115,7 +116,7 @@ def _hover(fields: dict[str, str], number: str = ",d") -> alt.Chart:
 def _days() -> alt.X:
     """One band per row, with as many of the days written below as there is room for."""
     axis = alt.Axis(
-        format=DAY_FORMAT, grid=False, labelAngle=0, labelOverlap="greedy", labelSeparation=8
+        format=DAY_FORMAT, grid=False, labelAngle=0, labelOverlap="parity", labelSeparation=8
     )
     return alt.X("date:O", timeUnit="utcyearmonthdate", title=None, axis=axis)
 
@@ -136,7 +137,7 @@ def _spec(chart: alt.LayerChart, description: str) -> Spec:
             autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
             background="transparent",
         )
-        .configure(font=FONT, range={"category": CATEGORY}, padding=0)
+        .configure(font=FONT, range={"category": CATEGORY}, padding=PADDING)
         .configure_view(stroke=None)
         .configure_axis(labelColor=MUTED, gridColor=GRID, domain=False, ticks=False, labelPadding=8)
         .configure_legend(labelColor=INK)

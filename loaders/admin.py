@@ -64,6 +64,7 @@ class LoadedFileInline(_ReadOnly, TabularInline):
     fields = ["key", "state", "size", "last_modified", "rows_read", "rows_rejected", "error"]
     extra = 0
     tab = True
+    hide_title = True
     verbose_name_plural = "Files"
     per_page = 50
 
