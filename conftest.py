@@ -22,6 +22,13 @@ from tenants.models import Membership, Tenant, User
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords():
+    """Hashing passwords well takes most of the time of a test that logs in."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory):
     """An embedded endpoint for this pytest process, stopped at its end."""

@@ -1,12 +1,15 @@
 """The JSON API: the specification's routes, for sessions and for tenants' bearer tokens."""
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from ninja import Field, NinjaAPI, Schema
+from ninja.decorators import decorate_view
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.params.functions import Query
 from ninja.security import HttpBearer, SessionAuth
@@ -15,7 +18,7 @@ from analytics.metrics import run_metric
 from analytics.periods import PeriodError, between, last_days
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import TenantNotFound, access_tenant, tenant_of_token
-from tenants.models import Tenant, User
+from tenants.models import TENANT_ID_PATTERN, Tenant, User
 
 MAX_TREND_DAYS = 366
 
@@ -48,7 +51,7 @@ class Problem(Schema):
 
 
 class CompanyAnalytics(Schema):
-    """Companies of a period. Money is a JSON number, exact to 2 decimals."""
+    """Companies of a period. Money is a JSON number, exact to 2 decimals up to 15 digits in all."""
 
     total_companies: int = Field(description="Companies valid at some time within the period.")
     active_companies: int = Field(description="Those that are marked active.")
@@ -85,6 +88,7 @@ api = NinjaAPI(
     summary="Companies of a period",
     tags=["companies"],
 )
+@decorate_view(never_cache)
 def company_analytics(
     request: HttpRequest,
     tenant_id: str,
@@ -106,6 +110,7 @@ def company_analytics(
     summary="Tickets opened and closed per day",
     tags=["tickets"],
 )
+@decorate_view(never_cache)
 def ticket_trends(
     request: HttpRequest,
     tenant_id: str,
@@ -121,6 +126,8 @@ def ticket_trends(
 def _tenant(request: HttpRequest, tenant_id: str) -> Tenant:
     """The tenant, if it is the token's own or one of the user's. TenantNotFound otherwise."""
     caller = request.auth  # type: ignore[attr-defined] # ninja sets what authenticate returned
+    if not re.match(TENANT_ID_PATTERN, tenant_id):  # such as one that PostgreSQL cannot even take
+        raise TenantNotFound
     if isinstance(caller, User):
         return access_tenant(caller, tenant_id)
     if isinstance(caller, Tenant) and caller.id == tenant_id:

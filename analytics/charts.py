@@ -12,9 +12,11 @@ from typing import Any
 
 import altair as alt
 
+from analytics.periods import Period
+
 Rows = Sequence[dict[str, Any]]
 Spec = dict[str, Any]
-Drawing = Callable[[Rows], Spec]
+Drawing = Callable[[Rows, Period], Spec]
 
 HEIGHT = 240
 PADDING = {"left": 0, "right": 0, "top": 0, "bottom": 6}  # below, room for the tails of letters
@@ -23,9 +25,11 @@ INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 CATEGORY = ["#2459c9", "#0f8a78"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 DAY_FORMAT = "%b %-d"
+HOURS = ",.2~f"
+MOVING_DAYS = 7
 
 
-def company_growth(rows: Rows) -> Spec:
+def company_growth(rows: Rows, period: Period) -> Spec:
     """Rows of date, total_companies, active_companies; one band per row, however long it is."""
     return _with(rows, _company_growth())
 
@@ -44,63 +48,92 @@ def _company_growth() -> Spec:
     return _spec(layers, "Total and active companies over time")
 
 
-def ticket_counts(rows: Rows) -> Spec:
-    """Rows of date, ticket_count, closed_count; one per day."""
-    return _with(rows, _ticket_counts())
+def ticket_counts(rows: Rows, period: Period) -> Spec:
+    """Rows of date, ticket_count, closed_count, one per day; added up by the period's buckets."""
+    return _with(_added_up(rows, period), _ticket_counts(period.bucket_unit))
+
+
+def _added_up(rows: Rows, period: Period) -> Rows:
+    """Ticket counts per bucket: its first day as `date`, the days it holds as `days`."""
+    added = []
+    for bucket in period.buckets():
+        held = [row for row in rows if bucket.start <= row["date"] < bucket.end]
+        counts = {name: sum(row[name] for row in held) for name in ("ticket_count", "closed_count")}
+        added.append({"date": bucket.start, "days": _days_of(bucket), **counts})
+    return added
+
+
+def _days_of(bucket: Period) -> str:
+    first, last = (f"{day:%b} {day.day}, {day.year}" for day in (bucket.start, bucket.last_day))
+    return first if bucket.days == 1 else f"{first} – {last}"
 
 
 @cache
-def _ticket_counts() -> Spec:
-    series = ["Opened", "Closed"]
-    layers = alt.layer(
-        _series("ticket_count", series[0], series).mark_area(opacity=0.18, line={"strokeWidth": 2}),
-        _series("closed_count", series[1], series).mark_line(strokeWidth=2),
-        _hover({"ticket_count": "Opened", "closed_count": "Closed"}),
-    ).encode(x=_days())
-    return _spec(layers, "Tickets opened and closed per day")
+def _ticket_counts(unit: str) -> Spec:
+    fields = {"ticket_count": "Opened", "closed_count": "Closed"}
+    series = list(fields.values())
+    side_by_side = alt.XOffset("series:N", scale=alt.Scale(domain=series))
+    bars = [
+        _series(field, name, series).mark_bar(cornerRadiusEnd=2).encode(xOffset=side_by_side)
+        for field, name in fields.items()
+    ]
+    hover = _hover(fields, when=alt.Tooltip("days:N", title=unit.title()))
+    layers = alt.layer(*bars, hover).encode(x=_days())
+    return _spec(layers, f"Tickets opened and closed per {unit}")
 
 
-def ticket_hours(rows: Rows) -> Spec:
-    """Rows of date, avg_hours (None on days without); one per day, gaps are not bridged."""
-    return _with(rows, _ticket_hours())
+def ticket_hours(rows: Rows, period: Period) -> Spec:
+    """Rows of date, avg_hours (None on days without), one per day. Gaps are not bridged.
+
+    Periods too long for a line from day to day show dots around their moving mean.
+    """
+    return _with(rows, _ticket_hours() if period.bucket_unit == "day" else _many_ticket_hours())
 
 
 @cache
 def _ticket_hours() -> Spec:
     series = ["Average hours"]
-    layers = alt.layer(
-        _series("avg_hours", series[0], series, legend=False).mark_line(
-            strokeWidth=2, point={"filled": True, "size": 30}, invalid="break-paths-show-domains"
-        ),
-        _hover({"avg_hours": "Average hours"}, ",.2f"),
-    ).encode(x=_days())
+    line = _series("avg_hours", series[0], series, number=HOURS).mark_line(
+        strokeWidth=2, point={"filled": True, "size": 30}, invalid="break-paths-show-domains"
+    )
+    layers = alt.layer(line, _hover({"avg_hours": series[0]}, ",.2f")).encode(x=_days())
     return _spec(layers, "Average hours of the tickets closed each day")
 
 
-def _series(field: str, name: str, names: list[str], *, legend: bool = True) -> alt.Chart:
+@cache
+def _many_ticket_hours() -> Spec:
+    series = [f"Mean of {MOVING_DAYS} days", "One day"]
+    line = _series("moving", series[0], series, number=HOURS)
+    line = line.transform_window(moving="mean(avg_hours)", frame=[1 - MOVING_DAYS, 0])
+    dots = _series("avg_hours", series[1], series, number=HOURS)
+    hover = _hover({"avg_hours": "Average hours"}, ",.2f")
+    layers = alt.layer(
+        dots.mark_circle(size=16, opacity=0.5), line.mark_line(strokeWidth=2), hover
+    ).encode(x=_days())
+    return _spec(layers, "Average hours of the tickets closed each day, and their moving mean")
+
+
+def _series(field: str, name: str, names: list[str], *, number: str = "~s") -> alt.Chart:
     """One measure in the colour that stands for `name` among `names`."""
-    key = (
-        alt.Legend(title=None, orient="top", symbolType="stroke", symbolOpacity=1)
-        if legend
-        else None
-    )
+    key = alt.Legend(title=None, orient="top", symbolType="square", symbolOpacity=1)
+    axis = alt.Axis(tickCount=5, tickMinStep=0 if number == HOURS else 1, format=number)
     return (
         alt.Chart()
         .transform_calculate(series=f"'{name}'")
         .encode(
-            y=alt.Y(f"{field}:Q", title=None, axis=alt.Axis(tickCount=5, format="~s")),
+            y=alt.Y(f"{field}:Q", title=None, axis=axis),
             color=alt.Color("series:N", scale=alt.Scale(domain=names), legend=key),
         )
     )
 
 
-def _hover(fields: dict[str, str], number: str = ",d") -> alt.Chart:
-    """A full-height band under the pointer that tells the figures of its day."""
+def _hover(
+    fields: dict[str, str], number: str = ",d", when: alt.Tooltip | None = None
+) -> alt.Chart:
+    """A full-height band under the pointer that tells the figures of its day, or of `when`."""
     pointer = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
-    tooltip = [
-        alt.Tooltip("date:O", timeUnit="utcyearmonthdate", format="%a, %b %-d, %Y", title="Day")
-    ]
-    tooltip += [
+    day = alt.Tooltip("date:O", timeUnit="utcyearmonthdate", format="%a, %b %-d, %Y", title="Day")
+    figures = [
         alt.Tooltip(f"{field}:Q", title=title, format=number) for field, title in fields.items()
     ]
     band: alt.Chart = alt.Chart().mark_bar(color="#7f8ea3", cursor="default", aria=False)
@@ -108,7 +141,7 @@ def _hover(fields: dict[str, str], number: str = ",d") -> alt.Chart:
         y=alt.value(0),
         y2=alt.value(HEIGHT),
         opacity=alt.condition(pointer, alt.value(0.14), alt.value(0)),
-        tooltip=tooltip,
+        tooltip=[when or day, *figures],
     ).add_params(pointer)
     return shown
 
@@ -139,8 +172,15 @@ def _spec(chart: alt.LayerChart, description: str) -> Spec:
         )
         .configure(font=FONT, range={"category": CATEGORY}, padding=PADDING)
         .configure_view(stroke=None)
-        .configure_axis(labelColor=MUTED, gridColor=GRID, domain=False, ticks=False, labelPadding=8)
-        .configure_legend(labelColor=INK)
+        .configure_axis(
+            labelColor=MUTED,
+            labelFontSize=11,
+            gridColor=GRID,
+            domain=False,
+            ticks=False,
+            labelPadding=8,
+        )
+        .configure_legend(labelColor=INK, labelFontSize=12)
         .to_dict()
     )
     return spec

@@ -10,7 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.views.decorators.cache import cache_control
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_safe
 
 from analytics import charts, periods, vega
@@ -42,14 +42,16 @@ class Tile:
 
 @login_required
 @require_safe
+@never_cache  # nothing of a tenant's stays behind in a browser that somebody logged out of
 def overview(request: HttpRequest, tenant_id: str) -> HttpResponse:
     assert isinstance(request.user, User)
     tenant = access_tenant(request.user, tenant_id)
     now = timezone.now()
     problem = None
     try:
-        period, chosen = periods.from_query(request.GET, tenant.zone, now)
         as_of = periods.as_of_from_query(request.GET, tenant.zone, now)
+        # Turned back, "30 days" are the thirty before that date.
+        period, chosen = periods.from_query(request.GET, tenant.zone, as_of or now)
     except PeriodError as error:
         problem = error
         period, chosen = periods.from_query({}, tenant.zone, now)
@@ -122,7 +124,7 @@ def _chart(
     chart["columns"] = list(columns.values())
     chart["rows"] = [[row[column] for column in columns] for row in tile.result.rows]
     if any(value is not None for row in chart["rows"] for value in row[1:]):
-        chart["spec"] = draw(tile.result.rows)
+        chart["spec"] = draw(tile.result.rows, tile.result.period)
     return chart
 
 

@@ -4,7 +4,11 @@ from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
+
 from loaders.sample.companies import size_category
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_company_is_active_exactly_when_its_status_says_so(lake):

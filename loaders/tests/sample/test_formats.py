@@ -19,6 +19,8 @@ from loaders.sample.tenants import MIXED_FORMATS
 from loaders.tests.sample.conftest import KEYS
 from loaders.tests.sample.reading import TABLES_BY_NAME, raw_rows, read_rows, table_of, typed
 
+pytestmark = pytest.mark.slow
+
 ISO = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
 
 

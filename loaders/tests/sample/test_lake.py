@@ -16,6 +16,8 @@ from loaders.sample import SAMPLE_TENANTS, generate
 from loaders.sample import lake as lake_module
 from loaders.tests.sample.conftest import END, SINCE, START, UNTIL, SampleLake
 
+pytestmark = pytest.mark.slow
+
 KEY = re.compile(
     r"(?P<tenant>[a-z][a-z0-9-]*)/canonical/(?P<table>companies|contacts|tickets|time_entries)/"
     r"(base/part-\d{4}|changes/\d{4}-\d{2}(-\d{2})?)(?P<suffix>\.parquet|\.jsonl(\.gz)?|\.csv\.gz)"

@@ -12,6 +12,8 @@ from loaders.sample.service import CLOSED_STATUSES, PRIORITIES, priority_of
 from loaders.sample.words import MATTERS
 from loaders.tests.sample.conftest import END, START
 
+pytestmark = pytest.mark.slow
+
 OF_WEEKDAYS = range(5)
 
 

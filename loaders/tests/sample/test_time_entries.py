@@ -4,8 +4,12 @@ from collections import Counter, defaultdict
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from loaders.sample import SAMPLE_TENANTS
 from loaders.tests.sample.conftest import SCALE
+
+pytestmark = pytest.mark.slow
 
 
 def entries_of(lake, tenant):

@@ -17,6 +17,8 @@ from clickhouse_driver.errors import Error, ServerException
 from analytics.warehouse.embedded import EmbeddedClickHouse
 from analytics.warehouse.embedded.spool import clean
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = "SELECT count() FROM system.numbers WHERE cityHash64(number) = 1"
 
 
