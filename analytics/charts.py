@@ -104,7 +104,9 @@ def _ticket_hours() -> Spec:
 def _many_ticket_hours() -> Spec:
     series = [f"Mean of {MOVING_DAYS} days", "One day"]
     line = _series("moving", series[0], series, number=HOURS)
-    line = line.transform_window(moving="mean(avg_hours)", frame=[1 - MOVING_DAYS, 0])
+    line = line.transform_window(
+        moving="mean(avg_hours)", day="row_number()", frame=[1 - MOVING_DAYS, 0]
+    ).transform_filter(f"datum.day >= {MOVING_DAYS}")  # the first days have too few before them
     dots = _series("avg_hours", series[1], series, number=HOURS)
     hover = _hover({"avg_hours": "Average hours"}, ",.2f")
     layers = alt.layer(

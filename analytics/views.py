@@ -102,11 +102,13 @@ def _only_row(tile: Tile) -> dict[str, Any] | None:
 def _charts(tiles: dict[str, Tile]) -> list[dict[str, Any]]:
     """What the template draws: tile, heading, specification, and the table that says the same."""
     growth, trends = tiles["company_growth"], tiles["ticket_trends"]
+    unit = trends.result.period.bucket_unit if trends.result else "day"
+    counts = f"Tickets opened and closed per {unit}"
     return [
         _chart("company-growth", "Companies over time", growth, charts.company_growth, {
             "date": "Date", "total_companies": "Total", "active_companies": "Active",
         }),
-        _chart("ticket-counts", "Tickets opened and closed", trends, charts.ticket_counts, {
+        _chart("ticket-counts", counts, trends, charts.ticket_counts, {
             "date": "Day", "ticket_count": "Opened", "closed_count": "Closed",
         }),
         _chart("ticket-hours", "Average hours per closed ticket", trends, charts.ticket_hours, {

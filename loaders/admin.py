@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -192,17 +193,29 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        active = LoadJob.objects.filter(pk=object_id, state__in=LoadJob.ACTIVE).exists()
-        context = {**(extra_context or {}), "watching": active}
+        job = self.get_object(request, object_id)
+        context = {
+            **(extra_context or {}),
+            "watching": job is not None and job.is_active,
+            "may_run": self.has_run_permission(request),
+        }
         return super().change_view(request, object_id, form_url, context)
 
     # --- Buttons
 
-    @action(description="Load", url_path="start-loads", icon="cloud_download")
+    @action(description="Load", url_path="start-loads", icon="cloud_download", permissions=["run"])
     def start_loads(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:loaders_start"))
 
-    @admin.action(description="Cancel the selected loads")
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Starting and cancelling loads is a right of its own, not the same as being staff."""
+        return request.user.has_perm("loaders.run_loadjob")
+
+    def _must(self, allowed: bool) -> None:
+        if not allowed:
+            raise PermissionDenied
+
+    @admin.action(description="Cancel the selected loads", permissions=["run"])
     def cancel_selected(self, request: HttpRequest, queryset: Any) -> None:
         for job in queryset:
             self._cancel(request, job)
@@ -211,7 +224,7 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
         if jobs.cancel(job):
             messages.success(request, f"{job} was cancelled.")
         else:
-            messages.warning(request, f"{job} is not active any more.")
+            messages.warning(request, f"{job} cannot be cancelled any more.")
 
     def _request(self, request: HttpRequest, tenant: Tenant, table: str) -> None:
         user = request.user if isinstance(request.user, User) else None
@@ -226,6 +239,7 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
     # --- Pages of their own
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
+        self._must(self.has_run_permission(request))
         form = LoadForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             for tenant in form.cleaned_data["tenants"]:
@@ -241,15 +255,18 @@ class LoadJobAdmin(_ReadOnly, ModelAdmin):
         return TemplateResponse(request, "loaders/admin/start.html", context)
 
     def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_run_permission(request))
         job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
         self._request(request, job.tenant, job.table)
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
 
     def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_run_permission(request))
         self._cancel(request, get_object_or_404(LoadJob, pk=job_id))
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[job_id]))
 
     def rejects_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_view_permission(request))
         job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
         rejects, error = [], ""
         try:

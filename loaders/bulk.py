@@ -6,8 +6,9 @@ only those side tables behind, which the next load of this tenant and table remo
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,19 +16,20 @@ from typing import Any
 from django.conf import settings
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.errors import UnreadableData
+from analytics.warehouse.errors import UnreadableData, WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer, literal, quote
 from tenants.models import Tenant
 
 from . import statements
-from .discovery import discover
-from .lake import Lake, LakeObject
+from .discovery import discover, prefix_of
+from .lake import Lake, LakeChanged, LakeObject
 from .shapes import Shape, ShapedFile, UnusableFile, read_shape
 from .sources import READ_SETTINGS, EngineSource, Relation, Source, WorkerSource
 
 # So many files are read in one statement: bounds its text, and what a damaged file costs.
 FILES_PER_STATEMENT = 200
+NAMES_PER_STATEMENT = 100_000
 # Beyond this much memory, sorting goes to disk.
 SORT_IN_MEMORY = 4 << 30
 
@@ -62,7 +64,7 @@ class _DamagedFile(Exception):
 
 
 class BulkLoad:
-    """One run. `attempt` makes its side tables its own; `progress` is told each step.
+    """One run. `attempt` makes its side tables and rejects its own; `progress` is told each step.
 
     `still_ours` is asked just before the swap: if another run has taken over, this one stops.
     """
@@ -84,34 +86,42 @@ class BulkLoad:
         self._lake = Lake()
         self._at = placement()
         self._loaded_at = datetime.now(UTC)
-        self._side_prefix = f"stage_{tenant.id}__{table.name}__"
-        run = f"{self._side_prefix}{load_id}_{attempt}"
+        # Tenant ids hold no dot, so that no tenant's tables look like another's.
+        self._side_prefix = f"stage.{tenant.id}.{table.name}."
+        run = f"{self._side_prefix}{load_id}.{attempt}"
         self._staged = self._at.qualified(run)
-        self._folded = self._at.qualified(f"{run}_folded")
-        self._worker_source = WorkerSource(self._lake, self._at.qualified(f"{run}_raw"))
+        self._folded = self._at.qualified(f"{run}.folded")
+        self._worker_source = WorkerSource(self._lake, self._at.qualified(f"{run}.raw"))
         self._target = self._at.qualified(table.shared_name)
         self._rejects = self._at.qualified("load_rejects")
+        self._prefix = prefix_of(tenant, table)
         self._parameters = {
             "tenant_id": tenant.id,
             "load_id": load_id,
+            "attempt": attempt,
             "loaded_at": self._loaded_at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
         }
         self._tolerant: set[str] = set()  # keys of CSV files that the engine could not parse
         self.result = BulkResult()
 
     def run(self) -> BulkResult:
-        """Load. Raises LoadFailed, LakeError or WarehouseError; readers then see no change."""
+        """Load. Raises LoadFailed, LakeError or WarehouseError.
+
+        Readers see no change then, unless it was `still_ours` and only the notes after the swap
+        failed; running it again mends that.
+        """
         self._progress("Looking for files")
         files = self._shaped_files()
-        self._drop_side_tables()
+        self._fence_off_earlier_runs()
         try:
             files = self._stage(files)
             self._count(files)
             finished = self._finished_side()
+            self._check_unchanged(files)
             self._swap(finished)
             self._log()
         finally:
-            self._drop_side_tables()
+            self._tidy_up()
         return self.result
 
     # --- Files
@@ -172,15 +182,12 @@ class BulkLoad:
         """Files that one statement can read: same shape, same way, not too many."""
         alike: dict[tuple[Shape, bool], list[ShapedFile]] = {}
         for file in files:
-            alike.setdefault((_readable_shape(file.shape), self._is_engine(file)), []).append(file)
+            alike.setdefault((file.shape, self._is_engine(file)), []).append(file)
         engine = EngineSource(self._lake)
         return [
-            (
-                group[start : start + FILES_PER_STATEMENT],
-                engine if by_engine else self._worker_source,
-            )
+            (part, engine if by_engine else self._worker_source)
             for (_, by_engine), group in alike.items()
-            for start in range(0, len(group), FILES_PER_STATEMENT)
+            for part in _parts(group)
         ]
 
     def _stage_group(self, group: list[ShapedFile], source: Source) -> None:
@@ -195,7 +202,8 @@ class BulkLoad:
                 if self._may_hold_rejects(group):
                     self._progress("Explaining rejected rows")
                     self._run(
-                        statements.reject(self._table, relation.shape, relation.sql, self._rejects)
+                        statements.reject(self._table, relation.shape, relation.sql, self._rejects),
+                        input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
                     )
                 if shape.format == "jsonl":
                     self._note_unknown_json(relation)
@@ -243,7 +251,8 @@ class BulkLoad:
     def _reject_counts(self) -> dict[str, int]:
         sql = f"""SELECT source_file, uniqExact(source_row) FROM {self._rejects}
             WHERE tenant_id = {{tenant_id:String}} AND load_id = {{load_id:UInt64}}
-            AND table_name = {literal(self._table.name)} GROUP BY source_file"""
+            AND attempt = {{attempt:UInt32}} AND table_name = {literal(self._table.name)}
+            GROUP BY source_file"""
         return dict(self._writer.rows(sql, self._parameters))
 
     def _count(self, files: list[ShapedFile]) -> None:
@@ -270,6 +279,15 @@ class BulkLoad:
                 if self.result.rows_rejected
                 else "The files hold no rows, so the data that is there was kept."
             )
+
+    def _check_unchanged(self, files: list[ShapedFile]) -> None:
+        """The lake's files are still those whose rows were staged and counted."""
+        now = {each.key: each.etag for each in self._lake.objects(self._prefix)}
+        for file in files:
+            if now.get(file.object.key) != file.object.etag:
+                raise LakeChanged(
+                    f"{file.object.path} was replaced or deleted while it was read. Load again."
+                )
 
     # --- Making it visible
 
@@ -343,8 +361,9 @@ class BulkLoad:
         self._writer.run(f"DROP TABLE IF EXISTS {name}{self._at.on_cluster} SYNC")
         self._writer.run(f"CREATE TABLE {name}{self._at.on_cluster} AS {self._target}")
 
-    def _drop_side_tables(self) -> None:
-        """Remove this load's side tables, and those that a crashed one left."""
+    def _fence_off_earlier_runs(self) -> None:
+        """Remove the side tables of runs before this one: what crashed ones left, and what one
+        that was declared dead would need in order to go on."""
         names = self._writer.rows(
             "SELECT name FROM system.tables WHERE database = {database:String} "
             "AND startsWith(name, {prefix:String})",
@@ -355,11 +374,26 @@ class BulkLoad:
                 f"DROP TABLE IF EXISTS {self._at.qualified(name)}{self._at.on_cluster} SYNC"
             )
 
+    def _tidy_up(self) -> None:
+        """Remove this run's own tables. A failure to do so must not hide why the load failed."""
+        with suppress(WarehouseError):
+            for name in (self._staged, self._folded):
+                self._writer.run(f"DROP TABLE IF EXISTS {name}{self._at.on_cluster} SYNC")
+
     def _run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> None:
         parameters = self._parameters if bind else None
         self._writer.run(sql, parameters, **READ_SETTINGS, **query_settings)
 
 
-def _readable_shape(shape: Shape) -> Shape:
-    """A shape without what does not matter for reading: columns that are not read anyway."""
-    return Shape(shape.format, shape.lanes)
+def _parts(group: list[ShapedFile]) -> Iterator[list[ShapedFile]]:
+    """`group` cut into what one statement can name: so many files, with names so long."""
+    part: list[ShapedFile] = []
+    length = 0
+    for file in group:
+        longest = len(file.object.key.encode()) * 3  # each byte may be %-encoded
+        if part and (len(part) == FILES_PER_STATEMENT or length + longest > NAMES_PER_STATEMENT):
+            yield part
+            part, length = [], 0
+        part.append(file)
+        length += longest
+    yield part

@@ -14,12 +14,12 @@ from .shapes import TEXT_LANE, Shape
 
 _TRUE = "'true', '1', '1.0', 't', 'yes', 'y'"
 _FALSE = "'false', '0', '0.0', 'f', 'no', 'n'"
-_INTEGER = r"^[+-]?[0-9]{1,18}([.]0*)?$"
+_INTEGER = r"^[+-]?[0-9]{1,19}([.]0*)?$"
 _DECIMAL = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
 _INSTANT = (
     r"^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?"
-    r" ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?$"
+    r" ?(Z|UTC|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?)?$"
 )
 EARLIEST = "toDateTime64('1900-01-01 00:00:00', 3, 'UTC')"
 LATEST = "toDateTime64('2299-12-31 00:00:00', 3, 'UTC')"
@@ -90,7 +90,6 @@ def record_hash(table: Table) -> str:
 
 
 def _cast(column: Column, shape: Shape) -> Cast:
-    # JSON lines may name a column differently from line to line, so each row picks its own source.
     present = [
         source
         for source in column.sources
@@ -104,20 +103,27 @@ def _cast(column: Column, shape: Shape) -> Cast:
         _conditional(option.value, source.negated, source.only_when, shape)
         for option, source in zip(options, present, strict=True)
     ]
-    if shape.format != "jsonl":
-        options, values = options[:1], values[:1]
-    faults = [option.fault for option in options if option.fault]
+    if len(options) == 1:
+        return Cast(column, options[0].source, values[0], options[0].fault, options[0].text)
+    # A file may deliver a column under several names: each row takes the first that has a value,
+    # and is at fault only for what it would have taken.
     return Cast(
         column,
         options[0].source,
-        values[0] if len(values) == 1 else f"coalesce({', '.join(values)})",
-        " OR ".join(faults),
-        options[0].text if len(options) == 1 else _first([option.text for option in options]),
+        f"coalesce({', '.join(values)})",
+        " OR ".join(_used_faults(options)),
+        f"coalesce({', '.join(option.text for option in options)})",
     )
 
 
-def _first(texts: list[str]) -> str:
-    return f"coalesce({', '.join(texts)})"
+def _used_faults(options: list[Cast]) -> list[str]:
+    """The fault of each source where those before it are empty."""
+    faults, before = [], ""
+    for option in options:
+        if option.fault:
+            faults.append(f"({before}{option.fault})")
+        before += f"isNull({option.value}) AND "
+    return faults
 
 
 def _conditional(
@@ -176,6 +182,8 @@ def _parsed(kind: Kind, text: str) -> str:
 def _parsed_instant(text: str) -> str:
     day = f"substring({text}, 1, 10)"
     real_day = f"toString(toDate32OrNull({day})) = {day}"
-    parsed = f"parseDateTime64BestEffortOrNull({text}, 3, 'UTC')"
+    # The parser wants minutes in an offset, which PostgreSQL leaves out: 10:00:00+02.
+    whole = rf"replaceRegexpOne({text}, '(:[0-9.]+ ?[+-][0-9]{{2}})$', '\\1:00')"
+    parsed = f"parseDateTime64BestEffortOrNull({whole}, 3, 'UTC')"
     sane = f"match({text}, {literal(_INSTANT)}) AND {real_day}"
     return f"if({sane} AND {parsed} BETWEEN {EARLIEST} AND {LATEST}, {parsed}, NULL)"

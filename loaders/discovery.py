@@ -36,9 +36,9 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
     prefix = prefix_of(tenant, table)
     found = Found()
     for each in lake.objects(prefix):
-        name = each.key.rsplit("/", 1)[-1]
-        if not each.size or not name or name.startswith(("_", ".")):
-            continue  # folder markers and writers' own notes, such as _SUCCESS
+        parts = each.key.removeprefix(prefix).split("/")
+        if not each.size or not parts[-1] or any(p.startswith(("_", ".")) for p in parts):
+            continue  # folder markers and writers' own notes, such as _SUCCESS and _temporary/
         reason = _unsupported(each)
         if reason:
             found.set_aside[each] = reason
@@ -55,6 +55,8 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
 def _unsupported(each: LakeObject) -> str:
     if format_of(each.key) is None:
         return "Not a format that is loaded: use .parquet, .jsonl or .csv (also .gz, .zst)."
+    if "//" in each.key:
+        return "Its name holds //, which ClickHouse cannot address. Rename it."
     if _PATTERN_CHARACTERS & set(each.key):
         return "Its name holds one of { } * ? , which stand for patterns. Rename it."
     return ""

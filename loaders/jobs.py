@@ -21,6 +21,7 @@ from .models import LoadedFile, LoadJob
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
+NAMES_KEPT = 200
 FIRST_RETRY = timedelta(seconds=30)
 # A queued job that no worker took is announced again after this long.
 ANNOUNCE_AGAIN = timedelta(minutes=5)
@@ -74,6 +75,7 @@ def claim(job_id: int) -> LoadJob | None:
             started_at=now,
             finished_at=None,
             heartbeat_at=now,
+            swapped_at=None,
             step="Starting",
             error="",
         )
@@ -87,6 +89,16 @@ def beat(job: LoadJob, step: str | None = None) -> bool:
     return bool(_this_run(job).update(**changes))
 
 
+def commit(job: LoadJob) -> bool:
+    """Pass the point of no return: from here on the job cannot be cancelled.
+
+    False if the job is no longer this run's, or its tenant was suspended meanwhile.
+    """
+    now = timezone.now()
+    ours = _this_run(job).filter(tenant__is_active=True)
+    return bool(ours.update(swapped_at=now, heartbeat_at=now))
+
+
 def succeed(job: LoadJob, result: BulkResult) -> bool:
     """Record the end of a run that loaded. False if the job is no longer this run's."""
     with transaction.atomic():
@@ -94,17 +106,17 @@ def succeed(job: LoadJob, result: BulkResult) -> bool:
             state=LoadJob.State.SUCCEEDED, finished_at=timezone.now(), step="", error=""
         )
         if done:
-            record(job, result)
+            _record(job, result, loaded=True)
     return bool(done)
 
 
-def record(job: LoadJob, result: BulkResult) -> None:
-    """Note what a run found so far: its counts and its files."""
+def _record(job: LoadJob, result: BulkResult, *, loaded: bool) -> None:
+    """Note what a run found: its counts and its files; if it failed, only those set aside."""
     LoadJob.objects.filter(pk=job.pk).update(
         rows_read=result.rows_read,
-        rows_loaded=result.rows_loaded,
+        rows_loaded=result.rows_loaded if loaded else 0,
         rows_rejected=result.rows_rejected,
-        unknown_columns=result.unknown_columns,
+        unknown_columns=[_storable(name) for name in result.unknown_columns[:NAMES_KEPT]],
     )
     job.files.all().delete()
     LoadedFile.objects.bulk_create(
@@ -118,35 +130,49 @@ def record(job: LoadJob, result: BulkResult) -> None:
             state=LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED,
             rows_read=outcome.rows_read,
             rows_rejected=outcome.rows_rejected,
-            error=outcome.error,
+            error=_storable(outcome.error),
         )
         for found, outcome in result.files.items()
+        if loaded or outcome.error
     )
 
 
-def fail(job: LoadJob, reason: str, *, may_retry: bool) -> LoadJob.State | None:
+def _storable(text: str) -> str:
+    """Text from files as PostgreSQL takes it, which knows no NUL."""
+    return text.replace("\0", "\ufffd")
+
+
+def fail(
+    job: LoadJob, reason: str, *, may_retry: bool, result: BulkResult | None = None
+) -> LoadJob.State | None:
     """End a run that failed: queued again with back-off while attempts are left, else failed.
 
-    Returns the new state, or None if the job is no longer this run's.
+    `result` is what it had found by then. Returns the new state, or None if the job is no longer
+    this run's.
     """
     now = timezone.now()
     retry = may_retry and job.attempt < MAX_ATTEMPTS
     state = LoadJob.State.QUEUED if retry else LoadJob.State.FAILED
-    ended = _this_run(job).update(
-        state=state,
-        step="",
-        error=reason,
-        finished_at=None if retry else now,
-        not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
-        notified_at=None,
-    )
+    with transaction.atomic():
+        ended = _this_run(job).update(
+            state=state,
+            step="",
+            error=_storable(reason),
+            finished_at=None if retry else now,
+            not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
+            notified_at=None,
+        )
+        if ended and result is not None:
+            _record(job, result, loaded=False)
     return state if ended else None
 
 
 def cancel(job: LoadJob) -> bool:
-    """Cancel a job. A running one stops before it would change what readers see."""
+    """Cancel a job, unless it is past the point where readers may see its rows."""
+    active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
+    may_be_stopped = Q(state=LoadJob.State.QUEUED) | Q(swapped_at__isnull=True)
     return bool(
-        LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE).update(
+        active.filter(may_be_stopped).update(
             state=LoadJob.State.CANCELLED, finished_at=timezone.now(), step=""
         )
     )

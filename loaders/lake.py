@@ -22,6 +22,10 @@ class LakeError(Exception):
     """The lake could not be read. The text says what to do."""
 
 
+class LakeChanged(LakeError):
+    """A file was replaced or deleted while it was read. Trying again will help."""
+
+
 class LakeUnreachable(LakeError):
     """It did not answer, or asks to come back later. Trying again may help."""
 
@@ -154,8 +158,7 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        kind = LakeUnreachable if code in _PASSING else LakeError
-        raise kind(_remedy(code, bucket, key)) from error
+        raise _kind(code, key)(_remedy(code, bucket, key)) from error
     except BotoCoreError as error:
         raise LakeUnreachable(
             f"The lake cannot be reached ({type(error).__name__}: {error}). "
@@ -163,10 +166,19 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
         ) from error
 
 
+_GONE = {"NoSuchKey", "404", "PreconditionFailed", "412"}
+
+
+def _kind(code: str, key: str) -> type[LakeError]:
+    if key and code in _GONE:
+        return LakeChanged
+    return LakeUnreachable if code in _PASSING else LakeError
+
+
 def _remedy(code: str, bucket: str, key: str) -> str:
     if code in {"NoSuchBucket", "404"} and not key:
         return f"The bucket {bucket} does not exist. Check LAKE_BUCKET and LAKE_ENDPOINT_URL."
-    if code in {"NoSuchKey", "404", "PreconditionFailed", "412"}:
+    if code in _GONE:
         return f"{bucket}/{key} was replaced or deleted while it was read. Load again."
     if code in {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
         return (

@@ -43,6 +43,9 @@ class LoadJob(models.Model):
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="A retry waits until this moment."
     )
+    swapped_at = models.DateTimeField(
+        null=True, blank=True, help_text="From then on readers may see its rows."
+    )
     attempt = models.PositiveIntegerField(default=0)
     step = models.CharField(max_length=200, blank=True, help_text="What it is doing now.")
     rows_read = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
@@ -62,6 +65,7 @@ class LoadJob(models.Model):
                 name="one_active_load_per_table",
             )
         ]
+        permissions = [("run_loadjob", "Can start and cancel loads")]
         indexes = [models.Index(fields=["state", "heartbeat_at"], name="load_job_sweep")]
 
     def __str__(self) -> str:

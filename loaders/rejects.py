@@ -11,7 +11,7 @@ REJECTS_SHOWN = 500
 _SELECT = """
 SELECT source_file, source_row, column_name, value, reason
 FROM load_rejects_of(tenant_id = {tenant_id:String})
-WHERE load_id = {load_id:UInt64} AND table_name = {table_name:String}
+WHERE load_id = {load_id:UInt64} AND attempt = {attempt:UInt32} AND table_name = {table_name:String}
 ORDER BY source_file, source_row, column_name
 LIMIT {limit:UInt64}
 """
@@ -19,5 +19,10 @@ LIMIT {limit:UInt64}
 
 def rejects_of(job: LoadJob, limit: int = REJECTS_SHOWN) -> list[dict[str, Any]]:
     """The first `limit` rejects of a job, by file and row."""
-    parameters = {"load_id": job.pk, "table_name": job.table, "limit": limit}
+    parameters = {
+        "load_id": job.pk,
+        "attempt": job.attempt,
+        "table_name": job.table,
+        "limit": limit,
+    }
     return TenantReader(job.tenant).select(_SELECT, parameters).dicts()

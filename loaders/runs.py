@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import OutOfMemory, QueryTimeout, Unreachable, WarehouseError
 
 from . import jobs
-from .bulk import BulkLoad, LoadFailed
-from .lake import LakeError, LakeUnreachable
+from .bulk import BulkLoad, BulkResult, LoadFailed
+from .lake import LakeChanged, LakeError, LakeUnreachable
 from .models import LoadJob
 
 log = logging.getLogger(__name__)
 
-_PASSING = (Unreachable, QueryTimeout, OutOfMemory, LakeUnreachable)
+_PASSING = (Unreachable, QueryTimeout, OutOfMemory, LakeUnreachable, LakeChanged)
 
 
 def run(job_id: int) -> LoadJob.State | None:
@@ -32,14 +32,13 @@ def run(job_id: int) -> LoadJob.State | None:
         job.pk,
         job.attempt,
         progress=lambda step: _progress(job, step),
-        still_ours=lambda: jobs.beat(job),
+        still_ours=lambda: jobs.commit(job),
     )
     try:
         with _heartbeat(job):
             result = load.run()
     except Exception as error:
-        jobs.record(job, load.result)
-        return _failed(job, error)
+        return _failed(job, error, load.result)
     return LoadJob.State.SUCCEEDED if jobs.succeed(job, result) else None
 
 
@@ -49,12 +48,15 @@ def _progress(job: LoadJob, step: str) -> None:
         raise LoadFailed("The load was cancelled, or another run has taken over.")
 
 
-def _failed(job: LoadJob, error: Exception) -> LoadJob.State | None:
+def _failed(job: LoadJob, error: Exception, result: BulkResult) -> LoadJob.State | None:
     known = isinstance(error, (LoadFailed, LakeError, WarehouseError))
     if not known:
         log.exception("load job %s failed in an unforeseen way", job.pk)
     reason = str(error) if known else f"Unforeseen: {type(error).__name__}: {error}"
-    state = jobs.fail(job, reason, may_retry=isinstance(error, _PASSING))
+    # Past the swap only notes are missing, which another run completes.
+    swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
+    may_retry = swapped or isinstance(error, _PASSING)
+    state = jobs.fail(job, reason, may_retry=may_retry, result=result)
     if state == LoadJob.State.FAILED:
         log.error("load job %s (%s/%s) failed: %s", job.pk, job.tenant_id, job.table, reason)
     return state
@@ -68,7 +70,11 @@ def _heartbeat(job: LoadJob) -> Iterator[None]:
     def keep_beating() -> None:
         try:
             while not stop.wait(settings.LOAD_HEARTBEAT_TIMEOUT / 6):
-                jobs.beat(job)
+                try:
+                    jobs.beat(job)
+                except DatabaseError as error:  # one missed beat is no reason to miss the next
+                    log.warning("load job %s missed a heartbeat: %s", job.pk, error)
+                    connections.close_all()
         finally:
             connections.close_all()
 

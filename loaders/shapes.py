@@ -6,8 +6,7 @@ inference, which looks at one file of many and hides columns behind a cache.
 
 import csv
 import io
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ from .discovery import compression_of, format_of
 from .lake import Lake, LakeObject
 
 TEXT_LANE = "Nullable(String)"
+_BLOCK = 4 << 20
 
 
 class UnusableFile(Exception):
@@ -39,7 +39,7 @@ class Shape:
 
     format: str
     lanes: tuple[tuple[str, str], ...]
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = field(default=(), compare=False)  # does not matter for reading
 
     @property
     def lane_of(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
             schema = metadata.schema.to_arrow_schema()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UnusableFile(f"Not a readable Parquet file: {error}") from error
-    names = list(schema.names)
+    names = _distinct(list(schema.names))
     lanes = []
     for name, column in _known(names, table).items():
         lanes.append((name, _lane(schema.field(name).type, column, name)))
@@ -87,11 +87,35 @@ def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
                 encoding="utf-8-sig",
                 newline="",
             )
-            names = next(csv.reader(text), [])
+            names = _distinct(next(csv.reader(text), []))
         except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
             raise UnusableFile(f"Not a readable CSV file: {error}") from error
+    _check_quotes(lake, found)
     lanes = [(name, TEXT_LANE) for name in _known(names, table)]
     return ShapedFile(found, Shape("csv", *_finish(names, lanes, table)))
+
+
+def _check_quotes(lake: Lake, found: LakeObject) -> None:
+    """Refuse a CSV with a quote that nobody closes: readers take all that follows for one value."""
+    quotes = 0
+    with lake.open(found) as file:
+        try:
+            stream = pa.input_stream(file, compression=compression_of(found.key))
+            while block := stream.read(_BLOCK):
+                quotes += block.count(b'"')
+        except (pa.ArrowException, OSError) as error:
+            raise UnusableFile(f"Not a readable CSV file: {error}") from error
+    if quotes % 2:
+        raise UnusableFile(
+            "It holds an odd number of quotation marks, so one is not closed. Put a value that "
+            "holds one into quotes and double it there."
+        )
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise UnusableFile("Two of its columns have the same name.")
+    return names
 
 
 def _known(names: list[str], table: Table) -> dict[str, Column | None]:
@@ -114,8 +138,6 @@ def _finish(
     accepted = [source.name for source in key.sources]
     if not present.intersection(accepted):
         raise UnusableFile(f"It has no column {' or '.join(accepted)}, which identifies a row.")
-    if len(set(names)) != len(names):
-        raise UnusableFile("Two of its columns have the same name.")
     return tuple(sorted(lanes)), tuple(sorted(set(names) - present))
 
 
@@ -124,6 +146,8 @@ def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
     fits, else text, which is then cast value by value."""
     if pa.types.is_nested(arrow):
         raise UnusableFile(f"Column {name} holds {arrow}, not single values.")
+    if pa.types.is_time(arrow):
+        raise UnusableFile(f"Column {name} holds times of day without a date.")
     if column is None or column.kind.is_text:
         return TEXT_LANE
     if _fits(arrow, column.kind):
@@ -132,18 +156,16 @@ def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
 
 
 def _fits(arrow: pa.DataType, kind: Kind) -> bool:
-    return bool(_fitting(arrow, kind))
-
-
-def _fitting(arrow: pa.DataType, kind: Kind) -> Any:
     match kind:
         case Kind.BOOL:
-            return pa.types.is_boolean(arrow)
+            fits = pa.types.is_boolean(arrow)
         case Kind.COUNT:
-            return pa.types.is_integer(arrow) and not pa.types.is_uint64(arrow)
+            fits = pa.types.is_integer(arrow) and not pa.types.is_uint64(arrow)
         case Kind.INSTANT:
-            return pa.types.is_timestamp(arrow) or pa.types.is_date(arrow)
+            fits = pa.types.is_timestamp(arrow) or pa.types.is_date(arrow)
         case Kind.MONEY | Kind.HOURS if pa.types.is_decimal(arrow):
             precision, scale = kind.decimal_size
-            return arrow.scale <= scale and arrow.precision - arrow.scale <= precision - scale
-    return False
+            fits = arrow.scale <= scale and arrow.precision - arrow.scale <= precision - scale
+        case _:
+            fits = False
+    return bool(fits)

@@ -29,6 +29,8 @@ READ_SETTINGS = {
     "use_hive_partitioning": 0,  # a folder named like a column is no column
     "input_format_parquet_allow_missing_columns": 1,
     "input_format_parquet_use_native_reader_v3": 1,
+    "input_format_csv_allow_cr_end_of_line": 1,
+    "input_format_csv_trim_whitespaces": 0,
     "s3_skip_empty_files": 0,
     "use_cache_for_count_from_files": 0,
     "schema_inference_use_cache_for_s3": 0,
@@ -112,15 +114,16 @@ def raw_columns(table: Table, shape: Shape, relation: str, broken: str = "''") -
     position = "_path, _row_number, _time"
     if shape.format == "jsonl":
         names = readable(table, shape)
+        exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
         fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
         columns = ", ".join(
-            f"tupleElement(fields, {literal(name)}) AS {raw_name(name)}" for name in names
+            f"{_json_value(name, exact=name in exact)} AS {raw_name(name)}" for name in names
         )
         return (
             f"(SELECT {columns}, {position}, line AS broken_text, "
             f"if(JSONType(line) = 'Object', '', {literal(_NOT_JSON)}) AS broken "
             f"FROM (SELECT line, {position}, JSONExtract(line, {literal(f'Tuple({fields})')}) "
-            f"AS fields FROM {relation} WHERE trimBoth(line) != ''))"
+            f"AS fields FROM {relation} WHERE match(line, '[^[:space:]]')))"
         )
     columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in shape.lanes)
     return (
@@ -128,3 +131,14 @@ def raw_columns(table: Table, shape: Shape, relation: str, broken: str = "''") -
         f"if({broken} = '', '', 'not the number of fields that the header names') AS broken "
         f"FROM {relation})"
     )
+
+
+def _json_value(name: str, *, exact: bool) -> str:
+    """A field as text. The engine reads JSON numbers as doubles, which amounts do not survive, so
+    an amount is taken from the line itself where that is the same number."""
+    value = f"tupleElement(fields, {literal(name)})"
+    if not exact:
+        return value
+    pattern = f'"{name}"' + r"[ ]*:[ ]*(-?[0-9][0-9.eE+-]*)"
+    digits = f"extract(line, {literal(pattern)})"
+    return f"if(toFloat64OrNull({digits}) = toFloat64OrNull({value}), {digits}, {value})"

@@ -9,6 +9,7 @@ from .shapes import Shape
 # Parameters that every statement here is given.
 LOAD = "{load_id:UInt64}"
 TENANT = "{tenant_id:String}"
+ATTEMPT = "{attempt:UInt32}"
 LOADED_AT = "{loaded_at:DateTime64(3, 'UTC')}"
 
 
@@ -53,8 +54,9 @@ def _faults(table: Table, shape: Shape) -> list[str]:
 def reject(table: Table, shape: Shape, relation: str, into: str) -> str:
     """Write every fault of every row of `relation` that `stage` left out."""
     return f"""INSERT INTO {into}
-(tenant_id, table_name, load_id, source_file, source_row, column_name, value, reason, rejected_at)
-SELECT {TENANT}, {literal(table.name)}, {LOAD}, _path, assumeNotNull(_row_number) + 1,
+(tenant_id, table_name, load_id, attempt,
+    source_file, source_row, column_name, value, reason, rejected_at)
+SELECT {TENANT}, {literal(table.name)}, {LOAD}, {ATTEMPT}, _path, assumeNotNull(_row_number) + 1,
     fault.1, substringUTF8(fault.2, 1, 1000), fault.3, {LOADED_AT}
 FROM (
     SELECT _path, _row_number,
@@ -106,7 +108,7 @@ FROM (
     ) AS next_date
     FROM (
         SELECT * FROM {staged}
-        ORDER BY {key}, effective_date, record_hash, source_time
+        ORDER BY {key}, effective_date, record_hash, source_time DESC
         LIMIT 1 BY {key}, effective_date, record_hash
     )
 )"""

@@ -1,8 +1,9 @@
 """Files as batches of text columns, read by the worker with bounded memory."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from .shapes import ShapedFile, UnusableFile
 
 BATCH_ROWS = 20_000
 _CSV_BLOCK = 4 << 20
+_BATCH_CHARACTERS = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,38 @@ def _lines(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatc
         lines = pa.input_stream(raw, compression=compression_of(found.key))
         decoded = iter(_decoded_lines(lines))
         first = 0
-        while chunk := list(islice(decoded, BATCH_ROWS)):
-            yield TextBatch([list(chunk)], *_numbered(first, len(chunk)))
+        while chunk := _chunk(decoded):
+            yield TextBatch([chunk], *_numbered(first, len(chunk)))
             first += len(chunk)
+
+
+def _chunk(lines: Iterator[str]) -> list[str | None]:
+    """The next lines, few enough to fit into memory however long they are."""
+    chunk: list[str | None] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if len(chunk) >= BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            break
+    return chunk
 
 
 def _decoded_lines(stream: pa.NativeFile) -> Iterator[str]:
     rest = b""
     while block := stream.read(_CSV_BLOCK):
         *whole, rest = (rest + block).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
+        yield from map(_decoded, whole)
     if rest:
-        yield rest.decode(errors="replace")
+        yield _decoded(rest)
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        # No JSON begins like this, so that the line is rejected, as the engine rejects it.
+        return "\ufffd" + line.decode(errors="replace")
 
 
 def _csv(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]:
@@ -89,18 +111,21 @@ def _csv(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]
 
     with lake.open(found) as raw:
         stream = pa.input_stream(raw, compression=compression_of(found.key))
-        with pacsv.open_csv(
-            stream,
-            pacsv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-            pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-            pacsv.ConvertOptions(
-                include_columns=names,
-                column_types=dict.fromkeys(names, pa.string()),
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-                null_values=["", "\\N"],
-            ),
-        ) as batches:
+        with (
+            _nothing_if_empty(),
+            pacsv.open_csv(
+                stream,
+                pacsv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
+                pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+                pacsv.ConvertOptions(
+                    include_columns=names,
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    null_values=["", "\\N"],
+                ),
+            ) as batches,
+        ):
             first = 0
             for batch in batches:
                 skipped = {number for number, _ in broken}
@@ -111,6 +136,16 @@ def _csv(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]
     if broken:
         empty: list[list[str | None]] = [[None] * len(broken) for _ in names]
         yield TextBatch(empty, [number for number, _ in broken], [text for _, text in broken])
+
+
+@contextmanager
+def _nothing_if_empty() -> Iterator[None]:
+    """A header without a line end after it is a file without rows, not a damaged one."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" not in str(error):
+            raise
 
 
 def _numbered(first: int, count: int) -> tuple[list[int], list[str]]:
@@ -137,7 +172,8 @@ def as_text(column: pa.Array) -> list[str | None]:
     if pa.types.is_timestamp(kind) and kind.tz:
         column = column.cast(pa.timestamp(kind.unit, tz="UTC")).cast(pa.timestamp(kind.unit))
     elif pa.types.is_floating(kind):
-        return [None if value is None else _float_text(value) for value in column.to_pylist()]
+        shortest = pc.cast(column, pa.string()).to_pylist()
+        return [None if text is None else _float_text(text) for text in shortest]
     elif pa.types.is_decimal(kind):
         return [None if value is None else _decimal_text(value) for value in column.to_pylist()]
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -147,8 +183,19 @@ def as_text(column: pa.Array) -> list[str | None]:
     return texts
 
 
-def _float_text(value: float) -> str:
-    return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+def _float_text(text: str) -> str:
+    """The shortest digits as ClickHouse writes them: an exponent below 1e-6 and from 1e21 on."""
+    number = Decimal(text)
+    if not number.is_finite():
+        return text
+    if not number:
+        return "-0" if number.is_signed() else "0"
+    if -7 < number.adjusted() < 21:
+        return _decimal_text(number)
+    sign, digits, _ = number.normalize().as_tuple()
+    head, *tail = map(str, digits)
+    mantissa = f"{head}.{''.join(tail)}" if tail else head
+    return f"{'-' if sign else ''}{mantissa}e{number.adjusted()}"
 
 
 def _decimal_text(value: object) -> str:

@@ -4,10 +4,12 @@ A tenant that does not exist, is suspended or belongs to others looks the same: 
 which Django answers with 404.
 """
 
+import re
+
 from django.db.models import QuerySet
 from django.http import Http404
 
-from .models import ApiToken, Tenant, User
+from .models import TENANT_ID_PATTERN, ApiToken, Tenant, User
 
 
 class TenantNotFound(Http404):
@@ -22,7 +24,8 @@ def tenants_of(user: User) -> QuerySet[Tenant]:
 
 def access_tenant(user: User, tenant_id: str) -> Tenant:
     """The tenant, if `user` is a member of it. Being staff opens no tenant."""
-    tenant = tenants_of(user).filter(id=tenant_id).first()
+    is_id = re.match(TENANT_ID_PATTERN, tenant_id)
+    tenant = tenants_of(user).filter(id=tenant_id).first() if is_id else None
     if tenant is None:
         raise TenantNotFound
     return tenant

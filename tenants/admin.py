@@ -77,7 +77,7 @@ class ApiTokenAdmin(ModelAdmin):
             text = "Copy the token now, it is not shown again: <code>{}</code>"
             messages.warning(request, format_html(text, secret))
 
-    @admin.action(description="Revoke the selected tokens")
+    @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         count = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
         messages.success(request, f"{count} tokens revoked.")

@@ -58,7 +58,9 @@ TICKET_TRENDS = Metric(
         "For every day in your time zone: tickets created on that day, tickets closed on it, and "
         "the mean of the actual hours of those closed, among tickets whose hours are known. The "
         "mean is computed exactly and rounded half up to 2 decimals; a day without closed tickets "
-        "has none. Each ticket counts as its latest known version describes it."
+        "has none. Each ticket counts as its latest known version describes it. Charts of more "
+        "than 31 days add the counts up by week, those of more than 184 by month; their tables "
+        "have each day."
     ),
     tables=("tickets",),
 )

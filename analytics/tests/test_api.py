@@ -131,6 +131,20 @@ def test_foreign_and_unknown_tenants_are_not_found(client, request, name, url, a
     assert foreign.json() == unknown.json()
 
 
+@pytest.mark.parametrize("tenant_id", ["%00", "a%00b", "%FF", "x" * 300, "acme%0a"])
+@pytest.mark.parametrize("path", ["companies/analytics", "tickets/trends"])
+def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id, path):
+    client.force_login(alice)
+    response = client.get(f"/api/{path}/{tenant_id}")
+    assert (response.status_code, response.json()) == (404, {"detail": "No such tenant."})
+
+
+@pytest.mark.parametrize("url", [companies, trends])
+def test_figures_stay_in_no_cache(client, alice, acme, warehouse, url):
+    client.force_login(alice)
+    assert "no-store" in client.get(url(acme))["Cache-Control"]
+
+
 def test_a_warehouse_that_is_down_is_a_503_without_details(client, alice, acme, settings):
     settings.CLICKHOUSE_URL = "clickhouse://127.0.0.1:1/avesa"
     client.force_login(alice)

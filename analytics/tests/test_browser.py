@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 from selenium import webdriver
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -94,6 +95,21 @@ def test_a_member_logs_in_sees_charts_and_changes_the_period(
     assert len(rows) == 7
     browser.find_element(By.CSS_SELECTOR, ".account button").click()
     assert browser.find_element(By.NAME, "password")
+
+
+def test_the_pointer_is_told_the_figures_of_its_day(browser, live_server, alice, filled):
+    log_in(browser, live_server, "alice")
+    drawing = browser.find_element(By.CSS_SELECTOR, "[data-spec=ticket-counts][data-drawn=true]")
+    right = drawing.size["width"] // 2 - 30
+    for x in (right, right - 12, right - 24):
+        ActionChains(browser).move_to_element_with_offset(drawing, x, 40).perform()
+        told = browser.find_element(By.CSS_SELECTOR, "#vg-tooltip-element.visible").text
+        assert "Opened" in told
+    box = browser.execute_script(
+        "const {left, top} = document.querySelector('#vg-tooltip-element').getBoundingClientRect();"
+        "return [left, top]"
+    )
+    assert min(box) > 50, "it stands in the corner of the page, not at the pointer"
 
 
 def test_without_javascript_the_figures_are_in_tables(browser, live_server, alice, filled):

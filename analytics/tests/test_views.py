@@ -2,6 +2,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from analytics.tests.versions import company, log_load, ticket
@@ -168,6 +169,32 @@ def test_the_page_can_be_turned_back(client, alice, acme, put_rows, warehouse):
     then = page_of(client, acme, f"{query}&as_of=2026-01-20")
     assert "1.00 m" in then
     assert "how it was on 20 Jan 2026" in then
+
+
+def test_a_turned_back_page_shows_the_days_before_its_date(client, alice, acme, warehouse):
+    client.force_login(alice)
+    assert "1 Jan 2026 – 30 Jan 2026" in page_of(client, acme, "?as_of=2026-01-30")
+
+
+def test_nothing_of_a_tenant_stays_in_browsers(client, alice, acme, warehouse):
+    client.force_login(alice)
+    kept = client.get(f"/t/{acme.id}/")["Cache-Control"]
+    assert "no-store" in kept
+    assert "private" in kept
+
+
+@pytest.mark.parametrize("tenant_id", ["%00", "a%00b", "%FF", "x" * 300, "acme%0a"])
+def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id):
+    client.force_login(alice)
+    response = client.get(f"/t/{tenant_id}/")
+    assert response.status_code == 404
+    assert "There is nothing here" in response.content.decode()
+
+
+def test_a_form_without_its_cookie_is_refused_in_our_words(alice):
+    response = Client(enforce_csrf_checks=True).post("/login/", {"username": "alice"})
+    assert response.status_code == 403
+    assert "Please try again" in response.content.decode()
 
 
 def test_pages_forbid_foreign_and_inline_code(client, alice, acme, warehouse):

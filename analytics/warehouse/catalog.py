@@ -26,6 +26,10 @@ class Kind(Enum):
         return self in (Kind.TEXT, Kind.CATEGORY)
 
     @property
+    def is_decimal(self) -> bool:
+        return self in (Kind.MONEY, Kind.HOURS)
+
+    @property
     def decimal_size(self) -> tuple[int, int]:
         """(precision, scale) of a decimal kind."""
         return {Kind.MONEY: (18, 2), Kind.HOURS: (10, 2)}[self]
@@ -332,11 +336,20 @@ LOAD_LOG = LogTable(
 LOAD_REJECTS = LogTable(
     name="load_rejects",
     doc="One row for every value that kept a row out.",
-    order_by=("tenant_id", "table_name", "load_id", "source_file", "source_row", "column_name"),
+    order_by=(
+        "tenant_id",
+        "table_name",
+        "load_id",
+        "attempt",
+        "source_file",
+        "source_row",
+        "column_name",
+    ),
     columns=(
         TENANT_COLUMN,
         SystemColumn("table_name", "LowCardinality(String)", "The entity, such as tickets."),
         SystemColumn("load_id", "UInt64", "The load job."),
+        SystemColumn("attempt", "UInt32", "Which run of the job, from 1."),
         SystemColumn("source_file", "LowCardinality(String)", "bucket/key of the file."),
         SystemColumn("source_row", "UInt64", "Row of the file, from 1, without the header."),
         SystemColumn("column_name", "LowCardinality(String)", "The column as the file names it."),

@@ -33,7 +33,12 @@ class WarehouseAddress:
             raise ValueError("it must begin with clickhouse:// or clickhouses://")
         if not parts.hostname:
             raise ValueError("it names no host")
-        port = parts.port or PORTS[parts.scheme]
+        try:
+            port = parts.port or PORTS[parts.scheme]
+        except ValueError:
+            raise ValueError(
+                "its port is not a number; write / # ? @ : of a password as %2F %23 %3F %40 %3A"
+            ) from None
         if port in HTTP_PORTS:
             raise ValueError(f"port {port} speaks HTTP; the native ports are 9000 and 9440")
         return cls(

@@ -193,7 +193,3 @@ def create_view(spec: ViewSpec, placement: Placement) -> str:
         f"CREATE OR REPLACE VIEW {placement.qualified(spec.name)}{placement.on_cluster} "
         f"AS {spec.select}"
     )
-
-
-def drop_view(name: str, placement: Placement) -> str:
-    return f"DROP VIEW IF EXISTS {placement.qualified(name)}{placement.on_cluster}"

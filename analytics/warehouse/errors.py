@@ -70,14 +70,16 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     209: (QueryTimeout, "The server lost patience with a connection. Try again."),
     117: (UnreadableData, "A file could not be read."),
     27: (UnreadableData, "A file could not be parsed."),
+    32: (UnreadableData, "A file ends too early."),
     33: (UnreadableData, "A file ends too early."),
     636: (UnreadableData, "A file could not be understood."),
     354: (UnreadableData, "A compressed file could not be unpacked."),
+    271: (UnreadableData, "A compressed file could not be unpacked."),
     561: (UnreadableData, "A compressed file could not be unpacked."),
     1002: (UnreadableData, "A file could not be read."),
 }
 _S3_CODES = {499, 491, 243}
-_NETWORK_CODES = {210, 279, 32}
+_NETWORK_CODES = {210, 279}
 _SECRETS = re.compile(r"(?i)(s3\w*\s*\(\s*'[^']*'\s*,\s*)'[^']*'\s*,\s*'[^']*'")
 _NOISE = re.compile(
     r"(?s)\s*Stack trace:.*|DB::Exception:\s*|DB::(?:Net)?Exception\s*|\s*\(version [^)]*\)"
@@ -113,6 +115,8 @@ def _of_server(error: driver.ServerException) -> WarehouseError:
     if error.code in _BY_CODE:
         kind, remedy = _BY_CODE[error.code]
         return kind(f"{remedy} The server said: {text}")
+    if "(in file/uri " in text:
+        return UnreadableData(f"A file could not be read. The server said: {text}")
     return StatementFailed(
         f"The warehouse refused a statement (code {error.code}): {text}", error.code
     )
@@ -125,7 +129,10 @@ def _s3_remedy(text: str) -> str:
             "LAKE_SECRET_ACCESS_KEY, or the server's IAM role, and the bucket policy."
         )
     if re.search(r"(?i)404|no such (key|bucket)|does not exist", text):
-        return "The warehouse did not find a file or the bucket in the lake. Check LAKE_BUCKET."
+        return (
+            "The warehouse did not find a file in the lake: it was replaced or deleted while it "
+            "was read, or LAKE_BUCKET and LAKE_ENDPOINT_URL name another place for the server."
+        )
     return (
         "The warehouse could not read from the lake. Check LAKE_ENDPOINT_URL as seen from the "
         "warehouse server, or set LOAD_TRANSPORT=worker."

@@ -21,7 +21,6 @@ class Action(Enum):
     CREATE = "create"
     ALTER = "alter"
     REPLACE = "replace"
-    DROP = "drop"
     REFUSE = "refuse"
 
 
@@ -48,10 +47,6 @@ class _Existing:
 
     tables: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, tuple[str, str]]]
-
-    @property
-    def views(self) -> set[str]:
-        return {name for name, row in self.tables.items() if row["engine"] == "View"}
 
 
 def placement() -> Placement:
@@ -184,9 +179,6 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
         else:
             continue
         changes.append(Change(action, spec.name, why, ddl.create_view(spec, at)))
-    for name in sorted(existing.views - {spec.name for spec in specs}):
-        why = "the catalog does not declare this view; it holds no data"
-        changes.append(Change(Action.DROP, name, why, ddl.drop_view(name, at)))
     return changes
 
 

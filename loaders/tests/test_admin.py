@@ -1,10 +1,12 @@
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from analytics.warehouse.catalog import TABLES
 from loaders import jobs, runs, tasks
 from loaders.models import LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
+from tenants.models import ApiToken
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +118,62 @@ def test_members_do_not_enter_the_admin(client, request, name, finished):
 )
 def test_every_admin_page_opens(staff, finished, page):
     assert staff.get(reverse(f"admin:{page}")).status_code == 200
+
+
+@pytest.fixture
+def clerk(client, django_user_model):
+    """Staff with no right at all; `grant` gives some."""
+    user = django_user_model.objects.create_user("clerk", is_staff=True)
+    client.force_login(user)
+
+    def grant(*names):
+        user.user_permissions.set(Permission.objects.filter(codename__in=names))
+        return client
+
+    return grant
+
+
+def _answers(client, job):
+    again, cancel, rejects = (
+        reverse(f"admin:loaders_{name}", args=[job.pk]) for name in ("again", "cancel", "rejects")
+    )
+    return {
+        "start": client.get(reverse("admin:loaders_start")).status_code,
+        "rejects": client.get(rejects).status_code,
+        "again": client.post(again).status_code,
+        "cancel": client.post(cancel).status_code,
+    }
+
+
+def test_staff_without_rights_neither_load_nor_see(clerk, finished):
+    assert set(_answers(clerk(), finished).values()) == {403}
+
+
+def test_staff_who_may_look_may_not_act(clerk, finished):
+    client = clerk("view_loadjob")
+    answers = _answers(client, finished)
+    assert answers.pop("rejects") == 200
+    assert set(answers.values()) == {403}
+    page = client.get(reverse("admin:loaders_loadjob_change", args=[finished.pk]))
+    assert "Load again" not in page.content.decode()
+
+
+def test_staff_who_may_run_loads_do(clerk, finished):
+    answers = _answers(clerk("view_loadjob", "run_loadjob"), finished)
+    assert answers == {"start": 200, "rejects": 200, "again": 302, "cancel": 302}
+
+
+def test_looking_at_tokens_is_not_revoking_them(clerk, acme):
+    token, _ = ApiToken.issue(acme, "test")
+    url = reverse("admin:tenants_apitoken_changelist")
+    data = {"action": "revoke", "_selected_action": [token.pk]}
+    clerk("view_apitoken").post(url, data)
+    token.refresh_from_db()
+    assert token.revoked_at is None
+    clerk("view_apitoken", "change_apitoken").post(url, data)
+    token.refresh_from_db()
+    assert token.revoked_at
+
+
+def test_an_address_that_names_no_job_is_not_an_error(staff):
+    assert staff.get("/admin/loaders/loadjob/abc/change/").status_code == 302

@@ -236,7 +236,7 @@ def test_no_side_table_is_left_behind(acme, lake, warehouse):
     load(acme)
     names = warehouse.rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
-        {"prefix": f"stage_{acme.id}__"},
+        {"prefix": f"stage.{acme.id}."},
     )
     assert names == []
 

@@ -91,5 +91,5 @@ def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
 def _side_tables(tenant):
     return Writer().rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
-        {"prefix": f"stage_{tenant.id}__"},
+        {"prefix": f"stage.{tenant.id}."},
     )

@@ -1,10 +1,13 @@
+import time
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
 from loaders import jobs, runs, tasks
+from loaders.bulk import BulkLoad, BulkResult
 from loaders.models import LoadedFile, LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
 
@@ -147,3 +150,81 @@ def test_without_a_broker_a_load_waits_for_the_sweep(
         job = jobs.request_load(acme, TABLES["companies"])
     job.refresh_from_db()
     assert (job.state, job.notified_at) == (State.QUEUED, None)
+
+
+def test_an_overtaken_run_leaves_its_successors_record_alone(job, lake, warehouse, acme):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    first = jobs.claim(job.pk)
+    LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    jobs.sweep()
+    LoadJob.objects.update(not_before=None)
+    assert runs.run(job.pk) == State.SUCCEEDED
+    assert jobs.fail(first, "late", may_retry=True, result=BulkResult()) is None
+    job.refresh_from_db()
+    assert (job.state, job.rows_loaded, job.files.count()) == (State.SUCCEEDED, 1, 1)
+
+
+def test_a_load_cannot_be_cancelled_once_readers_may_see_it(job):
+    claimed = jobs.claim(job.pk)
+    assert jobs.commit(claimed)
+    assert not jobs.cancel(job)
+
+
+def test_a_cancelled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, acme, monkeypatch):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    staged = BulkLoad._count
+
+    def cancel_when_staged(self, files):
+        staged(self, files)
+        jobs.cancel(job)
+
+    monkeypatch.setattr(BulkLoad, "_count", cancel_when_staged)
+    assert runs.run(job.pk) is None
+    job.refresh_from_db()
+    assert (job.state, job.rows_loaded, job.files.count()) == (State.CANCELLED, 0, 0)
+    seen = "SELECT count() FROM companies_current WHERE tenant_id = {t:String}"
+    assert warehouse.value(seen, {"t": acme.id}) == 0
+
+
+def test_a_load_whose_notes_failed_is_tried_again(job, lake, warehouse, acme, monkeypatch):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    with monkeypatch.context() as patch:
+        patch.setattr(BulkLoad, "_log", lambda self: 1 / 0)
+        assert runs.run(job.pk) == State.QUEUED
+    LoadJob.objects.update(not_before=None)
+    assert runs.run(job.pk) == State.SUCCEEDED
+
+
+def test_a_tenant_suspended_meanwhile_is_not_loaded(job, lake, warehouse, acme):
+    claimed = jobs.claim(job.pk)
+    acme.is_active = False
+    acme.save()
+    assert not jobs.commit(claimed)
+
+
+def test_names_that_postgres_cannot_keep_do_not_stop_a_load(job, lake, warehouse, acme):
+    many = {f"column {number}": 1 for number in range(300)}
+    put_jsonl(lake, acme, "companies", "a.jsonl", ['{"id": "1", "bad\\u0000key": 1}', many])
+    assert runs.run(job.pk) == State.SUCCEEDED
+    job.refresh_from_db()
+    assert "bad\ufffdkey" in job.unknown_columns
+    assert len(job.unknown_columns) == jobs.NAMES_KEPT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_missed_heartbeat_does_not_end_the_heart(acme, monkeypatch, settings):
+    settings.LOAD_HEARTBEAT_TIMEOUT = 0.3
+    beats = []
+
+    def beat(job, step=None):
+        beats.append(job)
+        if len(beats) == 1:
+            raise OperationalError("database is locked")
+        return True
+
+    monkeypatch.setattr(jobs, "beat", beat)
+    with runs._heartbeat(LoadJob(pk=1)):
+        deadline = time.monotonic() + 5
+        while len(beats) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert len(beats) >= 3

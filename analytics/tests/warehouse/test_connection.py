@@ -33,6 +33,7 @@ def test_urls_name_native_ports(url, port, secure, database):
         ("clickhouses://h:8443/d", "HTTP"),
         ("clickhouse:///d", "host"),
         ("", "clickhouse://"),
+        ("clickhouse://user:sec/ret@host/d", "not a number"),
     ],
 )
 def test_wrong_urls_say_what_is_wrong(url, hint):

@@ -1,0 +1,234 @@
+"""Files as they really come: each case was once loaded wrongly, or stopped a load."""
+
+import time
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from analytics.warehouse.catalog import TABLES
+from loaders.bulk import BulkLoad
+from loaders.lake import LakeChanged
+from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
+from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
+
+__all__ = ["transport"]
+pytestmark = pytest.mark.usefixtures("warehouse")
+
+
+def errors_of(result):
+    return {each.key.rsplit("/", 1)[-1]: o.error for each, o in result.files.items() if o.error}
+
+
+def test_csv_lines_may_end_in_bare_cr(acme, lake, warehouse, transport):
+    put_bytes(lake, acme, "companies", "cr.csv", b"id,name\rr1,a\rr2,b\r")
+    assert load(acme).rows_read == 2
+
+
+def test_csv_values_keep_their_spaces(acme, lake, warehouse, transport):
+    put_text(lake, acme, "companies", "a.csv", "id,name\n1, a b \n")
+    load(acme)
+    assert rows_of(warehouse, acme, "companies", "name") == [(" a b ",)]
+
+
+def test_a_csv_with_an_unclosed_quote_is_set_aside(acme, lake, warehouse, transport):
+    put_text(lake, acme, "companies", "a.csv", 'id,name\n1,a\n2,"unclosed\n3,c\n4,d\n')
+    put_text(lake, acme, "companies", "b.csv", 'id,name\n5,"closed ""quotes"""\n')
+    result = load(acme)
+    assert "not closed" in errors_of(result)["a.csv"]
+    assert rows_of(warehouse, acme, "companies", "name") == [('closed "quotes"',)]
+
+
+def test_a_csv_with_only_a_header_has_no_rows(acme, lake, warehouse, transport):
+    put_text(lake, acme, "companies", "a.csv", "id,name")
+    put_text(lake, acme, "companies", "b.csv", "id,name\n1,a\n")
+    result = load(acme)
+    assert (result.rows_read, errors_of(result)) == (1, {})
+
+
+def test_of_equal_effective_dates_the_newest_file_wins(acme, lake, warehouse, transport):
+    for number, status in enumerate("ABA"):
+        row = {"id": "1", "status": status, "updated_at": "2026-01-01T00:00:00Z"}
+        put_jsonl(lake, acme, "companies", f"{number}.jsonl", [row])
+        time.sleep(1.1)  # the lake's clock ticks in seconds
+    load(acme)
+    assert rows_of(warehouse, acme, "companies", "status", "is_current") == [("A",)]
+
+
+def test_amounts_in_json_numbers_are_exact(acme, lake, warehouse, transport):
+    lines = [
+        '{"id": "1", "annual_revenue": 1234567890123456.78}',
+        '{"id": "2", "annual_revenue" : -0.07, "name": "x"}',
+        '{"id": "3", "annual_revenue": "12.50"}',
+        '{"id": "4", "other": {"annual_revenue": 5}, "annual_revenue": 6.25}',
+        '{"id": "5", "annual_revenue": 1e3}',
+    ]
+    put_jsonl(lake, acme, "companies", "a.jsonl", lines)
+    load(acme)
+    assert rows_of(warehouse, acme, "companies", "annual_revenue") == [
+        (Decimal("1234567890123456.78"),),
+        (Decimal("-0.07"),),
+        (Decimal("12.50"),),
+        (Decimal("6.25"),),
+        (Decimal("1000.00"),),
+    ]
+
+
+def test_a_file_replaced_meanwhile_fails_the_load(acme, lake, warehouse):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "x"}])
+
+    def replace(step):
+        if step.startswith("Explaining"):
+            put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "7"}, {"id": "8"}])
+
+    with pytest.raises(LakeChanged, match=r"a\.jsonl was replaced"):
+        load(acme, progress=replace)
+    assert rows_of(warehouse, acme, "companies", "company_id") == []
+
+
+def test_numbers_become_the_same_text_on_both_ways(acme, lake, warehouse, settings):
+    floats = [1e16, 1e15, 123.0, 0.1, 1e20, 1e21, 1.5e22, 1e-6, 1.25e-7, -2.5, 1e300]
+    columns = {
+        "company_id": [str(n) for n in range(len(floats))],
+        "domain": floats,
+        "website": pa.array([*floats[:10], 0.1], pa.float32()),
+    }
+    put_parquet(lake, acme, "companies", "a.parquet", pa.table(columns))
+    found = {}
+    for way in ("engine", "worker"):
+        settings.LOAD_TRANSPORT = way
+        load(acme)
+        found[way] = rows_of(warehouse, acme, "companies", "domain, website, record_hash")
+    assert found["worker"] == found["engine"]
+
+
+def test_large_whole_numbers_are_the_same_on_both_ways(acme, lake, warehouse, transport):
+    table = pa.table({"id": ["1"], "number_of_employees": pa.array([2**63 - 1], pa.int64())})
+    put_parquet(lake, acme, "companies", "a.parquet", table)
+    load(acme)
+    assert rows_of(warehouse, acme, "companies", "number_of_employees") == [(2**63 - 1,)]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_each_row_takes_the_first_name_that_has_a_value(acme, lake, warehouse, transport, form):
+    put = {
+        "parquet": lambda rows: put_parquet(lake, acme, "companies", "a.parquet", rows),
+        "jsonl": lambda rows: put_jsonl(lake, acme, "companies", "a.jsonl", rows),
+        "csv": lambda rows: put_text(lake, acme, "companies", "a.csv", _csv(rows)),
+    }
+    rows = [
+        {"company_id": "1", "id": None, "created_date": None, "date_acquired": "2026-01-02"},
+        {"company_id": None, "id": "2", "created_date": "2026-01-03", "date_acquired": "rubbish"},
+        {"company_id": "3", "id": None, "created_date": None, "date_acquired": "rubbish"},
+    ]
+    put[form](rows)
+    load(acme)
+    found = rows_of(warehouse, acme, "companies", "company_id, toString(toDate(created_at))")
+    assert found == [("1", "2026-01-02"), ("2", "2026-01-03")]
+    assert [(row, value) for _, row, _, value, _ in rejects_of(warehouse, acme)] == [(3, "rubbish")]
+
+
+def _csv(rows):
+    lines = [",".join(rows[0]), *(",".join(v or "" for v in row.values()) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def test_blank_lines_in_json_are_no_rows(acme, lake, warehouse, transport):
+    put_bytes(lake, acme, "companies", "a.jsonl", b'{"id":"1"}\r\n\r\n \n{"id":"2"}\r\n')
+    result = load(acme)
+    assert (result.rows_read, result.rows_rejected) == (2, 0)
+
+
+def test_json_that_is_not_utf8_is_rejected(acme, lake, warehouse, transport):
+    put_bytes(lake, acme, "companies", "a.jsonl", '{"id":"1","name":"Müller"}'.encode("latin-1"))
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
+    assert load(acme).rows_rejected == 1
+
+
+def test_the_rows_of_a_large_csv_are_counted_right(acme, lake, warehouse):
+    lines = [f"{n},{'x' * 60},2026-01-01" for n in range(200_000)]
+    for number in (5, 100_000, 199_999):
+        lines[number] = f"{number},bad,never"
+    put_text(lake, acme, "companies", "a.csv", "id,name,updated_at\n" + "\n".join(lines))
+    load(acme)
+    assert [row for _, row, *_ in rejects_of(warehouse, acme)] == [6, 100_001, 200_000]
+
+
+def test_two_columns_of_one_name_set_a_file_aside(acme, lake, warehouse):
+    twice = pa.Table.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["id", "id"])
+    put_parquet(lake, acme, "companies", "a.parquet", twice)
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
+    assert "same name" in errors_of(load(acme))["a.parquet"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damage_anywhere_in_a_parquet_file_sets_only_it_aside(acme, lake, warehouse, seed):
+    rows = [{"id": str(n), "name": f"name {n}", "domain": "d" * (n % 50)} for n in range(5000)]
+    path = put_parquet(lake, acme, "companies", "bad.parquet", rows)
+    name = path.split("/", 1)[1]
+    body = lake.client.get_object(Bucket=lake.bucket, Key=name)["Body"].read()
+    at = 40 + seed * len(body) // 8
+    put_bytes(lake, acme, "companies", "bad.parquet", body[:at] + b"\xff" * 40 + body[at + 40 :])
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "good"}])
+    load(acme)
+    assert ("good",) in rows_of(warehouse, acme, "companies", "company_id")
+
+
+def test_keys_that_cannot_be_addressed_are_set_aside(acme, lake, warehouse):
+    lake.put(f"{acme.id}/canonical/companies/x//a.jsonl", b'{"id": "1"}')
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
+    assert "//" in errors_of(load(acme))["a.jsonl"]
+
+
+def test_unfinished_files_of_writers_are_not_read(acme, lake, warehouse):
+    for name in ("_temporary/0/a.jsonl", ".staging/a.jsonl", "_delta_log/0001.json"):
+        put_jsonl(lake, acme, "companies", name, [{"id": "unfinished"}])
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
+    load(acme)
+    assert rows_of(warehouse, acme, "companies", "company_id") == [("2",)]
+
+
+@pytest.mark.slow
+def test_many_files_with_long_names_load(acme, lake, warehouse):
+    for number in range(150):
+        put_jsonl(lake, acme, "companies", f"{'é' * 300}/{number}.jsonl", [{"id": str(number)}])
+    assert load(acme).rows_loaded == 150
+
+
+@pytest.mark.parametrize(
+    "name", ["it's.jsonl", "a b+c%41#d.jsonl", "日本.jsonl", "back\\slash.jsonl"]
+)
+def test_odd_names_are_read(acme, lake, warehouse, transport, name):
+    put_jsonl(lake, acme, "companies", name, [{"id": "1"}])
+    load(acme)
+    expected = f"{lake.bucket}/{key(acme, 'companies', name)}"
+    assert rows_of(warehouse, acme, "companies", "source_file") == [(expected,)]
+
+
+def test_rejects_of_an_earlier_attempt_do_not_count(acme, lake, warehouse):
+    class Boom(Exception):
+        pass
+
+    def boom(step):
+        if step.startswith("Swapping"):
+            raise Boom
+
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"name": "bad"}, {"id": "0"}])
+    with pytest.raises(Boom):
+        BulkLoad(acme, TABLES["companies"], 555, 1, progress=boom).run()
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"id": "0"}])
+    result = BulkLoad(acme, TABLES["companies"], 555, 2).run()
+    assert (result.rows_read, result.rows_rejected) == (2, 0)
+
+
+def test_a_finished_run_leaves_its_successors_tables_alone(acme, lake, warehouse):
+    """A cancelled run that ends while the next one works."""
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    late = BulkLoad(acme, TABLES["companies"], 900)
+    warehouse.run(f"CREATE TABLE `stage.{acme.id}.companies.901.1` AS shared_companies")
+    late._tidy_up()
+    left = warehouse.rows(
+        "SELECT name FROM system.tables WHERE startsWith(name, {p:String})",
+        {"p": f"stage.{acme.id}."},
+    )
+    assert left == [(f"stage.{acme.id}.companies.901.1",)]
