@@ -1,5 +1,9 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [bulk_load …]`."""
+"""Run all benchmarks, or one of them: `python -m benchmarks [bulk_load]`.
 
+Each runs in a process of its own, since Django can be set up for one stack only.
+"""
+
+import subprocess
 import sys
 from importlib import import_module
 
@@ -9,17 +13,22 @@ from .stack import stack
 ALL = ["bulk_load", "dashboard"]
 
 
-def main(names):
-    missed = []
-    for name in names or ALL:
-        with stack():
-            section = import_module(f"benchmarks.{name}").measure()
-            record(section)
-        if not section.passed:
-            missed.append(name)
-    if missed:
-        sys.exit(f"below the bar: {', '.join(missed)}")
+def run_all():
+    return [
+        name
+        for name in ALL
+        if subprocess.run([sys.executable, "-m", "benchmarks", name]).returncode
+    ]
+
+
+def run_one(name):
+    with stack():
+        section = import_module(f"benchmarks.{name}").measure()
+        record(section)
+    return [] if section.passed else [name]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    missed = run_one(sys.argv[1]) if sys.argv[1:] else run_all()
+    if missed:
+        sys.exit(f"below the bar: {', '.join(missed)}")
