@@ -102,11 +102,22 @@ def _ticket_hours() -> Spec:
 
 @cache
 def _many_ticket_hours() -> Spec:
-    series = [f"Mean of {MOVING_DAYS} days", "One day"]
+    series = [f"Tickets of {MOVING_DAYS} days", "One day"]
     line = _series("moving", series[0], series, number=HOURS)
-    line = line.transform_window(
-        moving="mean(avg_hours)", day="row_number()", frame=[1 - MOVING_DAYS, 0]
-    ).transform_filter(f"datum.day >= {MOVING_DAYS}")  # the first days have too few before them
+    # Every ticket weighs the same, not every day: one closed on a Sunday must not weigh a Monday.
+    known = "datum.avg_hours === null ? 0 : datum.closed_count"
+    line = (
+        line.transform_calculate(closed=known)
+        .transform_calculate(hours="datum.closed * datum.avg_hours")
+        .transform_window(
+            all_hours="sum(hours)",
+            all_closed="sum(closed)",
+            day="row_number()",
+            frame=[1 - MOVING_DAYS, 0],
+        )
+        .transform_calculate(moving="datum.all_closed ? datum.all_hours / datum.all_closed : null")
+        .transform_filter(f"datum.day >= {MOVING_DAYS}")  # the first days have too few before them
+    )
     dots = _series("avg_hours", series[1], series, number=HOURS)
     hover = _hover({"avg_hours": "Average hours"}, ",.2f")
     layers = alt.layer(
