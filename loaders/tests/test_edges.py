@@ -13,7 +13,7 @@ from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
 from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
 
 __all__ = ["transport"]
-pytestmark = pytest.mark.usefixtures("warehouse")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warehouse")]
 
 
 def errors_of(result):
@@ -188,7 +188,6 @@ def test_unfinished_files_of_writers_are_not_read(acme, lake, warehouse):
     assert rows_of(warehouse, acme, "companies", "company_id") == [("2",)]
 
 
-@pytest.mark.slow
 def test_many_files_with_long_names_load(acme, lake, warehouse):
     for number in range(150):
         put_jsonl(lake, acme, "companies", f"{'é' * 300}/{number}.jsonl", [{"id": str(number)}])
