@@ -7,9 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Half the cores at least two: the engine and the S3 emulation want some for themselves.
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -q --dist loadfile -n $(WORKERS)
+PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help demo test test-fast lint format bench clean
+.PHONY: help demo test test-fast test-thorough lint format bench clean
 
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
@@ -42,6 +42,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-dev lint
 	@$(PYTEST)
+
+test-thorough: $(VENV)/ready-dev
+	@AVESA_THOROUGH=1 $(PYTEST) --timeout 600
 
 test-fast: $(VENV)/ready-dev
 	@$(PYTEST) -m "not slow"

@@ -9,13 +9,16 @@ import itertools
 import logging
 
 import pytest
+from django.core.cache import cache
 from django.test import override_settings
 from moto.server import ThreadedMotoServer
 
+from analytics.metrics import cache as answers
 from analytics.warehouse import connection, schema
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from analytics.warehouse.writer import Writer
+from avesa_site import logs
 from loaders.lake import Lake
 from tenants.models import Membership, Tenant, User
 
@@ -29,6 +32,20 @@ def _quick_passwords():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _empty_cache(settings):
+    """Answers of one test are none of the next one's business, nor of another process's."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    cache.clear()
+    answers._counts.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_ids_on_lines():
+    """A test that leaves its answer unread leaves the ids of its request on later lines."""
+    logs._ids.set({})
+
+
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory):
     """An embedded endpoint for this pytest process, stopped at its end."""
@@ -37,12 +54,26 @@ def endpoint(tmp_path_factory):
         connection.close_all()
 
 
+_schemas = []
+
+
 @pytest.fixture(scope="session")
 def _schema(endpoint):
     with override_settings(CLICKHOUSE_URL=_url(endpoint)):
         schema.apply(schema.plan())
+        _schemas.append(_url(endpoint))
         yield
         connection.close_all()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _emptied():
+    """Hundreds of tenants' partitions would slow down the statements of later modules."""
+    yield
+    for url in _schemas:
+        with override_settings(CLICKHOUSE_URL=url):
+            for table in (*(each.shared_name for each in TABLES.values()), "load_log"):
+                Writer().run(f"TRUNCATE TABLE {table}")
 
 
 def _url(endpoint):

@@ -57,6 +57,11 @@ class Period:
         return Period(self.start, end, self.zone) if self.start < end < self.end else self
 
     @property
+    def previous(self) -> "Period":
+        """As many days, ending where this period begins."""
+        return Period(self.start - (self.end - self.start), self.start, self.zone)
+
+    @property
     def bucket_unit(self) -> str:
         """How finely a chart of this period is drawn: day, week or month."""
         return "day" if self.days <= 31 else "week" if self.days <= 184 else "month"
@@ -94,6 +99,8 @@ def today_in(zone: ZoneInfo, now: datetime) -> date:
 # --- Presets: (first day, last day) for the day that is today
 
 PRESETS = {
+    "yesterday": "Yesterday",
+    "last-week": "Last week",
     "last-7-days": "7 days",
     "last-30-days": "30 days",
     "last-90-days": "90 days",
@@ -101,17 +108,27 @@ PRESETS = {
     "last-month": "Last month",
     "last-12-months": "12 months",
 }
+# Those that pages offer beside each other; whole days and weeks are for reports.
+OFFERED = {name: PRESETS[name] for name in list(PRESETS)[2:]}
 DEFAULT_PRESET = "last-30-days"
 
 
 def preset(name: str, zone: ZoneInfo, now: datetime, *, field: str = "period") -> Period:
-    """The period called `name`, a key of PRESETS. Those named "last n" end with today."""
+    """The period called `name`, a key of PRESETS. Those named "last n" end with today.
+
+    A week begins on Monday (ISO 8601).
+    """
     if name not in PRESETS:
         raise PeriodError(field, f"Use one of {', '.join(PRESETS)}.")
     today = today_in(zone, now)
     first_of_month = today.replace(day=1)
     if name == "last-month":
         return Period((first_of_month - DAY).replace(day=1), first_of_month, zone)
+    if name == "yesterday":
+        return Period(today - DAY, today, zone)
+    if name == "last-week":
+        monday = today - timedelta(days=today.weekday())
+        return Period(monday - timedelta(days=7), monday, zone)
     start = {
         "this-month": first_of_month,
         "last-12-months": _a_year_before(today) + DAY,

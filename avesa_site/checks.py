@@ -8,12 +8,13 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from analytics.warehouse.connection import WarehouseAddress, reachable
+from analytics.warehouse.connection import address, reachable
 from analytics.warehouse.errors import WarehouseError
 
 BROKER_SCHEMES = {"redis", "rediss", "filesystem"}
 CACHE_SCHEMES = {"redis", "rediss"}
 TRANSPORTS = {"engine", "worker"}
+LOG_FORMATS = {"line", "json"}
 
 
 @register()
@@ -61,6 +62,48 @@ def urls_are_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 @register()
+def mail_settings_are_valid(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    site = urlsplit(settings.SITE_URL)
+    if site.scheme not in {"http", "https"} or not site.hostname:
+        problems.append(
+            Error(
+                "SITE_URL is not an address.",
+                hint="Use the address that people open, such as https://avesa.example.com: "
+                "the links in mails begin with it.",
+                id="avesa.E008",
+            )
+        )
+    if settings.EMAIL_PROVIDER and not settings.ANYMAIL.get("WEBHOOK_SECRET"):
+        problems.append(
+            Warning(
+                "ANYMAIL has no WEBHOOK_SECRET, so no bounces can be received.",
+                hint='Add "WEBHOOK_SECRET": "name:password" to ANYMAIL and give the provider the '
+                "address https://name:password@…/anymail/{provider}/tracking/",
+                id="avesa.W002",
+            )
+        )
+    return problems
+
+
+@register()
+def log_format_is_known(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if settings.LOG_FORMAT in LOG_FORMATS:
+        return []
+    return [
+        Error(
+            f"LOG_FORMAT is {settings.LOG_FORMAT!r}.",
+            hint=f"Use one of {', '.join(sorted(LOG_FORMATS))}.",
+            id="avesa.E009",
+        )
+    ]
+
+
+@register()
 def load_settings_are_valid(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
@@ -88,17 +131,16 @@ def load_settings_are_valid(
 def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down only warns."""
     try:
-        address = WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+        reachable(address())
     except ValueError as error:
         return [
             Error(
-                f"CLICKHOUSE_URL is wrong: {error}",
+                f"{'CLICKHOUSE_SECRET' if settings.CLICKHOUSE_SECRET else 'CLICKHOUSE_URL'} is "
+                f"wrong: {error}",
                 hint="Use clickhouse://user:password@host:9000/database, or clickhouses:// (TLS).",
                 id="avesa.E007",
             )
         ]
-    try:
-        reachable(address)
     except WarehouseError as error:
         return [Warning(f"The warehouse does not answer: {error}", id="avesa.W001")]
     return []

@@ -136,6 +136,10 @@ def _set_environment(port: int) -> None:
         LAKE_ACCESS_KEY_ID="demo",
         LAKE_SECRET_ACCESS_KEY="demo-secret",  # noqa: S106 (of the local S3 emulation)
         LOAD_TRANSPORT="engine",
+        SITE_URL=f"http://127.0.0.1:{port}",
+        EMAIL_URL="",
+        EMAIL_PROVIDER="",
+        ANYMAIL="{}",
         S3_PORT=str(s3_port),
         WEB_PORT=str(port),
         PYTHONUNBUFFERED="1",

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 
+from analytics.reports.models import Report, Schedule
 from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
@@ -19,7 +20,8 @@ from loaders.jobs import request_load
 from loaders.lake import Lake, LakeError
 from loaders.models import LoadJob
 from loaders.sample import SAMPLE_TENANTS, generate
-from tenants.models import Membership, Tenant, User
+from loaders.sample.service import PRIORITIES
+from tenants.models import Membership, SlaTarget, Tenant, User
 
 from .demo_secrets import secrets_of
 
@@ -27,6 +29,7 @@ from .demo_secrets import secrets_of
 PLAIN_ERRORS = (SchemaRefused, WarehouseError, LakeError)
 TENANT_ADMIN = "tenant-admin"
 STAFF = "staff"
+SLA_TARGETS = dict(zip(PRIORITIES, ((1, 8), (4, 24), (8, 72), (24, 240)), strict=True))
 
 
 def migrate() -> str:
@@ -77,16 +80,35 @@ def create_people() -> str:
         tenant, _ = Tenant.objects.get_or_create(
             id=sample.tenant_id, defaults={"name": sample.name, "time_zone": sample.time_zone}
         )
+        for priority, (response, resolution) in SLA_TARGETS.items():
+            SlaTarget.objects.get_or_create(
+                tenant=tenant,
+                priority=priority,
+                defaults={"response_hours": response, "resolution_hours": resolution},
+            )
         if index < 2:
             Membership.objects.get_or_create(
                 user=admin, tenant=tenant, defaults={"role": Membership.Role.ADMIN}
             )
-    return f"{len(SAMPLE_TENANTS)} tenants, 2 users"
+    _create_report(admin)
+    return f"{len(SAMPLE_TENANTS)} tenants, 2 users, 1 report"
+
+
+def _create_report(owner: User) -> None:
+    """A weekly report of the first sample tenant, to its admin."""
+    tenant = Tenant.objects.get(id=SAMPLE_TENANTS[0].tenant_id)
+    report, created = Report.objects.get_or_create(
+        tenant=tenant, name="Weekly service review", defaults={"owner": owner}
+    )
+    if created:
+        report.recipients.create(user=owner)
+        Schedule.objects.create(report=report)
 
 
 def _user(name: str, password: str, *, is_staff: bool) -> User:
+    rights = {"is_staff": is_staff, "is_superuser": is_staff}
     user, created = User.objects.get_or_create(
-        username=name, defaults={"is_staff": is_staff, "is_superuser": is_staff}
+        username=name, defaults=rights | {"email": f"{name}@example.com"}
     )
     if created:
         user.set_password(password)
@@ -95,7 +117,7 @@ def _user(name: str, password: str, *, is_staff: bool) -> User:
 
 
 def load(check: Callable[[], None]) -> str:
-    """Bulk load what was never loaded, through the workers, and wait for it."""
+    """Load what was never loaded, through the workers, and wait for it."""
     wanted = [
         (tenant, table)
         for tenant in Tenant.objects.filter(id__in=[each.tenant_id for each in SAMPLE_TENANTS])
@@ -132,5 +154,6 @@ def welcome(port: int) -> str:
   Tenant admin     {TENANT_ADMIN:<14} {passwords["tenant_admin_password"]}
   Staff            {STAFF:<14} {passwords["staff_password"]}   (admin: http://127.0.0.1:{port}/admin/)
 
+  Mail goes nowhere: each is a file in {settings.VAR_DIR / "mail"}
   Log: {settings.VAR_DIR / "demo.log"}
   Press Ctrl-C to stop. The data stays in {settings.VAR_DIR}."""

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from celery.schedules import crontab
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
@@ -50,11 +51,14 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "avesa_site",
     "tenants",
+    "anymail",
     "analytics",
+    "analytics.reports",
     "loaders",
 ]
 
 MIDDLEWARE = [
+    "avesa_site.logs.RequestId",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -72,6 +76,7 @@ WSGI_APPLICATION = "avesa_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "avesa_site" / "templates"],  # before those of django-unfold
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -104,7 +109,8 @@ def _database(url: str) -> dict[str, Any]:
             "or be empty for SQLite."
         )
     config: dict[str, Any] = environ.Env.db_url_config(url)
-    return config | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+    options = {"connect_timeout": 5} | config.get("OPTIONS", {})
+    return config | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
 
 
 DATABASES = {"default": _database(env.str("DATABASE_URL", default=""))}
@@ -115,13 +121,25 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CACHE_URL = env.str("CACHE_URL", default="")
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": "avesa",
+        # A cache that is away makes pages slower, nothing else.
+        "OPTIONS": {
+            "IGNORE_EXCEPTIONS": True,
+            "LOG_IGNORED_EXCEPTIONS": True,
+            "SOCKET_CONNECT_TIMEOUT": 1,
+            "SOCKET_TIMEOUT": 2,
+        },
     }
     if CACHE_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": _state_folder("cache"),
+        "OPTIONS": {"MAX_ENTRIES": 5000},
+    }
 }
+METRIC_CACHE_SECONDS = 7 * 86_400
 
 # --- Celery: the database holds the truth about jobs, messages only wake workers up
 
@@ -143,14 +161,21 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "avesa_site.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
+    "canary": {"task": "avesa_site.tasks.canary", "schedule": 60.0},
     "sweep load jobs": {"task": "loaders.tasks.sweep_load_jobs", "schedule": 30.0},
+    "check integrity": {
+        "task": "loaders.tasks.check_integrity",
+        "schedule": crontab(hour="3", minute="17"),
+    },
+    "sweep reports": {"task": "analytics.reports.tasks.sweep_reports", "schedule": 30.0},
 }
 
 # --- Warehouse
 
 CLICKHOUSE_URL = env.str("CLICKHOUSE_URL", default="clickhouse://default@127.0.0.1:9000/avesa")
+CLICKHOUSE_SECRET = env.str("CLICKHOUSE_SECRET", default="")
 CLICKHOUSE_CLUSTER = env.str("CLICKHOUSE_CLUSTER", default="")
 CLICKHOUSE_POOL_SIZE = env.int("CLICKHOUSE_POOL_SIZE", default=8)
 CLICKHOUSE_CONNECT_TIMEOUT = env.int("CLICKHOUSE_CONNECT_TIMEOUT", default=5)
@@ -164,8 +189,33 @@ LAKE_ENDPOINT_URL = env.str("LAKE_ENDPOINT_URL", default="")
 LAKE_REGION = env.str("LAKE_REGION", default="us-east-1")
 LAKE_ACCESS_KEY_ID = env.str("LAKE_ACCESS_KEY_ID", default="")
 LAKE_SECRET_ACCESS_KEY = env.str("LAKE_SECRET_ACCESS_KEY", default="")
+LAKE_SECRET = env.str("LAKE_SECRET", default="")
 LOAD_TRANSPORT = env.str("LOAD_TRANSPORT", default="engine")
+LOAD_OVERLAP_MINUTES = env.int("LOAD_OVERLAP_MINUTES", default=120)
+DATA_LATE_HOURS = env.int("DATA_LATE_HOURS", default=26)
 LOAD_HEARTBEAT_TIMEOUT = env.int("LOAD_HEARTBEAT_TIMEOUT", default=120)
+
+# --- Mail and alerts
+
+SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000")
+EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="")
+ANYMAIL = env.json("ANYMAIL", default={})
+if EMAIL_PROVIDER:
+    EMAIL_BACKEND = f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend"
+else:
+    _mail_folder = f"filemail:///{_state_folder('mail')}"
+    vars().update(env.email_url_config(env.str("EMAIL_URL", default="") or _mail_folder))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("FROM_EMAIL", default="avesa@localhost")
+EMAIL_SUBJECT_PREFIX = "[AVESA] "
+EMAIL_TIMEOUT = 20
+ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="")
+ALERT_SNS_TOPIC = env.str("ALERT_SNS_TOPIC", default="")
+ADMINS = [(address, address) for address in env.list("ALERT_EMAILS", default=[])]
+
+# --- AWS, where secrets or notices are there
+
+AWS_REGION = env.str("AWS_REGION", default="us-east-1")
+AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
 
 # --- Who may come in
 
@@ -187,6 +237,7 @@ LOGOUT_REDIRECT_URL = "login"
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_REDIRECT_EXEMPT = [r"^health/"]  # probes come without TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -225,6 +276,7 @@ UNFOLD = {
     "SITE_SYMBOL": "stacked_line_chart",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
+    "DASHBOARD_CALLBACK": "avesa_site.platform.dashboard",
     "COLORS": {
         "primary": {
             "50": "rgb(239, 246, 255)",
@@ -255,6 +307,51 @@ UNFOLD = {
                         "title": "Files",
                         "icon": "draft",
                         "link": reverse_lazy("admin:loaders_loadedfile_changelist"),
+                    },
+                    {
+                        "title": "Integrity",
+                        "icon": "verified",
+                        "link": reverse_lazy("admin:loaders_integritycheck_changelist"),
+                    },
+                    {
+                        "title": "Alerts",
+                        "icon": "notifications",
+                        "link": reverse_lazy("admin:tenants_alert_changelist"),
+                    },
+                    {
+                        "title": "Connections",
+                        "icon": "stethoscope",
+                        "link": reverse_lazy("doctor"),
+                    },
+                    {
+                        "title": "Kept answers",
+                        "icon": "cached",
+                        "link": reverse_lazy("kept_answers"),
+                    },
+                ],
+            },
+            {
+                "title": "Reports",
+                "items": [
+                    {
+                        "title": "Reports",
+                        "icon": "summarize",
+                        "link": reverse_lazy("admin:reports_report_changelist"),
+                    },
+                    {
+                        "title": "Occurrences",
+                        "icon": "event",
+                        "link": reverse_lazy("admin:reports_occurrence_changelist"),
+                    },
+                    {
+                        "title": "Deliveries",
+                        "icon": "outgoing_mail",
+                        "link": reverse_lazy("admin:reports_delivery_changelist"),
+                    },
+                    {
+                        "title": "Unsubscriptions",
+                        "icon": "unsubscribe",
+                        "link": reverse_lazy("admin:reports_unsubscription_changelist"),
                     },
                 ],
             },
@@ -289,13 +386,27 @@ UNFOLD = {
 
 # --- Logging
 
+LOG_FORMAT = env.str("LOG_FORMAT", default="line")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "line": {
+            "()": "avesa_site.logs.LineFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        },
+        "json": {
+            "()": "avesa_site.logs.JsonLineFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "json" if LOG_FORMAT == "json" else "line",
+        }
+    },
     # It logs each failed connection with a traceback; our own errors say it better.
     "loggers": {"clickhouse_driver": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

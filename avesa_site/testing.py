@@ -54,6 +54,9 @@ def _apply(backends: dict[str, str]) -> None:
         LAKE_SECRET_ACCESS_KEY="test-secret",  # noqa: S106
         LAKE_BUCKET="test-lake",
         LOAD_TRANSPORT="engine",
+        EMAIL_URL="",
+        EMAIL_PROVIDER="",
+        ANYMAIL="{}",
     )
     os.environ.setdefault("AVESA_VAR_DIR", tempfile.mkdtemp(prefix="avesa-tests-"))
 
@@ -82,6 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker) and not BACKENDS[backend]:
                 item.add_marker(skip)
+    _slow_files_first(items)
+
+
+def _slow_files_first(items: list[pytest.Item]) -> None:
+    """So that several processes end at about the same time: quick files fill what is left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,11 +1,29 @@
+from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLResolver, include, path
 
 from analytics.api import api
+from analytics.views.staff import kept_answers
+from loaders.admin.doctor import doctor
+
+
+def anymail_urls() -> list[URLResolver]:
+    """Where mail providers report bounces; without a secret anybody could, so it is not there."""
+    if not settings.ANYMAIL.get("WEBHOOK_SECRET"):
+        return []
+    return [path("anymail/", include("anymail.urls"))]
+
 
 urlpatterns = [
+    path("admin/doctor/", admin.site.admin_view(doctor), name="doctor"),
+    path("admin/answers/", admin.site.admin_view(kept_answers), name="kept_answers"),
     path("admin/", admin.site.urls),
+    path("health/", include("avesa_site.health")),
     path("api/", api.urls),
+    *anymail_urls(),
     path("", include("tenants.urls")),
     path("", include("analytics.urls")),
 ]
+
+handler404 = "avesa_site.errors.not_found"
+handler500 = "avesa_site.errors.server_error"

@@ -10,7 +10,17 @@ from importlib import import_module
 from .report import record
 from .stack import stack
 
-ALL = ["bulk_load", "dashboard"]
+ALL = [
+    "bulk_load",
+    "incremental_load",
+    "growth",
+    "full_refresh",
+    "many_tenants",
+    "memory",
+    "dashboard",
+    "explore",
+    "reports",
+]
 
 
 def run_all():

@@ -26,6 +26,7 @@ def stack():
     try:
         with EmbeddedClickHouse(folder / "clickhouse") as endpoint:
             _set_environment(folder, port, endpoint.port)
+            os.environ["BENCH_ENDPOINT_PID"] = str(endpoint.pid)
             _wait_for(port)
             _set_up()
             yield

@@ -1,11 +1,19 @@
 """Which files of the lake belong to a tenant's table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Max, Q
+from django.utils import timezone
 
 from analytics.warehouse.catalog import Table
 from tenants.models import Tenant
 
 from .lake import Lake, LakeError, LakeObject
+from .models import LoadedFile, LoadJob
+from .results import FileOutcome
 
 # Characters that ClickHouse would read as a pattern over several objects.
 _PATTERN_CHARACTERS = set("{}*?,")
@@ -19,11 +27,41 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What the last load that looked at a key found there, and what it made of it."""
+
+    etag: str
+    last_modified: datetime
+    outcome: FileOutcome
+
+    def is_same(self, each: LakeObject) -> bool:
+        """Whether nothing was written to the key since, not even what had been there before."""
+        return (self.etag, self.last_modified) == (each.etag, each.last_modified)
+
+
+@dataclass(frozen=True)
 class Found:
     """The objects under a prefix: those to load, and those set aside with the reason."""
 
     files: list[LakeObject] = field(default_factory=list)
     set_aside: dict[LakeObject, str] = field(default_factory=dict)
+
+    def without_examined(self, before: Mapping[str, Examined]) -> "Found":
+        """What an incremental load looks at: objects that are young, or not in `before`.
+
+        Young ones are looked at again, since unchanged rows write nothing, and it heals what a
+        warehouse lost that crashed just after a load.
+        """
+        since = timezone.now() - timedelta(minutes=settings.LOAD_OVERLAP_MINUTES)
+
+        def is_due(each: LakeObject) -> bool:
+            examined = before.get(each.key)
+            return each.last_modified >= since or not (examined and examined.is_same(each))
+
+        return Found(
+            [each for each in self.files if is_due(each)],
+            {each: reason for each, reason in self.set_aside.items() if is_due(each)},
+        )
 
 
 def prefix_of(tenant: Tenant, table: Table) -> str:
@@ -37,7 +75,7 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
     found = Found()
     for each in lake.objects(prefix):
         parts = each.key.removeprefix(prefix).split("/")
-        if not each.size or not parts[-1] or any(p.startswith(("_", ".")) for p in parts):
+        if not parts[-1] or any(p.startswith(("_", ".")) for p in parts):
             continue  # folder markers and writers' own notes, such as _SUCCESS and _temporary/
         reason = _unsupported(each)
         if reason:
@@ -52,7 +90,31 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
     return found
 
 
+def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
+    """What earlier loads last found at each key: loaded, or set aside with the reason.
+
+    Never by time or order of names: a file that is late or has a smaller name is new all the same.
+    Loads before the last one that began history anew do not count.
+    """
+    jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
+    succeeded = jobs.filter(state=LoadJob.State.SUCCEEDED)
+    anew = succeeded.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
+    files = LoadedFile.objects.filter(
+        Q(state=LoadedFile.State.SET_ASIDE) | Q(job__state=LoadJob.State.SUCCEEDED),
+        job__tenant=tenant,
+        job__table=table.name,
+        job_id__gte=anew,
+    ).order_by("job_id")
+    fields = ("key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
+    return {
+        key: Examined(etag, modified, FileOutcome(read, rejected, error))
+        for key, etag, modified, read, rejected, error in files.values_list(*fields).iterator()
+    }
+
+
 def _unsupported(each: LakeObject) -> str:
+    if not each.size:
+        return "It is empty (0 bytes): it was probably not written to its end."
     if format_of(each.key) is None:
         return "Not a format that is loaded: use .parquet, .jsonl or .csv (also .gz, .zst)."
     if "//" in each.key:

@@ -4,7 +4,7 @@ queued -> running -> succeeded | failed | cancelled; running -> queued again for
 """
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -13,15 +13,30 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from analytics.warehouse.catalog import Table
-from tenants.models import Tenant, User
+from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.writer import kill
+from tenants import alerts
+from tenants.models import Alert, Tenant, User
 
-from .bulk import BulkResult
 from .models import LoadedFile, LoadJob
+from .results import LoadResult
+from .workspace import instant, label_of
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 NAMES_KEPT = 200
+# What a load that failed did not do.
+_COUNTS = (
+    "rows_loaded",
+    "rows_new",
+    "rows_changed",
+    "rows_late",
+    "rows_unchanged",
+    "rows_duplicate",
+    "keys_closed",
+    "keys_reopened",
+)
 FIRST_RETRY = timedelta(seconds=30)
 # A queued job that no worker took is announced again after this long.
 ANNOUNCE_AGAIN = timedelta(minutes=5)
@@ -34,16 +49,29 @@ class LoadRefused(Exception):
 def request_load(
     tenant: Tenant,
     table: Table,
-    kind: LoadJob.Kind = LoadJob.Kind.BULK,
+    kind: LoadJob.Kind = LoadJob.Kind.INCREMENTAL,
     requested_by: User | None = None,
+    vanished: LoadJob.Vanished = LoadJob.Vanished.CLOSE_IF_FEW,
+    vanished_limit: int = LoadJob.VANISHED_LIMIT,
+    dry_run: bool = False,
 ) -> LoadJob:
-    """Queue a load. LoadRefused if the tenant is suspended or a load of the table is active."""
+    """Queue a load. LoadRefused if the tenant is suspended or a load of the table is active.
+
+    `vanished` and `vanished_limit` (percent) say what a full refresh does with keys that are gone;
+    `dry_run` that a repair only finds out what it would do.
+    """
     if not tenant.is_active:
         raise LoadRefused(f"{tenant} is suspended, so nothing is loaded for it.")
     try:
         with transaction.atomic():
             job = LoadJob.objects.create(
-                tenant=tenant, table=table.name, kind=kind, requested_by=requested_by
+                tenant=tenant,
+                table=table.name,
+                kind=kind,
+                requested_by=requested_by,
+                vanished=vanished,
+                vanished_limit=vanished_limit,
+                dry_run=dry_run,
             )
     except IntegrityError as error:
         raise LoadRefused(f"A load of {tenant.id}/{table.name} is already active.") from error
@@ -63,6 +91,16 @@ def announce(job_id: int) -> None:
     LoadJob.objects.filter(pk=job_id).update(notified_at=timezone.now())
 
 
+def announce_upkeep(job: LoadJob) -> None:
+    """Have a worker merge what the job's flip left. Reads are only slower until one does."""
+    from .tasks import tidy_table
+
+    try:
+        tidy_table.delay(job.tenant_id, job.table, job.pk)
+    except (OperationalError, OSError) as error:
+        log.warning("%s/%s was not tidied: no broker (%s)", job.tenant_id, job.table, error)
+
+
 def claim(job_id: int) -> LoadJob | None:
     """Make a queued job ours and running; None if it is not queued (any more) or not yet due."""
     now = timezone.now()
@@ -75,7 +113,6 @@ def claim(job_id: int) -> LoadJob | None:
             started_at=now,
             finished_at=None,
             heartbeat_at=now,
-            swapped_at=None,
             step="Starting",
             error="",
         )
@@ -99,7 +136,19 @@ def commit(job: LoadJob) -> bool:
     return bool(ours.update(swapped_at=now, heartbeat_at=now))
 
 
-def succeed(job: LoadJob, result: BulkResult) -> bool:
+def note_closing(job: LoadJob, moment: datetime) -> None:
+    """Record at which instant a refresh closes keys, before readers see it; for good."""
+    noted = LoadJob.objects.values_list("closings", flat=True).get(pk=job.pk)
+    LoadJob.objects.filter(pk=job.pk).update(closings=[*noted, instant(moment)])
+
+
+def closings_of(tenant_id: str, table: str) -> list[str]:
+    """The instants at which full refreshes closed keys of a tenant's table."""
+    jobs = LoadJob.objects.filter(tenant_id=tenant_id, table=table).exclude(closings=[])
+    return sorted({moment for noted in jobs.values_list("closings", flat=True) for moment in noted})
+
+
+def succeed(job: LoadJob, result: LoadResult) -> bool:
     """Record the end of a run that loaded. False if the job is no longer this run's."""
     with transaction.atomic():
         done = _this_run(job).update(
@@ -110,16 +159,18 @@ def succeed(job: LoadJob, result: BulkResult) -> bool:
     return bool(done)
 
 
-def _record(job: LoadJob, result: BulkResult, *, loaded: bool) -> None:
+def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
     """Note what a run found: its counts and its files; if it failed, only those set aside."""
     LoadJob.objects.filter(pk=job.pk).update(
         rows_read=result.rows_read,
-        rows_loaded=result.rows_loaded if loaded else 0,
         rows_rejected=result.rows_rejected,
+        **{name: getattr(result, name) if loaded else 0 for name in _COUNTS},
+        columns=_storable_json(result.columns),
+        notes=[_storable(note) for note in result.notes],
         unknown_columns=[_storable(name) for name in result.unknown_columns[:NAMES_KEPT]],
     )
     job.files.all().delete()
-    LoadedFile.objects.bulk_create(
+    files = [
         LoadedFile(
             job=job,
             bucket=found.bucket,
@@ -134,7 +185,15 @@ def _record(job: LoadJob, result: BulkResult, *, loaded: bool) -> None:
         )
         for found, outcome in result.files.items()
         if loaded or outcome.error
-    )
+    ]
+    LoadedFile.objects.bulk_create(files, batch_size=1000)
+
+
+def _storable_json(value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    return {
+        form: {_storable(name): _storable(kind) for name, kind in columns.items()}
+        for form, columns in value.items()
+    }
 
 
 def _storable(text: str) -> str:
@@ -143,7 +202,7 @@ def _storable(text: str) -> str:
 
 
 def fail(
-    job: LoadJob, reason: str, *, may_retry: bool, result: BulkResult | None = None
+    job: LoadJob, reason: str, *, may_retry: bool, result: LoadResult | None = None
 ) -> LoadJob.State | None:
     """End a run that failed: queued again with back-off while attempts are left, else failed.
 
@@ -164,18 +223,31 @@ def fail(
         )
         if ended and result is not None:
             _record(job, result, loaded=False)
+    if ended and state == LoadJob.State.FAILED:
+        alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
     return state if ended else None
 
 
 def cancel(job: LoadJob) -> bool:
-    """Cancel a job, unless it is past the point where readers may see its rows."""
+    """Cancel a job, unless it is past the point where readers may see its rows.
+
+    Its statement under way is ended. Without that, the run would stop after it all the same.
+    """
     active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
-    may_be_stopped = Q(state=LoadJob.State.QUEUED) | Q(swapped_at__isnull=True)
-    return bool(
-        active.filter(may_be_stopped).update(
-            state=LoadJob.State.CANCELLED, finished_at=timezone.now(), step=""
-        )
+    cancelled = active.filter(swapped_at__isnull=True).update(
+        state=LoadJob.State.CANCELLED, finished_at=timezone.now(), step=""
     )
+    if cancelled:
+        job.refresh_from_db()
+        transaction.on_commit(lambda: _kill_statements(job))
+    return bool(cancelled)
+
+
+def _kill_statements(job: LoadJob) -> None:
+    try:
+        kill(label_of(job.pk, job.attempt))
+    except WarehouseError as error:
+        log.warning("the statements of load job %s were not ended: %s", job.pk, error)
 
 
 def sweep() -> int:

@@ -14,6 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 
+from avesa_site import aws
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -53,13 +55,28 @@ class Lake:
         self.bucket = settings.LAKE_BUCKET
 
     @cached_property
+    def credentials(self) -> tuple[str, str] | None:
+        """Access key id and secret access key; None for the usual AWS chain. LakeError."""
+        if not settings.LAKE_SECRET:
+            key, secret = settings.LAKE_ACCESS_KEY_ID, settings.LAKE_SECRET_ACCESS_KEY
+            return (key, secret) if key else None
+        try:
+            kept = aws.kept_secret(settings.LAKE_SECRET)
+            return str(kept["access_key_id"]), str(kept["secret_access_key"])
+        except aws.AwsError as error:
+            raise LakeError(str(error)) from error
+        except KeyError as error:
+            raise LakeError(f"The secret {settings.LAKE_SECRET} has no {error}.") from error
+
+    @cached_property
     def client(self) -> "S3Client":
+        key, secret = self.credentials or (None, None)
         return boto3.client(
             "s3",
             endpoint_url=settings.LAKE_ENDPOINT_URL or None,
             region_name=settings.LAKE_REGION,
-            aws_access_key_id=settings.LAKE_ACCESS_KEY_ID or None,
-            aws_secret_access_key=settings.LAKE_SECRET_ACCESS_KEY or None,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
             config=Config(
                 retries={"mode": "standard", "max_attempts": 3},
                 connect_timeout=5,
@@ -158,6 +175,8 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _REFUSED and settings.LAKE_SECRET and aws.was_rotated(settings.LAKE_SECRET):
+            raise LakeUnreachable("The lake's credentials were rotated. Load again.") from error
         raise _kind(code, key)(_remedy(code, bucket, key)) from error
     except BotoCoreError as error:
         raise LakeUnreachable(
@@ -166,6 +185,7 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
         ) from error
 
 
+_REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _GONE = {"NoSuchKey", "404", "PreconditionFailed", "412"}
 
 
@@ -180,7 +200,7 @@ def _remedy(code: str, bucket: str, key: str) -> str:
         return f"The bucket {bucket} does not exist. Check LAKE_BUCKET and LAKE_ENDPOINT_URL."
     if code in _GONE:
         return f"{bucket}/{key} was replaced or deleted while it was read. Load again."
-    if code in {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
+    if code in _REFUSED:
         return (
             f"Access to bucket {bucket} was denied ({code}). Check LAKE_ACCESS_KEY_ID and "
             "LAKE_SECRET_ACCESS_KEY, and that they may s3:ListBucket and s3:GetObject there."

@@ -1,8 +1,9 @@
 """Load jobs and the files they took: the truth about what was loaded, whatever the broker says."""
 
 from datetime import timedelta
+from typing import Any
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -11,11 +12,28 @@ from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant, User
 
 
+def _count(help_text: str) -> "models.BigIntegerField[Any, Any]":
+    return models.BigIntegerField(default=0, help_text=help_text)
+
+
 class LoadJob(models.Model):
     """One load of one tenant and table."""
 
     class Kind(models.TextChoices):
+        INCREMENTAL = "incremental", "Incremental"
+        REFRESH = "refresh", "Full refresh"
+        REPAIR = "repair", "Repair"
         BULK = "bulk", "Bulk"
+
+    class Vanished(models.TextChoices):
+        """What a full refresh does with keys that are in no file any more."""
+
+        CLOSE_IF_FEW = "close_if_few", "Close them, if they are few"
+        CLOSE = "close", "Close them all"
+        IGNORE = "ignore", "Leave them open"
+
+    # Percent of the current keys: as many as this are no longer few.
+    VANISHED_LIMIT = 10
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -28,7 +46,19 @@ class LoadJob(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="load_jobs")
     table = models.CharField(max_length=64, choices=[(name, name) for name in TABLES])
-    kind = models.CharField(max_length=16, choices=Kind, default=Kind.BULK)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
+    vanished = models.CharField(
+        max_length=16,
+        choices=Vanished,
+        default=Vanished.CLOSE_IF_FEW,
+        help_text="What a full refresh does with keys that are in no file any more.",
+    )
+    vanished_limit = models.PositiveSmallIntegerField(
+        default=VANISHED_LIMIT,
+        validators=[MaxValueValidator(100)],
+        help_text="Percent of the current keys: as many as this are no longer few.",
+    )
+    dry_run = models.BooleanField(default=False, help_text="Only find out what a repair would do.")
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     requested_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
@@ -51,6 +81,20 @@ class LoadJob(models.Model):
     rows_read = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
     rows_loaded = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
     rows_rejected = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
+    rows_new = _count("Versions of keys that were not known before.")
+    rows_changed = _count("Versions that took effect after those known before.")
+    rows_late = _count("Versions slotted in before one known already.")
+    rows_unchanged = _count("Rows that hold what is known already.")
+    rows_duplicate = _count("Rows that the files hold more than once.")
+    keys_closed = _count("Keys that are gone from the files, closed by a full refresh.")
+    keys_reopened = _count("Closed keys that came back with a full refresh.")
+    closings = models.JSONField(
+        default=list, blank=True, help_text="The instants at which a full refresh closed keys."
+    )
+    columns = models.JSONField(
+        default=dict, blank=True, help_text="The files' columns and their types, by format."
+    )
+    notes = models.JSONField(default=list, blank=True, help_text="What staff should know of it.")
     unknown_columns = models.JSONField(
         default=list, blank=True, help_text="Columns in the files that the catalog does not know."
     )
@@ -109,3 +153,29 @@ class LoadedFile(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class IntegrityCheck(models.Model):
+    """What the last check of one tenant's table found."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="integrity_checks")
+    table = models.CharField(max_length=64, choices=[(name, name) for name in TABLES])
+    checked_at = models.DateTimeField()
+    versions = models.BigIntegerField(default=0)
+    keys = models.BigIntegerField(default=0)
+    faults = models.JSONField(default=list, blank=True)
+    error = models.TextField(blank=True, help_text="Why it could not be checked.")
+
+    class Meta:
+        ordering = ["tenant", "table"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "table"], name="one_check_per_table")
+        ]
+        permissions = [("repair_history", "Can repair history")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}/{self.table}"
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.faults and not self.error

@@ -1,5 +1,6 @@
 """The values that kept rows out of a load."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from analytics.warehouse.reader import TenantReader
@@ -8,21 +9,27 @@ from .models import LoadJob
 
 REJECTS_SHOWN = 500
 
-_SELECT = """
-SELECT source_file, source_row, column_name, value, reason
-FROM load_rejects_of(tenant_id = {tenant_id:String})
-WHERE load_id = {load_id:UInt64} AND attempt = {attempt:UInt32} AND table_name = {table_name:String}
+HEADING = ("source_file", "source_row", "row_key", "column_name", "value", "reason")
+
+_SELECT = f"""
+SELECT {", ".join(HEADING)}
+FROM load_rejects_of(tenant_id = {{tenant_id:String}})
+WHERE load_id = {{load_id:UInt64}} AND attempt = {{attempt:UInt32}}
+    AND table_name = {{table_name:String}}
 ORDER BY source_file, source_row, column_name
-LIMIT {limit:UInt64}
 """
 
 
 def rejects_of(job: LoadJob, limit: int = REJECTS_SHOWN) -> list[dict[str, Any]]:
     """The first `limit` rejects of a job, by file and row."""
-    parameters = {
-        "load_id": job.pk,
-        "attempt": job.attempt,
-        "table_name": job.table,
-        "limit": limit,
-    }
-    return TenantReader(job.tenant).select(_SELECT, parameters).dicts()
+    sql = f"{_SELECT} LIMIT {{limit:UInt64}}"
+    return TenantReader(job.tenant).select(sql, _parameters(job) | {"limit": limit}).dicts()
+
+
+def every_reject(job: LoadJob) -> Iterator[tuple[Any, ...]]:
+    """All of them, row by row under HEADING, for a download."""
+    return TenantReader(job.tenant).stream(_SELECT, _parameters(job))
+
+
+def _parameters(job: LoadJob) -> dict[str, Any]:
+    return {"load_id": job.pk, "attempt": job.attempt, "table_name": job.table}

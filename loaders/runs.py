@@ -6,19 +6,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.errors import OutOfMemory, QueryTimeout, Unreachable, WarehouseError
+from analytics.warehouse.errors import (
+    Interrupted,
+    OutOfMemory,
+    QueryTimeout,
+    Unreachable,
+    WarehouseError,
+)
+from avesa_site.logs import noted
+from tenants import alerts
+from tenants.models import Alert
 
-from . import jobs
-from .bulk import BulkLoad, BulkResult, LoadFailed
+from . import drift, jobs
 from .lake import LakeChanged, LakeError, LakeUnreachable
+from .load import Load
 from .models import LoadJob
+from .repair import Repair
+from .results import LoadFailed, LoadResult
+from .workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-_PASSING = (Unreachable, QueryTimeout, OutOfMemory, LakeUnreachable, LakeChanged)
+_DATABASE_AWAY = (OperationalError, InterfaceError)
+_PASSING = (
+    Unreachable,
+    QueryTimeout,
+    OutOfMemory,
+    Interrupted,
+    LakeUnreachable,
+    LakeChanged,
+    *_DATABASE_AWAY,
+)
 
 
 def run(job_id: int) -> LoadJob.State | None:
@@ -26,20 +47,58 @@ def run(job_id: int) -> LoadJob.State | None:
     job = jobs.claim(job_id)
     if job is None:
         return None
-    load = BulkLoad(
-        job.tenant,
-        TABLES[job.table],
-        job.pk,
-        job.attempt,
-        progress=lambda step: _progress(job, step),
-        still_ours=lambda: jobs.commit(job),
-    )
+    with noted(tenant=job.tenant_id, job=job.pk):
+        return _run(job)
+
+
+def _run(job: LoadJob) -> LoadJob.State | None:
+    load = _work(job)
     try:
         with _heartbeat(job):
             result = load.run()
+        _compare_columns(job, result)
+        succeeded = jobs.succeed(job, result)
     except Exception as error:
         return _failed(job, error, load.result)
-    return LoadJob.State.SUCCEEDED if jobs.succeed(job, result) else None
+    if not succeeded:
+        return None
+    if job.kind != LoadJob.Kind.REPAIR:
+        alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
+    if result.left_patches or job.attempt > 1:
+        jobs.announce_upkeep(job)
+    return LoadJob.State.SUCCEEDED
+
+
+def _work(job: LoadJob) -> Load | Repair:
+    def progress(step: str) -> None:
+        _progress(job, step)
+
+    def still_ours() -> bool:
+        return jobs.commit(job)
+
+    table = TABLES[job.table]
+    if job.kind == LoadJob.Kind.REPAIR:
+        workspace = Workspace(job.tenant, table, job.pk, job.attempt)
+        return Repair(workspace, job.dry_run, progress, still_ours)
+    return Load(
+        job.tenant,
+        table,
+        job.pk,
+        job.attempt,
+        LoadJob.Kind(job.kind),
+        LoadJob.Vanished(job.vanished),
+        job.vanished_limit,
+        progress=progress,
+        still_ours=still_ours,
+        note_closing=lambda moment: jobs.note_closing(job, moment),
+    )
+
+
+def _compare_columns(job: LoadJob, result: LoadResult) -> None:
+    """Note how the files' columns drifted; formats it did not meet stay as they were."""
+    before = drift.columns_before(job)
+    result.notes = list(dict.fromkeys([*result.notes, *drift.notes(before, result.columns)]))
+    result.columns = {**before, **result.columns}
 
 
 def _progress(job: LoadJob, step: str) -> None:
@@ -48,17 +107,20 @@ def _progress(job: LoadJob, step: str) -> None:
         raise LoadFailed("The load was cancelled, or another run has taken over.")
 
 
-def _failed(job: LoadJob, error: Exception, result: BulkResult) -> LoadJob.State | None:
-    known = isinstance(error, (LoadFailed, LakeError, WarehouseError))
+def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State | None:
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()  # it may be the database that failed
+    known = isinstance(error, (LoadFailed, LakeError, WarehouseError, *_DATABASE_AWAY))
     if not known:
         log.exception("load job %s failed in an unforeseen way", job.pk)
     reason = str(error) if known else f"Unforeseen: {type(error).__name__}: {error}"
+    if isinstance(error, _DATABASE_AWAY):
+        reason = f"The application database failed: {error}"
     # Past the swap only notes are missing, which another run completes.
     swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
     may_retry = swapped or isinstance(error, _PASSING)
+    _compare_columns(job, result)
     state = jobs.fail(job, reason, may_retry=may_retry, result=result)
-    if state == LoadJob.State.FAILED:
-        log.error("load job %s (%s/%s) failed: %s", job.pk, job.tenant_id, job.table, reason)
     return state
 
 

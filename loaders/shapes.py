@@ -48,11 +48,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapedFile:
-    """`rows` is what the footer promises, or None for formats that do not tell."""
+    """`rows` is what the footer promises, or None for formats that do not tell.
+
+    `columns` are all of the file's, with their types as the file has them; none for JSON lines.
+    """
 
     object: LakeObject
     shape: Shape
     rows: int | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 def read_shape(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
@@ -76,7 +80,9 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
     lanes = []
     for name, column in _known(names, table).items():
         lanes.append((name, _lane(schema.field(name).type, column, name)))
-    return ShapedFile(found, Shape("parquet", *_finish(names, lanes, table)), metadata.num_rows)
+    shape = Shape("parquet", *_finish(names, lanes, table))
+    columns = tuple((each.name, str(each.type)) for each in schema)
+    return ShapedFile(found, shape, metadata.num_rows, columns)
 
 
 def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
@@ -92,7 +98,8 @@ def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
             raise UnusableFile(f"Not a readable CSV file: {error}") from error
     _check_quotes(lake, found)
     lanes = [(name, TEXT_LANE) for name in _known(names, table)]
-    return ShapedFile(found, Shape("csv", *_finish(names, lanes, table)))
+    shape = Shape("csv", *_finish(names, lanes, table))
+    return ShapedFile(found, shape, columns=tuple((name, "text") for name in names))
 
 
 def _check_quotes(lake: Lake, found: LakeObject) -> None:

@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from django.conf import settings
-
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.writer import Writer, literal, quote
 
@@ -62,8 +60,8 @@ class EngineSource:
     def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
         shape = files[0].shape
         arguments = [self._lake.url([file.object.key for file in files])]
-        if settings.LAKE_ACCESS_KEY_ID:
-            arguments += [settings.LAKE_ACCESS_KEY_ID, settings.LAKE_SECRET_ACCESS_KEY]
+        if self._lake.credentials:
+            arguments += self._lake.credentials
         arguments += [_ENGINE_FORMATS[shape.format], _structure(shape)]
         function = f"s3({', '.join(map(literal, arguments))})"
         yield Relation(raw_columns(table, shape, function), shape)

@@ -6,10 +6,13 @@ which Django answers with 404.
 
 import re
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from .models import TENANT_ID_PATTERN, ApiToken, Tenant, User
+from avesa_site.logs import note
+
+from .models import TENANT_ID_PATTERN, ApiToken, Membership, Tenant, User
 
 
 class TenantNotFound(Http404):
@@ -28,7 +31,20 @@ def access_tenant(user: User, tenant_id: str) -> Tenant:
     tenant = tenants_of(user).filter(id=tenant_id).first() if is_id else None
     if tenant is None:
         raise TenantNotFound
+    note(tenant=tenant.id)
     return tenant
+
+
+def access_tenant_as_admin(user: User, tenant_id: str) -> Tenant:
+    """The tenant, if `user` is one of its admins; other members hear that they may not."""
+    tenant = access_tenant(user, tenant_id)
+    if not is_admin_of(user, tenant):
+        raise PermissionDenied("Only admins of this tenant can do this.")
+    return tenant
+
+
+def is_admin_of(user: User, tenant: Tenant) -> bool:
+    return tenant.memberships.filter(user=user, role=Membership.Role.ADMIN).exists()
 
 
 def tenant_of_token(secret: str) -> Tenant | None:
@@ -38,4 +54,7 @@ def tenant_of_token(secret: str) -> Tenant | None:
         .filter(digest=ApiToken.digest_of(secret), revoked_at__isnull=True, tenant__is_active=True)
         .first()
     )
-    return token.tenant if token else None
+    if token is None:
+        return None
+    note(tenant=token.tenant_id)
+    return token.tenant

@@ -1,7 +1,8 @@
-"""Staff's pages for tenants, people and tokens."""
+"""Staff's pages for tenants, people, tokens and alerts."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -10,11 +11,27 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminImageFieldWidget
 
-from .models import ApiToken, Membership, Tenant, User
+from . import logos
+from .models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
+
+
+class ReadOnly:
+    """Rows that only the product writes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 @admin.register(Group)
@@ -28,6 +45,11 @@ class MembershipInline(TabularInline):
     autocomplete_fields = ["user", "tenant"]
 
 
+class SlaTargetInline(TabularInline):
+    model = SlaTarget
+    extra = 0
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not generic at run time
     form = UserChangeForm
@@ -37,12 +59,35 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not ge
     list_display = ["username", "email", "is_active", "is_staff", "last_login"]
 
 
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at run time
+    new_logo = forms.ImageField(
+        label="Logo",
+        required=False,
+        widget=UnfoldAdminImageFieldWidget,
+        help_text="PNG, JPEG, GIF or WebP; it heads this tenant's mails and documents.",
+    )
+
+    class Meta:
+        widgets: ClassVar = {"colour": UnfoldAdminColorInputWidget}
+
+    def clean_new_logo(self) -> bytes | bool | None:
+        upload = self.cleaned_data["new_logo"]
+        return logos.as_png(upload) if upload else upload
+
+    def save(self, commit: bool = True) -> Any:
+        new = self.cleaned_data.get("new_logo")
+        if new is not None:
+            self.instance.logo = new or b""
+        return super().save(commit)
+
+
 @admin.register(Tenant)
 class TenantAdmin(ModelAdmin):
+    form = TenantForm
     list_display = ["name", "id", "time_zone", "is_active", "created_at"]
     list_filter = ["is_active"]
     search_fields = ["name", "id"]
-    inlines = [MembershipInline]
+    inlines = [MembershipInline, SlaTargetInline]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
         return ["id", "created_at"] if obj else ["created_at"]
@@ -81,3 +126,19 @@ class ApiTokenAdmin(ModelAdmin):
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         count = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
         messages.success(request, f"{count} tokens revoked.")
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnly, ModelAdmin):
+    list_display = ["raised_at", "kind", "tenant", "subject", "state", "short_text", "over_at"]
+    list_filter = ["kind", "tenant", "subject"]
+    list_select_related = ["tenant"]
+    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text"]
+
+    @display(description="State", label={"open": "danger", "over": "success"})
+    def state(self, alert: Alert) -> tuple[str, str]:
+        return ("over", "Over") if alert.over_at else ("open", "Open")
+
+    @display(description="Text")
+    def short_text(self, alert: Alert) -> str:
+        return alert.text[:120]

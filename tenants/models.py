@@ -1,13 +1,17 @@
 """Who may see whose data: tenants, users, memberships and API tokens."""
 
 import hashlib
+import re
 import secrets
 import zoneinfo
+from datetime import time
+from decimal import Decimal
+from functools import cached_property
 from typing import Self
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
 TENANT_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
@@ -16,6 +20,12 @@ TENANT_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 def validate_time_zone(name: str) -> None:
     if name not in zoneinfo.available_timezones():
         raise ValidationError(f"{name} is not an IANA time zone, such as Europe/Berlin.")
+
+
+def validate_domains(text: str) -> None:
+    for domain in text.split():
+        if not re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", domain.lower()):
+            raise ValidationError(f"{domain} is not a domain, such as example.com.")
 
 
 class User(AbstractUser):
@@ -47,8 +57,38 @@ class Tenant(models.Model):
         validators=[validate_time_zone],
         help_text="IANA name; days in charts and reports begin at its midnight.",
     )
+    opens_at = models.TimeField(
+        "business hours begin",
+        default=time(8),
+        help_text="On weekdays. Work that begins outside business hours counts as after hours.",
+    )
+    closes_at = models.TimeField("business hours end", default=time(18))
+    capacity_hours = models.DecimalField(
+        "daily capacity",
+        max_digits=4,
+        decimal_places=2,
+        default=Decimal("8.00"),
+        validators=[MinValueValidator(Decimal("0.25")), MaxValueValidator(Decimal(24))],
+        help_text="Hours that a technician could bill on a day; utilisation is measured by it.",
+    )
+    colour = models.CharField(
+        max_length=7,
+        default="#2459c9",
+        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}\Z", "Use a colour such as #2459c9.")],
+        help_text="Of headings and lines in this tenant's mails and documents.",
+    )
+    logo = models.BinaryField(blank=True, default=b"", help_text="A PNG, as `logos` makes it.")
+    report_domains = models.TextField(
+        "domains for reports",
+        blank=True,
+        validators=[validate_domains],
+        help_text="One per line, such as example.com: reports may be sent to addresses there. "
+        "Members can always be sent reports.",
+    )
     is_active = models.BooleanField(
-        "active", default=True, help_text="Off: no pages, no API, no loads. The data is kept."
+        "active",
+        default=True,
+        help_text="Off: no pages, no API, no loads, no reports. The data is kept.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -58,9 +98,51 @@ class Tenant(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        if self.opens_at >= self.closes_at:
+            raise ValidationError({"closes_at": "Business hours must end after they begin."})
+
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(self.time_zone)
+
+    def allows_address(self, address: str) -> bool:
+        """Whether reports may go to `address` although it belongs to no member."""
+        domain = address.rpartition("@")[2].lower()
+        return bool(domain) and domain in self.report_domains.lower().split()
+
+    @cached_property
+    def sla_targets_by_priority(self) -> "dict[str, SlaTarget]":
+        return {target.priority: target for target in self.sla_targets.order_by("priority")}
+
+
+class SlaTarget(models.Model):
+    """How soon a tenant promises to answer and resolve tickets of a priority."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="sla_targets")
+    priority = models.CharField(max_length=200, help_text="Exactly as the tickets have it.")
+    response_hours = models.DecimalField(
+        "hours to the first response",
+        max_digits=7,
+        decimal_places=2,
+        validators=[MinValueValidator(Decimal("0.01"))],
+    )
+    resolution_hours = models.DecimalField(
+        "hours to the resolution",
+        max_digits=7,
+        decimal_places=2,
+        validators=[MinValueValidator(Decimal("0.01"))],
+    )
+
+    class Meta:
+        ordering = ["tenant", "priority"]
+        verbose_name = "SLA target"
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "priority"], name="one_target_per_priority")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.priority}: {self.response_hours} h, {self.resolution_hours} h"
 
 
 class Membership(models.Model):
@@ -119,3 +201,32 @@ class ApiToken(models.Model):
     @staticmethod
     def digest_of(secret: str) -> str:
         return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Alert(models.Model):
+    """A fault that somebody was told of, until it is over."""
+
+    class Kind(models.TextChoices):
+        LOAD = "load", "A load failed"
+        INTEGRITY = "integrity", "History is not sound"
+        REPORT = "report", "A report did not go out"
+
+    kind = models.CharField(max_length=16, choices=Kind)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="alerts")
+    subject = models.CharField(max_length=200, help_text="The table or report that is at fault.")
+    text = models.TextField()
+    raised_at = models.DateTimeField(auto_now_add=True)
+    over_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-raised_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "tenant", "subject"],
+                condition=models.Q(over_at__isnull=True),
+                name="one_open_alert_per_fault",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.tenant_id}/{self.subject}"

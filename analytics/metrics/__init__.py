@@ -1,9 +1,24 @@
-"""Metrics: named figures, each one statement in a `.sql` file beside this one.
+"""Metrics: named figures, each resting on the facts of one `.sql` file beside this one.
 
-`registry` declares them and `run_metric` computes one for a tenant, a period and an as-of date.
+`registry` declares them and `run_metric` computes one for a tenant, a period, an as-of date and
+filters.
 """
 
-from .registry import METRICS, Metric
-from .run import Freshness, MetricResult, freshness_of, run_metric
+from .cache import NotKept
+from .freshness import Freshness, freshness_of
+from .registry import FILTERS, METRICS, Aggregate, Metric
+from .run import Figure, MetricResult, Part, run_metric
 
-__all__ = ["METRICS", "Freshness", "Metric", "MetricResult", "freshness_of", "run_metric"]
+__all__ = [
+    "FILTERS",
+    "METRICS",
+    "Aggregate",
+    "Figure",
+    "Freshness",
+    "Metric",
+    "MetricResult",
+    "NotKept",
+    "Part",
+    "freshness_of",
+    "run_metric",
+]

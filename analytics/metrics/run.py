@@ -1,61 +1,94 @@
 """Computing a metric: the one way to its figures, for pages, the API, exports and reports."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import cache
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from django.utils import timezone
 
-from analytics.periods import Period
+from analytics.periods import Period, midnight, today_in
 from analytics.warehouse.reader import TenantReader
 from tenants.models import Tenant
 
-from .registry import METRICS, STATEMENTS, Metric
+from . import cache
+from .freshness import Freshness, data_version, freshness_of
+from .registry import METRICS, Aggregate, Metric
+from .statement import (
+    MOST_LABELS,
+    PERIOD,
+    PREVIOUS,
+    figures_sql,
+    filters_of,
+    parameters,
+)
+
+Figure = int | Decimal | None
+_HOUR = Decimal(3_600_000)
 
 
 @dataclass(frozen=True)
-class Freshness:
-    """The newest finished load of a table that a metric rests on."""
+class Part:
+    """One label of a breakdown; "" where the records say nothing."""
 
-    table_name: str
-    load_id: int
-    finished_at: datetime
-    newest_file: str
-    newest_file_time: datetime
-
-    @property
-    def file_name(self) -> str:
-        """The file's name without bucket and path, which are nobody's business but ours."""
-        return self.newest_file.rsplit("/", 1)[-1]
+    label: str
+    figure: Figure
+    previous: Figure
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A metric's figures: rows by column name, the instant they are as of, and what they rest on.
+    """A metric's figure for a period, for the one before, for each of its buckets and labels.
 
-    `freshness` holds one entry per table that was ever loaded. `milliseconds` is the statement's.
+    Counts are ints, all else Decimals; None where there is nothing to measure. Durations are in
+    hours. `parts` come in the metric's order, the largest first unless it has one of its own;
+    `is_cut` if there are more. `filters` are those that were applied. `freshness` holds one entry
+    per table that was ever loaded; `milliseconds` is what the statement took, 0.0 from the cache.
     """
 
     metric: Metric
     period: Period
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
     as_of: datetime
+    asked_filters: dict[str, str]
+    filters: dict[str, str]
+    figure: Figure
+    previous: Figure
+    series: tuple[tuple[Period, Figure], ...]
+    parts: tuple[Part, ...]
+    is_cut: bool
     freshness: tuple[Freshness, ...]
     milliseconds: float
 
     @property
-    def is_empty(self) -> bool:
-        """Whether every figure is zero or unknown."""
-        figures = (value for row in self.rows for value in row.values())
-        return not any(value for value in figures if not isinstance(value, date))
-
-    @property
     def was_loaded(self) -> bool:
         """Whether there is anything to show: a load, or rows that came by another way."""
-        return bool(self.freshness) or not self.is_empty
+        return bool(self.freshness) or bool(self.figure)
+
+    @property
+    def change(self) -> Decimal | None:
+        """From the previous figure to this one, in percent, of shares in percentage points; None
+        where that says nothing."""
+        if self.figure is None or self.previous is None:
+            return None
+        difference = Decimal(self.figure - self.previous)
+        if self.metric.aggregate is not Aggregate.SHARE:
+            if not self.previous:
+                return None
+            difference = difference * 100 / abs(Decimal(self.previous))
+        return difference.quantize(Decimal("0.1"), ROUND_HALF_UP)
+
+    @property
+    def is_welcome(self) -> bool | None:
+        """Whether the change is for the better; None if there is none or nobody can tell."""
+        if not self.change or not self.metric.good:
+            return None
+        return (self.change > 0) == (self.metric.good == "up")
+
+    @property
+    def left_aside(self) -> tuple[str, ...]:
+        """Filters that were asked for and that the metric does not know."""
+        return tuple(name for name in self.asked_filters if name not in self.filters)
 
 
 def run_metric(
@@ -63,58 +96,105 @@ def run_metric(
     name: str,
     period: Period,
     as_of: datetime | None = None,
+    filters: Mapping[str, str] | None = None,
     freshness: Sequence[Freshness] | None = None,
+    *,
+    only_kept: bool = False,
 ) -> MetricResult:
     """The metric `name` for `tenant` and `period`, from what was in effect by `as_of`.
 
-    Without `as_of`, nothing that is known is left out. `as_of` must be aware. A caller with several
-    metrics may ask `freshness_of` once for all and pass it on. Errors: KeyError for an unknown
-    metric, WarehouseError.
+    Without `as_of`, nothing that is known is left out. `as_of` must be aware. Filters that the
+    metric does not know are left aside. Whoever wants several metrics may ask `freshness_of` once
+    for all and pass it on. Errors: KeyError for an unknown metric, WarehouseError; with `only_kept`
+    NotKept instead of computing it.
     """
     metric = METRICS[name]
-    reader = TenantReader(tenant)
-    now = timezone.now()
-    if as_of is not None:
-        period = period.up_to(as_of)  # what came later is unknown then, not zero
+    asked = question(tenant, metric, period, as_of, filters or {})
     if freshness is None:
         freshness = freshness_of(tenant, metric.tables)
-    rows = reader.select(metric.sql, parameters(period, as_of or max(now, period.ends_at)))
+    rests_on = tuple(each for each in freshness if each.table_name in metric.tables)
+    sql = figures_sql(metric, asked.filters)
+    rows, milliseconds = cache.remembered(
+        tenant,
+        metric.name,
+        (sql, asked.parameters),
+        data_version(rests_on),
+        None if only_kept else lambda: _rows(tenant, sql, asked.parameters),
+    )
+    total = _by_span(metric, rows[0][2] if rows and rows[0][0] else [])
+    labelled = [
+        (label, _by_span(metric, figures)) for is_total, label, figures in rows if not is_total
+    ]
+    zero: Figure = 0 if metric.aggregate.is_additive else None
     return MetricResult(
         metric=metric,
-        period=period,
-        columns=rows.columns,
-        rows=rows.dicts(),
-        as_of=as_of or now,
-        freshness=tuple(each for each in freshness if each.table_name in metric.tables),
-        milliseconds=rows.milliseconds,
+        period=asked.period,
+        as_of=as_of or timezone.now(),
+        asked_filters=dict(filters or {}),
+        filters=asked.filters,
+        figure=total.get(PERIOD, zero),
+        previous=total.get(PREVIOUS, zero),
+        series=tuple(
+            (bucket, total.get(number, zero))
+            for number, bucket in enumerate(asked.period.buckets(), PREVIOUS + 1)
+        ),
+        parts=_parts(metric, labelled, zero) if metric.breakdown else (),
+        is_cut=len(labelled) > MOST_LABELS,
+        freshness=rests_on,
+        milliseconds=milliseconds,
     )
 
 
-def parameters(period: Period, as_of: datetime) -> dict[str, Any]:
-    """What a metric's statement may name, besides the `tenant_id` that the reader binds.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the warehouse: the period as far as it had begun, and all parameters."""
 
-    `bucket_days` and `bucket_ends` are parallel: the last day of each bucket and the instant
-    after it.
-    """
-    buckets = list(period.buckets())
-    return {
-        "as_of": as_of,
-        "starts_at": period.starts_at,
-        "ends_at": period.ends_at,
-        "first_day": period.start,
-        "end_day": period.end,
-        "zone": period.zone.key,
-        "bucket_days": [bucket.last_day for bucket in buckets],
-        "bucket_ends": [f"{bucket.ends_at:%Y-%m-%d %H:%M:%S}" for bucket in buckets],
+    period: Period
+    as_of: datetime
+    filters: dict[str, str]
+    parameters: dict[str, Any]
+
+
+def question(
+    tenant: Tenant,
+    metric: Metric,
+    period: Period,
+    as_of: datetime | None,
+    filters: Mapping[str, str],
+) -> Question:
+    """The same parameters for the same question all day long, so that answers can be kept."""
+    if as_of is not None:
+        period = period.up_to(as_of)  # what came later is unknown then, not zero
+    tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
+    instant = as_of or max(midnight(tomorrow, tenant.zone), period.ends_at)
+    applied = filters_of(metric, filters)
+    return Question(period, instant, applied, parameters(tenant, metric, period, instant, applied))
+
+
+def _rows(tenant: Tenant, sql: str, bound: dict[str, Any]) -> tuple[list[Any], float]:
+    found = TenantReader(tenant).select(sql, bound)
+    return found.values, found.milliseconds
+
+
+def _by_span(metric: Metric, figures: Sequence[tuple[int, Any]]) -> dict[int, Figure]:
+    return {span: _figure(metric, value) for span, value in figures}
+
+
+def _figure(metric: Metric, value: Any) -> Figure:
+    if value is None or (isinstance(value, int) and not metric.aggregate.is_duration):
+        return value
+    exact = Decimal(value) / _HOUR if metric.aggregate.is_duration else Decimal(value)
+    # Sums are exact, whatever decimals they are shown with.
+    places = 2 if metric.aggregate is Aggregate.SUM else metric.places
+    return exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def _parts(
+    metric: Metric, labelled: Sequence[tuple[str, dict[int, Figure]]], zero: Figure
+) -> tuple[Part, ...]:
+    found = {
+        label: Part(label, figures.get(PERIOD, zero), figures.get(PREVIOUS, zero))
+        for label, figures in labelled[:MOST_LABELS]
     }
-
-
-def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
-    """The newest finished load of each of `tables` that was ever loaded."""
-    rows = TenantReader(tenant).select(_freshness_sql(), {"tables": list(tables)})
-    return tuple(Freshness(**row) for row in rows.dicts())
-
-
-@cache
-def _freshness_sql() -> str:
-    return (STATEMENTS / "freshness.sql").read_text()
+    ordered = [found.pop(label, Part(label, zero, zero)) for label in metric.labels]
+    return (*ordered, *found.values())

@@ -1,45 +1,330 @@
-"""Numbers as people read them."""
+"""Figures, records and links as people read them."""
 
-from collections.abc import Sequence
-from datetime import date
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from html import escape
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join, json_script
+from django.utils.safestring import SafeString, mark_safe
+
+from analytics.charts import NOT_GIVEN, Spec, days_of
+from analytics.explore import Condition, Listing
+from analytics.metrics import Aggregate, Figure, Metric, MetricResult, Part
+from analytics.scope import Scope
+from analytics.warehouse.catalog import Column, Table
+from tenants.models import Tenant
 
 register = template.Library()
 
+DASH = "–"
+MINUTES_BELOW, DAYS_FROM = 1, 48  # hours
+SPARK_WIDTH, SPARK_HEIGHT = 120, 32
+Pairs = Sequence[tuple[str, str]]
+
+
+# --- Numbers
+
 
 @register.filter
-def figure(value: Decimal | int | None, places: int = 0) -> str:
-    """1234.5 as 1,234.5 with `places` decimals; a dash for nothing."""
+def figure(metric: Metric, value: Figure) -> str:
+    """A metric's figure with its unit where it needs one; a dash for nothing."""
     if value is None:
-        return "–"
-    return f"{value:,.{places}f}"
+        return DASH
+    if metric.aggregate.is_duration:
+        return _duration(Decimal(value))
+    if metric.unit == "revenue":
+        return short(Decimal(value))
+    unit = {"%": " %", "hours": " h"}.get(metric.unit, "")
+    return f"{_rounded(Decimal(value), metric.places):,}{unit}"
 
 
-@register.filter
-def short(value: Decimal | None) -> str:
+def _rounded(value: Decimal, places: int) -> Decimal:
+    """Half up, as people round; formatting alone would round to even."""
+    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def _duration(hours: Decimal) -> str:
+    if abs(hours) < MINUTES_BELOW:
+        return f"{hours * 60:,.0f} min"
+    if abs(hours) >= DAYS_FROM:
+        return f"{hours / 24:,.1f} days"
+    return f"{hours:,.1f} h"
+
+
+def short(value: Decimal) -> str:
     """1188304587 as 1.19 bn, for where there is little room; small numbers in full."""
-    if value is None:
-        return "–"
     for size, unit in ((10**9, "bn"), (10**6, "m")):
         if abs(value) >= size:
             return f"{value / size:,.2f} {unit}"
     return f"{value:,.0f}"
 
 
+@register.filter
+def thousands(value: int) -> str:
+    return f"{value:,}"
+
+
 @register.simple_tag
-def days_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> SafeString:
-    """A table whose rows are days. In Python, since templates take ten times as long for it."""
-    heads = format_html_join("", '<th scope="col">{}</th>', ((column,) for column in columns))
-    body = format_html_join("\n", "<tr>{}</tr>", ((_day_row(row),) for row in rows))
-    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", heads, body)
+def change(result: MetricResult) -> str:
+    """The change since the period before, in words that can be read out."""
+    before = figure(result.metric, result.previous)
+    if result.previous is None:
+        return "nothing to compare with"
+    if result.change is None or not result.change:
+        return f"as before ({before})" if result.figure == result.previous else f"{before} before"
+    arrow = "▲" if result.change > 0 else "▼"
+    unit = "points" if result.metric.aggregate is Aggregate.SHARE else "%"
+    return f"{arrow} {abs(result.change):,} {unit} from {before}"
 
 
-def _day_row(row: Sequence[Any]) -> SafeString:
-    day: date = row[0]
-    cells = format_html_join("", "<td>{}</td>", (("–" if v is None else v,) for v in row[1:]))
-    return format_html('<th scope="row">{}</th>{}', f"{day:%a}, {day.day} {day:%b %Y}", cells)
+@register.filter
+def words(name: str) -> str:
+    """time_entries as Time entries."""
+    return name.replace("_", " ").capitalize()
+
+
+@register.filter
+def value(content: Any) -> str:
+    """A column's value: a dash for none, quotes around an empty text, instants in the time zone."""
+    match content:
+        case None:
+            return DASH
+        case "":
+            return "“”"
+        case bool():
+            return "yes" if content else "no"
+        case datetime():
+            return date_format(timezone.localtime(content), "j M Y, H:i:s")
+        case Decimal():
+            return f"{content:,.2f}"
+        case int():
+            return f"{content:,}"
+    return str(content)
+
+
+# --- Pictures and tables. In Python and without format_html, since templates take ten times as long
+# for rows, and format_html three times.
+
+
+@register.simple_tag
+def sparkline(result: MetricResult) -> SafeString:
+    """The course of a figure as a small drawing; buckets without a figure are gaps."""
+    figures = [None if figure is None else float(figure) for _, figure in result.series]
+    known = [figure for figure in figures if figure is not None]
+    if len(known) < 2:
+        return mark_safe("")
+    low, high = min(known), max(known)
+    if low >= 0 and low < high * 0.6:
+        low = 0.0  # a line that begins at zero unless that would hide its course
+    step = SPARK_WIDTH / max(1, len(figures) - 1)
+    height = (high - low) or 1.0
+    runs: list[list[str]] = [[]]
+    for number, each in enumerate(figures):
+        if each is None:
+            runs.append([])
+            continue
+        y = SPARK_HEIGHT - 2 - (each - low) / height * (SPARK_HEIGHT - 4)
+        runs[-1].append(f"{number * step:.1f},{y:.1f}")
+    lines = format_html_join(
+        "", '<polyline points="{}"/>', ((" ".join(run),) for run in runs if len(run) > 1)
+    )
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
+        'aria-label="{}">{}</svg>',
+        SPARK_WIDTH,
+        SPARK_HEIGHT,
+        f"Course over the period, from {figure(result.metric, result.series[0][1])} "
+        f"to {figure(result.metric, result.series[-1][1])}",
+        lines,
+    )
+
+
+@register.simple_tag
+def series_table(results: Sequence[MetricResult]) -> SafeString:
+    """The buckets of a period and the figures of each metric in them."""
+    titles = "".join(f'<th scope="col">{escape(each.metric.title)}</th>' for each in results)
+    rows = "".join(
+        f'<tr><th scope="row">{days_of(bucket)}</th>'
+        + "".join(f"<td>{figure(each.metric, each.series[number][1])}</td>" for each in results)
+        + "</tr>"
+        for number, (bucket, _) in enumerate(results[0].series)
+    )
+    unit = results[0].period.bucket_unit.title()
+    return mark_safe(  # noqa: S308 (escaped above; the rest are numbers and dates)
+        f'<table><thead><tr><th scope="col">{unit}</th>{titles}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+@register.simple_tag
+def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> SafeString:
+    """Labels with a bar, the figure and the one before; each leads to its rows."""
+    metric = result.metric
+    most = max((_size(part) for part in parts), default=0) or 1
+    url = rows_url(metric, scope)
+    links = [escape(f"{url}&{urlencode({'label': part.label})}") for part in parts]
+    rows = "".join(
+        f'<tr><th scope="row"><a href="{link}">'
+        f'{escape(part.label or NOT_GIVEN)}</a></th><td class="bar-cell"><svg class="part-bar" '
+        'viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="{_size(part) / most * 100:.1f}" height="10"/></svg></td>'
+        f'<td>{figure(metric, part.figure)}</td><td class="before">'
+        f"{figure(metric, part.previous)}</td></tr>"
+        for part, link in zip(parts, links, strict=True)
+    )
+    return mark_safe(  # noqa: S308 (escaped above; the rest are numbers)
+        f'<table class="parts"><thead><tr><th scope="col">{escape(metric.breakdown)}</th><td></td>'
+        f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Before</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _size(part: Part) -> float:
+    return abs(float(part.figure or 0))
+
+
+@register.simple_tag
+def spec_script(spec: Spec, slug: str) -> SafeString:
+    return json_script(spec, f"{slug}-spec")
+
+
+# --- Links
+
+
+@register.simple_tag
+def figure_url(metric: Metric, scope: Scope) -> str:
+    return f"{reverse('figure', args=[scope.tenant.id, metric.name])}?{urlencode(scope.query)}"
+
+
+@register.simple_tag
+def rows_url(metric: Metric, scope: Scope) -> str:
+    """Where the records behind a figure are listed; with a label added, those behind that."""
+    query = scope.query | {"metric": metric.name}
+    return f"{reverse('records', args=[scope.tenant.id, metric.tables[0]])}?{urlencode(query)}"
+
+
+@register.simple_tag
+def downloads(metric: Metric, scope: Scope, of: str) -> SafeString:
+    query = urlencode(scope.query | {"of": of})
+    return format_html_join(
+        " ",
+        '<a href="{}?{}">{}</a>',
+        (
+            (reverse("figure_file", args=[scope.tenant.id, metric.name, kind]), query, kind.upper())
+            for kind in ("csv", "xlsx", "png", "svg")
+        ),
+    )
+
+
+@register.simple_tag
+def filter_chips(scope: Scope, choices: Mapping[str, Sequence[tuple[str, str]]]) -> SafeString:
+    """The filters in force, each with a link that lifts it."""
+    if not scope.filters:
+        return mark_safe("")
+    items = format_html_join(
+        "",
+        '<li>{}: <b>{}</b> <a href="?{}"><span class="unseen">Remove the filter {}</span>'
+        '<span aria-hidden="true">×</span></a></li>',
+        (
+            (
+                name.capitalize(),
+                dict(choices.get(name, ())).get(picked, picked),
+                urlencode({key: text for key, text in scope.query.items() if key != name}),
+                name,
+            )
+            for name, picked in scope.filters.items()
+        ),
+    )
+    return format_html('<ul class="chips" aria-label="Filters">{}</ul>', items)
+
+
+@register.simple_tag
+def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) -> SafeString:
+    """What a filter offers; what is picked stays on offer, even if it is none of these."""
+    picked = scope.filters.get(name, "")
+    known = any(value == picked for value, _ in offered)
+    more = [] if known or not picked else [(picked, picked)]
+    # Hundreds of companies: format_html would take several times as long as escape.
+    options = (
+        f'<option value="{escape(value)}"{" selected" if value == picked else ""}>'
+        f"{escape(label)}</option>"
+        for value, label in [*more, *offered]
+    )
+    return mark_safe("".join(options))  # noqa: S308 (escaped above)
+
+
+# --- Lists of records
+
+
+@register.simple_tag
+def sort_heading(column: Column, wanted: Listing, pairs: Pairs) -> SafeString:
+    """A column's heading, which sorts by it; once more, the other way round."""
+    is_sorted = wanted.sorted_column is column
+    down = is_sorted and not wanted.is_descending
+    kept = [pair for pair in pairs if pair[0] != "sort"]
+    query = urlencode([*kept, ("sort", f"-{column.name}" if down else column.name)])
+    state = "descending" if wanted.is_descending else "ascending"
+    return format_html(
+        '<th scope="col"{}><a href="?{}">{}{}</a></th>',
+        format_html(' aria-sort="{}"', state) if is_sorted else "",
+        query,
+        words(column.name),
+        ("  ▼" if wanted.is_descending else "  ▲") if is_sorted else "",
+    )
+
+
+@register.simple_tag
+def record_row(
+    tenant: Tenant,
+    table: Table,
+    key: str,
+    cells: Sequence[Any],
+    columns: Sequence[Column] = (),
+) -> SafeString:
+    """A record's cells; the first one that says something leads to the record."""
+    link = next((number for number, cell in enumerate(cells) if cell not in (None, "")), 0)
+    shown = format_html_join(
+        "",
+        "<td{}>{}</td>",
+        (
+            (
+                _cell_class(content),
+                _record_link(tenant, table.name, key, value(content))
+                if number == link
+                else value(content),
+            )
+            for number, content in enumerate(cells)
+        ),
+    )
+    return format_html("<tr>{}</tr>", shown)
+
+
+def _cell_class(content: Any) -> SafeString:
+    is_number = isinstance(content, int | Decimal) and not isinstance(content, bool)
+    return mark_safe(' class="number"') if is_number else mark_safe("")
+
+
+def _record_link(tenant: Tenant, table: str, key: str, text: str) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse("record", args=[tenant.id, table, key]), text)
+
+
+@register.simple_tag
+def field_row(tenant: Tenant, field: str, content: Any, above: Mapping[str, str]) -> SafeString:
+    """A field of a record; one that names another record leads there."""
+    shown: str = value(content)
+    if field in above:
+        shown = _record_link(tenant, above[field], content, shown)
+    return format_html('<tr><th scope="row">{}</th><td>{}</td></tr>', words(field), shown)
+
+
+@register.simple_tag
+def without_condition(pairs: Pairs, condition: Condition) -> str:
+    kept = [pair for pair in pairs if pair != ("where", str(condition))]
+    return f"?{urlencode(kept)}"

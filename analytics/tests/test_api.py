@@ -5,6 +5,8 @@ import pytest
 from django.utils import timezone
 from openapi_spec_validator import validate
 
+from analytics.metrics import METRICS, run_metric
+from analytics.periods import preset
 from analytics.tests.versions import company, ticket
 from tenants.models import ApiToken
 
@@ -77,7 +79,7 @@ def test_wrong_dates_name_their_field(client, alice, acme, warehouse, query, fie
     client.force_login(alice)
     answer = client.get(companies(acme, query))
     assert answer.status_code == 400
-    (problem,) = answer.json()["detail"]
+    (problem,) = answer.json()["errors"]
     assert problem["field"] == field
     assert problem["message"]
 
@@ -87,7 +89,7 @@ def test_wrong_periods_name_their_field(client, alice, acme, warehouse, period):
     client.force_login(alice)
     answer = client.get(trends(acme, f"?period={period}"))
     assert answer.status_code == 400
-    assert answer.json()["detail"][0]["field"] == "period"
+    assert answer.json()["errors"][0]["field"] == "period"
 
 
 def test_a_token_opens_its_tenant_and_no_other(client, acme, globex, filled, token):
@@ -136,7 +138,7 @@ def test_foreign_and_unknown_tenants_are_not_found(client, request, name, url, a
 def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id, path):
     client.force_login(alice)
     response = client.get(f"/api/{path}/{tenant_id}")
-    assert (response.status_code, response.json()) == (404, {"detail": "No such tenant."})
+    assert (response.status_code, response.json()["detail"]) == (404, "No such tenant.")
 
 
 @pytest.mark.parametrize("url", [companies, trends])
@@ -159,6 +161,126 @@ def test_the_openapi_document_is_valid_and_names_the_fields(client):
     assert set(document["paths"]) == {
         "/api/companies/analytics/{tenant_id}",
         "/api/tickets/trends/{tenant_id}",
+        "/api/{table}/{tenant_id}/{record_id}/history",
+        "/api/v1/tenants/{tenant_id}/metrics",
+        "/api/v1/tenants/{tenant_id}/metrics/{name}",
+        "/api/v1/tenants/{tenant_id}/tables/{table}",
+        "/api/v1/tenants/{tenant_id}/tables/{table}/{record_id}",
+        "/api/v1/tenants/{tenant_id}/tables/{table}/{record_id}/history",
     }
     assert "total_companies" in json.dumps(document)
     assert "startDate" in json.dumps(document)
+
+
+# --- Problems
+
+
+def test_problems_are_told_as_rfc_9457_has_them(client, alice, acme, settings, warehouse):
+    client.force_login(alice)
+    for path, status in (
+        (companies(acme, "?startDate=x"), 400),
+        (f"/api/v1/tenants/{acme.id}/metrics/backlog?start=x", 400),
+        (f"/api/v1/tenants/{acme.id}/tables/tickets?where=x", 400),
+        (f"/api/v1/tenants/{acme.id}/tables/tickets?limit=x", 400),
+        ("/api/v1/tenants/nobody/metrics", 404),
+        (f"/api/v1/tenants/{acme.id}/metrics/nope", 404),
+        (f"/api/v1/tenants/{acme.id}/tables/nope", 404),
+        (f"/api/v1/tenants/{acme.id}/tables/tickets/404", 404),
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+        body = answer.json()
+        assert set(body) == {"type", "title", "status", "detail", "errors"}
+        assert body["status"] == status
+        assert body["detail"]
+        assert bool(body["errors"]) == (status == 400)
+    client.logout()
+    answer = client.get(f"/api/v1/tenants/{acme.id}/metrics")
+    assert (answer.status_code, answer["Content-Type"]) == (401, "application/problem+json")
+
+
+# --- Version 1
+
+
+def v1(tenant, path):
+    return f"/api/v1/tenants/{tenant.id}/{path}"
+
+
+def test_the_metrics_are_defined(client, acme, token):
+    listed = client.get(v1(acme, "metrics"), headers=token).json()
+    assert [each["name"] for each in listed] == list(METRICS)
+    assert listed[0]["description"] == METRICS[listed[0]["name"]].description
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_answers_as_run_metric_does(client, acme, filled, token, name):
+    query = "?period=last-7-days&company=1&technician=x"
+    answer = client.get(v1(acme, f"metrics/{name}{query}"), headers=token)
+    assert answer.status_code == 200
+    period = preset("last-7-days", acme.zone, timezone.now())
+    asked = {"company": "1", "technician": "x"}
+    result = run_metric(acme, name, period, None, asked)
+    told = answer.json()
+    assert told["figure"] == (None if result.figure is None else float(result.figure))
+    assert (told["first_day"], told["last_day"]) == (str(period.start), str(period.last_day))
+    assert len(told["series"]) == 7
+    assert {**told["filters"], **dict.fromkeys(told["not_applied"])}.keys() == asked.keys()
+
+
+def test_a_metric_can_be_turned_back(client, acme, token, put_rows):
+    put_rows(acme, "tickets", [ticket("1", "2026-06-03", created_date="2026-06-02T12:00:00")])
+    path = v1(acme, "metrics/backlog?start=2026-06-01&end=2026-06-10")
+    assert client.get(path, headers=token).json()["figure"] == 1
+    then = client.get(f"{path}&as_of=2026-06-01", headers=token).json()
+    assert (then["figure"], then["last_day"]) == (0, "2026-06-01")
+    assert then["as_of"] == "2026-06-02T03:59:59.999Z"
+
+
+def test_records_are_listed_page_by_page(client, acme, globex, filled, token):
+    path = v1(acme, "tables/companies")
+    first = client.get(f"{path}?limit=1&sort=-company_id&columns=company_id", headers=token).json()
+    assert first["records"] == [{"company_id": "2"}]
+    rest = client.get(
+        f"{path}?limit=1&sort=-company_id&after={first['next']}", headers=token
+    ).json()
+    assert rest["records"][0]["annual_revenue"] == 10.0
+    assert rest["next"] is None
+    found = client.get(f"{path}?where=is_active~is~yes&q=1", headers=token).json()
+    assert [each["company_id"] for each in found["records"]] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "metrics",
+        "metrics/backlog",
+        "tables/companies",
+        "tables/companies/9",
+        "tables/companies/9/history",
+    ],
+)
+def test_version_1_is_closed_to_others(client, acme, globex, filled, token, charlie, path):
+    assert client.get(v1(globex, path), headers=token).status_code == 404
+    client.force_login(charlie)
+    assert client.get(v1(acme, path)).status_code == 404
+    answer = client.get(v1(globex, path))
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["/api/nope", "/api/v1/nope"])
+def test_addresses_that_lead_nowhere_are_problems_too(client, path, db):
+    answer = client.get(path)
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_a_fault_of_ours_is_a_problem_without_details(client, alice, acme, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr("analytics.api.v1.run_metric", fail)
+    client.force_login(alice)
+    client.raise_request_exception = False
+    answer = client.get(v1(acme, "metrics/backlog"))
+    assert (answer.status_code, answer["Content-Type"]) == (500, "application/problem+json")
+    assert "secret" not in answer.content.decode()

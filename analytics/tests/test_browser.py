@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import timedelta
+from importlib.resources import files
 
 import pytest
 from django.utils import timezone
@@ -9,10 +10,13 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.expected_conditions import staleness_of
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from analytics.reports import tasks as report_tasks
 from analytics.tests.versions import company, log_load, ticket
 from loaders import tasks
+from loaders.tests.thoroughness import THOROUGH
 
 pytestmark = [
     pytest.mark.browser,
@@ -54,57 +58,147 @@ def width(browser, pixels):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
+def open_page(browser, link_or_button):
+    """Click it and wait until its page has taken the old one's place."""
+    old = browser.find_element(By.TAG_NAME, "html")
+    link_or_button.click()
+    WebDriverWait(browser, 20).until(staleness_of(old))
+
+
 def log_in(browser, live_server, name, path="/login/"):
     browser.get(live_server.url + path)
     browser.find_element(By.NAME, "username").send_keys(name)
     browser.find_element(By.NAME, "password").send_keys("pass")
-    browser.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, "button[type=submit]"))
 
 
 @pytest.fixture
 def filled(acme, warehouse, put_rows):
-    put_rows(acme, "companies", [company("1", is_active=True), company("2", is_active=False)])
+    """Yesterday a printer failed, and something was asked and answered."""
     then = (timezone.now() - timedelta(days=1)).isoformat()
-    put_rows(acme, "tickets", [ticket("1", created_date=then, closed_date=then, actual_hours=2)])
+    put_rows(acme, "companies", [company("1", is_active=True), company("2", is_active=False)])
+    opened = {"created_date": then, "company_id": "1"}
+    printer = {"summary": "Printer on fire", "priority": "High", "ticket_number": "1001"}
+    put_rows(
+        acme,
+        "tickets",
+        [
+            ticket("1", then, **printer, **opened),
+            ticket("2", then, closed_date=then, actual_hours=2, priority="Low", **opened),
+        ],
+    )
     for table in ("companies", "tickets"):
         log_load(warehouse, acme, table)
 
 
-@pytest.mark.parametrize("pixels", [1440, 390])
-def test_a_member_logs_in_sees_charts_and_changes_the_period(
-    browser, live_server, alice, filled, pixels
-):
-    width(browser, pixels)
-    log_in(browser, live_server, "alice")
-    drawn = (By.CSS_SELECTOR, "[data-drawn=true] canvas")
-    WebDriverWait(browser, 20).until(lambda found: len(found.find_elements(*drawn)) == 3)
-    assert browser.find_element(By.CSS_SELECTOR, ".figure").text == "2"
+def drawn(browser, count):
+    """Waits until so many charts are drawn, and none of them is blank."""
+    selector = (By.CSS_SELECTOR, "[data-drawn=true] canvas")
+    WebDriverWait(browser, 20).until(lambda found: len(found.find_elements(*selector)) == count)
     inks = browser.execute_script(
         "return [...document.querySelectorAll('canvas')].map(c => new Set(c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data).size)"
     )
     assert min(inks) > 10, "a chart is blank"
+
+
+def no_sideways_scrolling(browser):
     overflow = "return document.documentElement.scrollWidth - window.innerWidth"
     assert browser.execute_script(overflow) <= 0
 
-    browser.find_element(By.LINK_TEXT, "7 days").click()
-    WebDriverWait(browser, 20).until(lambda found: "last-7-days" in found.current_url)
-    WebDriverWait(browser, 20).until(lambda found: len(found.find_elements(*drawn)) == 3)
-    browser.find_element(By.CSS_SELECTOR, "#ticket-counts-heading ~ .figures summary").click()
-    rows = browser.find_elements(By.CSS_SELECTOR, "#ticket-counts-heading ~ .figures tbody tr")
-    assert len(rows) == 7
+
+def figure(browser, slug):
+    return browser.find_element(By.CSS_SELECTOR, f"[slot={slug}] .figure").text
+
+
+def follow(browser, text):
+    open_page(browser, browser.find_element(By.LINK_TEXT, text))
+
+
+def submit(browser, selector):
+    old = browser.find_element(By.TAG_NAME, "html")
+    browser.find_element(By.CSS_SELECTOR, selector).click()
+    WebDriverWait(browser, 20).until(staleness_of(old))
+
+
+def set_value(browser, name, value):
+    field = browser.find_element(By.NAME, name)
+    browser.execute_script("arguments[0].value = arguments[1]", field, value)
+
+
+@pytest.mark.parametrize("pixels", [1440, 390])
+def test_a_member_logs_in_changes_the_period_turns_back_and_drills_down(
+    browser, live_server, alice, filled, pixels
+):
+    width(browser, pixels)
+    log_in(browser, live_server, "alice")
+    drawn(browser, 2)
+    no_sideways_scrolling(browser)
+    assert figure(browser, "figure-tickets-opened") == "2"
+    assert figure(browser, "figure-companies-active") == "1"
+
+    follow(browser, "7 days")
+    drawn(browser, 2)
+    slot = "[slot=chart-tickets-opened-tickets-closed]"
+    browser.find_element(By.CSS_SELECTOR, f"{slot} .figures summary").click()
+    assert len(browser.find_elements(By.CSS_SELECTOR, f"{slot} tbody tr")) == 7
+
+    browser.find_element(By.CSS_SELECTOR, ".scope .pick summary").click()
+    set_value(browser, "as_of", f"{timezone.now() - timedelta(days=3):%Y-%m-%d}")
+    submit(browser, ".scope .panel button")
+    assert "This is how it was on" in browser.find_element(By.CSS_SELECTOR, ".banner").text
+    assert figure(browser, "figure-tickets-opened") == "0"
+    follow(browser, "Back to now")
+    assert figure(browser, "figure-tickets-opened") == "2"
+
+    follow(browser, "Open tickets by priority")
+    drawn(browser, 1)
+    no_sideways_scrolling(browser)
+    assert "load #12" in browser.find_element(By.TAG_NAME, "main").text
+    follow(browser, "High")
+    no_sideways_scrolling(browser)
+    [row] = browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")
+    assert "Printer" in row.text
+    row.find_element(By.TAG_NAME, "a").click()
+    browser.find_element(By.ID, "history")
+    no_sideways_scrolling(browser)
     browser.find_element(By.CSS_SELECTOR, ".account button").click()
     assert browser.find_element(By.NAME, "password")
 
 
+def test_records_are_searched_filtered_and_exported(
+    browser, live_server, alice, acme, filled, tmp_path
+):
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    log_in(browser, live_server, "alice")
+    follow(browser, "Explore")
+    browser.find_element(By.NAME, "q").send_keys("printer")
+    submit(browser, ".find button")
+    assert "1 record" in browser.find_element(By.CSS_SELECTOR, ".head").text
+    browser.find_elements(By.CSS_SELECTOR, ".bench .pick summary")[0].click()
+    Select(browser.find_element(By.NAME, "column")).select_by_value("priority")
+    browser.find_element(By.NAME, "value").send_keys("Low")
+    submit(browser, ".bench .panel button")
+    assert "Nothing matches" in browser.find_element(By.TAG_NAME, "main").text
+    submit(browser, ".chips a")
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")) == 1
+    browser.find_element(By.LINK_TEXT, "CSV").click()
+    file = tmp_path / f"{acme.id}-tickets.csv"
+    WebDriverWait(browser, 20).until(lambda _: file.exists())
+    assert "Printer" in file.read_text()
+
+
 def test_the_pointer_is_told_the_figures_of_its_day(browser, live_server, alice, filled):
     log_in(browser, live_server, "alice")
-    drawing = browser.find_element(By.CSS_SELECTOR, "[data-spec=ticket-counts][data-drawn=true]")
+    spec = "chart-tickets-opened-tickets-closed-spec"
+    drawing = browser.find_element(By.CSS_SELECTOR, f"[data-spec={spec}][data-drawn=true]")
     right = drawing.size["width"] // 2 - 30
     for x in (right, right - 12, right - 24):
         ActionChains(browser).move_to_element_with_offset(drawing, x, 40).perform()
         told = browser.find_element(By.CSS_SELECTOR, "#vg-tooltip-element.visible").text
-        assert "Opened" in told
+        assert "Tickets opened" in told
     box = browser.execute_script(
         "const {left, top} = document.querySelector('#vg-tooltip-element').getBoundingClientRect();"
         "return [left, top]"
@@ -115,8 +209,61 @@ def test_the_pointer_is_told_the_figures_of_its_day(browser, live_server, alice,
 def test_without_javascript_the_figures_are_in_tables(browser, live_server, alice, filled):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     log_in(browser, live_server, "alice")
-    assert browser.find_element(By.CSS_SELECTOR, ".figure").text == "2"
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".figures table")) == 3
+    assert figure(browser, "figure-tickets-opened") == "2"
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".figures table")) == 2
+    first, last = (
+        browser.find_element(By.CSS_SELECTOR, f"[slot={slug}]").rect["y"]
+        for slug in ("figure-tickets-opened", "parts-tickets-by-company")
+    )
+    assert first < last, "tiles stand in their slots, whatever order they came in"
+
+
+PAGES = [
+    "",
+    "board/service/?technician=Ann&as_of=2026-06-20",
+    "figures/",
+    "figures/backlog_by_priority/",
+    "explore/tickets/?where=status~is~New",
+    "explore/tickets/1/",
+    "explore/companies/1/",
+    "explore/tickets/nope/",
+    "?start=wrong",
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(browser, live_server, alice, acme, filled, scheme):
+    source = (files("axe_core_python") / "axe.min.js").read_text()
+    preference = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
+    found = {}
+    browser.get(f"{live_server.url}/login/")
+    found["login"] = complaints_of(browser, source)
+    log_in(browser, live_server, "alice")
+    # Colours differ by scheme, what pages are made of does not.
+    for page in PAGES if scheme == "light" or THOROUGH else PAGES[:3]:
+        browser.get(f"{live_server.url}/t/{acme.id}/{page}")
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        found[page] = complaints_of(browser, source)
+    browser.get_log("browser")  # pages that are not there are reported as such
+    assert {page: complaints for page, complaints in found.items() if complaints} == {}
+
+
+def complaints_of(browser, axe):
+    browser.execute_script(axe)
+    result = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [
+        (each["id"], each["nodes"][0]["html"][:200])
+        for each in result["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_an_empty_tenant_is_welcomed(browser, live_server, alice, acme, warehouse):
+    width(browser, 390)
+    log_in(browser, live_server, "alice")
+    assert "Welcome to AVESA" in browser.find_element(By.TAG_NAME, "h1").text
+    no_sideways_scrolling(browser)
 
 
 def test_staff_start_a_load_and_see_it_queued(
@@ -134,3 +281,34 @@ def test_staff_start_a_load_and_see_it_queued(
     table = browser.find_element(By.ID, "result_list")
     assert "companies" in table.text
     assert "QUEUED" in table.text.upper()
+
+
+def test_a_report_is_composed_with_a_live_preview_and_tried_out(
+    browser, live_server, filled, alice, acme, monkeypatch
+):
+    monkeypatch.setattr(report_tasks.run_occurrence, "delay", lambda key: None)
+    width(browser, 1440)
+    log_in(browser, live_server, "alice", f"/login/?next=/t/{acme.id}/reports/new/")
+    browser.find_element(By.NAME, "name").send_keys("Printers")
+    Select(browser.find_element(By.NAME, "dashboard")).select_by_visible_text("Tiles I choose")
+    Select(browser.find_element(By.NAME, "tiles-0-tile")).select_by_value("chart:tickets_opened")
+    browser.switch_to.frame("preview")
+    WebDriverWait(browser, 20).until(
+        lambda page: "Printers" in page.find_element(By.TAG_NAME, "header").text
+    )
+    assert browser.find_element(By.CSS_SELECTOR, "img[alt='Page 1']").size["width"] > 100
+    browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "iframe"))
+    chart = browser.find_element(By.CSS_SELECTOR, "img[alt^='Tickets opened: ']")
+    assert browser.execute_script("return arguments[0].naturalWidth", chart) > 400
+    browser.switch_to.default_content()
+    assert not browser.find_element(By.NAME, "day").is_displayed()
+    Select(browser.find_element(By.NAME, "frequency")).select_by_value("monthly")
+    Select(browser.find_element(By.NAME, "day")).select_by_visible_text("Last day")
+    browser.find_element(By.CSS_SELECTOR, ".members input").click()
+    open_page(browser, browser.find_element(By.XPATH, "//button[text()='Save']"))
+    assert "Last day of every month" in browser.find_element(By.TAG_NAME, "main").text
+    open_page(browser, browser.find_element(By.XPATH, "//button[text()='Send me a test now']"))
+    assert "A test is on its way" in browser.find_element(By.TAG_NAME, "main").text
+    for pixels in (1440, 390):
+        width(browser, pixels)
+        no_sideways_scrolling(browser)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import analytics
-from analytics.metrics import METRICS, run_metric
+from analytics import explore
+from analytics.choices import choices
+from analytics.metrics import METRICS, Aggregate, run_metric
 from analytics.periods import Period
 from analytics.tests.versions import at, company, log_load, ticket
 from analytics.warehouse import reader
@@ -15,7 +17,15 @@ from analytics.warehouse.reader import RefusedStatement, TenantReader
 from tenants.models import Tenant
 
 TABLE_NAMES = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
-VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "history")]
+VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "at", "history")]
+VIEW_NAMES += ["tickets_closed", "tickets_open"]
+JULY_1 = "'2026-07-01 00:00:00.000'"
+ARGUMENTS = {
+    "as_of": f", as_of = {JULY_1}",
+    "closed": f", as_of = {JULY_1}",
+    "at": f", instants = [{JULY_1}]",
+    "open": ", instants = ['2026-05-01 00:00:00.000']",
+}
 STATEMENTS = sorted(Path(analytics.__file__).parent.rglob("*.sql"))
 
 
@@ -24,7 +34,12 @@ def both(acme, globex, put_rows, warehouse):
     """Each tenant has a row in every table; acme's are called mine, globex's theirs."""
     for tenant, word in ((acme, "mine"), (globex, "theirs")):
         put_rows(tenant, "companies", [company(word, name=word, is_active=True)])
-        put_rows(tenant, "tickets", [ticket(word, created_date="2026-06-01", summary=word)])
+        closed = ticket(word, "2026-06-01", created_date="2026-06-01", closed_date="2026-06-01")
+        put_rows(
+            tenant,
+            "tickets",
+            [ticket(word, "2026-01-01", "2026-06-01"), closed],
+        )
         put_rows(tenant, "contacts", [{"contact_id": word, **_valid()}])
         put_rows(tenant, "time_entries", [{"entry_id": word, **_valid()}])
         log_load(warehouse, tenant, "companies")
@@ -55,9 +70,10 @@ def filters(request):
 @pytest.mark.usefixtures("filters")
 @pytest.mark.parametrize("view", VIEW_NAMES)
 def test_views_alone_keep_tenants_apart(both, view):
-    as_of = ", as_of = '2026-07-01 00:00:00.000'" if view.endswith("_as_of") else ""
-    sql = f"SELECT tenant_id FROM {view}(tenant_id = {{tenant_id:String}}{as_of})"
-    assert TenantReader(both).select(sql).values == [(both.id,)]
+    more = next((text for end, text in ARGUMENTS.items() if view.endswith(f"_{end}")), "")
+    key = next(table.key for table in TABLES.values() if view.startswith(f"{table.name}_"))
+    sql = f"SELECT DISTINCT {key} FROM {view}(tenant_id = {{tenant_id:String}}{more})"
+    assert TenantReader(both).select(sql).values == [("mine",)]
 
 
 @pytest.mark.usefixtures("filters")
@@ -65,9 +81,34 @@ def test_views_alone_keep_tenants_apart(both, view):
 def test_metrics_count_one_tenants_rows(both, name):
     period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
     result = run_metric(both, name, period)
-    numbers = [value for row in result.rows for value in row.values() if isinstance(value, int)]
-    assert max(numbers) <= 1
+    parts = [figure for part in result.parts for figure in (part.figure, part.previous)]
+    counts = [result.figure, result.previous, *parts, *(figure for _, figure in result.series)]
+    if result.metric.aggregate is Aggregate.COUNT:
+        assert max(counts) <= 1
+    assert {part.label for part in result.parts} <= {"", *result.metric.labels, "mine"}
     assert all(fresh.load_id == 12 and both.id in fresh.newest_file for fresh in result.freshness)
+
+
+@pytest.mark.usefixtures("filters")
+def test_explore_sees_one_tenants_records(both):
+    everything = [explore.listing(table) for table in TABLES.values()]
+    period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
+    for metric in METRICS.values():
+        of = explore.Behind(metric, period)
+        everything.append(explore.listing(TABLES[metric.tables[0]], behind=of))
+    for wanted in everything:
+        keys = {row[wanted.table.key] for row in explore.page(both, wanted).rows}
+        assert keys <= {"mine"}
+        if wanted.behind and wanted.behind.metric.name not in ("backlog", "leader_board"):
+            continue  # the others read the same way
+        assert explore.count(both, wanted) == len(keys)
+        assert len(list(explore.every_row(both, wanted))) == len(keys)
+        assert sum(each["records"] for each in explore.sources(both, wanted)) == len(keys)
+
+
+@pytest.mark.usefixtures("filters")
+def test_choices_offer_one_tenants_names(both):
+    assert choices(both, ())["company"] == [("mine", "mine")]
 
 
 ATTACKS = [

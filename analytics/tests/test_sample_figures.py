@@ -6,13 +6,18 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
-from analytics.metrics import run_metric
+from analytics import summaries
+from analytics.metrics import METRICS, run_metric
 from analytics.periods import Period
 from analytics.warehouse.catalog import TABLES
-from loaders.bulk import BulkLoad
+from loaders.load import Kind, Load
 from loaders.sample import SAMPLE_TENANTS, generate
+from loaders.sample.service import PRIORITIES
 from loaders.tests.sample.reading import read_rows
-from tenants.models import Tenant
+from loaders.tests.thoroughness import THOROUGH
+from tenants.models import SlaTarget, Tenant
+
+from .metric_model import Model, figure, parts
 
 pytestmark = pytest.mark.slow
 UNTIL = date(2026, 4, 15)  # the last month holds the day on which Europe's clocks change
@@ -23,6 +28,8 @@ SPANS = [
     (date(2025, 10, 1), date(2026, 4, 15)),
     (date(2025, 7, 1), date(2025, 7, 2)),
 ]
+LATEST = datetime(2026, 4, 14, 17, 45, 0, 123_000, tzinfo=UTC)
+TARGETS = dict(zip(PRIORITIES, ((1, 8), (4, 24), (8, 72)), strict=False))
 AS_OF = [None, datetime(2026, 3, 31, 12, tzinfo=UTC), datetime(2025, 11, 3, 5, 30, tzinfo=UTC)]
 
 everything = pytest.mark.parametrize(
@@ -41,12 +48,11 @@ def history(module_warehouse, module_lake):
         tenant_id, _, table = file.key.split("/")[:3]
         rows[tenant_id, table] += read_rows(file)
     for number, tenant in enumerate(TENANTS):
-        for table in ("companies", "tickets"):
-            BulkLoad(tenant, TABLES[table], 5000 + number).run()
+        for table in TABLES:
+            Load(tenant, TABLES[table], 5000 + number, kind=Kind.BULK).run()
     return {
         (tenant_id, table): _versions(found, TABLES[table].key)
         for (tenant_id, table), found in rows.items()
-        if table in ("companies", "tickets")
     }
 
 
@@ -86,34 +92,12 @@ def test_company_analytics(history, tenant, span, as_of):
                 last[key] = (effective, row)
     found = [row for _, row in last.values()]
     employees = [r["number_of_employees"] for r in found if r["number_of_employees"] is not None]
-    assert run_metric(tenant, "company_analytics", Period(*span, tenant.zone), as_of).rows == [
-        {
-            "total_companies": len(found),
-            "active_companies": sum(row["is_active"] is True for row in found),
-            "avg_employees": _cents(sum(employees), len(employees)),
-            "total_revenue": sum(
-                (row["annual_revenue"] or Decimal(0) for row in found), Decimal(0)
-            ),
-        }
-    ]
-
-
-@everything
-def test_company_growth(history, tenant, span, as_of):
-    period = _clipped(Period(*span, tenant.zone), as_of)
-    expected = []
-    for bucket in period.buckets():
-        valid = [
-            row
-            for row, effective, expiry in history[tenant.id, "companies"]
-            if effective < bucket.ends_at
-            and (as_of is None or effective <= as_of)
-            and (expiry >= bucket.ends_at or (as_of is not None and expiry > as_of))
-        ]
-        active = sum(row["is_active"] is True for row in valid)
-        expected.append((bucket.last_day, len(valid), active))
-    result = run_metric(tenant, "company_growth", Period(*span, tenant.zone), as_of)
-    assert [tuple(row.values()) for row in result.rows] == expected
+    assert summaries.company_analytics(tenant, Period(*span, tenant.zone), as_of) == {
+        "total_companies": len(found),
+        "active_companies": sum(row["is_active"] is True for row in found),
+        "avg_employees": _cents(sum(employees), len(employees)),
+        "total_revenue": sum((row["annual_revenue"] or Decimal(0) for row in found), Decimal(0)),
+    }
 
 
 @everything
@@ -131,5 +115,50 @@ def test_ticket_trends(history, tenant, span, as_of):
         day = period.start + timedelta(days=offset)
         known = [value for value in hours[day] if value is not None]
         expected.append((day, opened[day], len(hours[day]), _cents(sum(known), len(known))))
-    result = run_metric(tenant, "ticket_trends", Period(*span, tenant.zone), as_of)
-    assert [tuple(row.values()) for row in result.rows] == expected
+    rows = summaries.ticket_trends(tenant, Period(*span, tenant.zone), as_of)
+    assert [tuple(row.values()) for row in rows] == expected
+
+
+@pytest.fixture
+def agreed(tenant):
+    """Targets for three of the four priorities, without a database."""
+    tenant.__dict__["sla_targets_by_priority"] = {
+        name: SlaTarget(priority=name, response_hours=response, resolution_hours=resolution)
+        for name, (response, resolution) in TARGETS.items()
+    }
+
+
+# The largest tenant takes as long as the others together.
+MOMENTS = [
+    (tenant, as_of)
+    for tenant in TENANTS
+    for as_of in [*AS_OF, LATEST]
+    if THOROUGH or tenant is not TENANTS[0] or as_of is LATEST
+]
+
+
+@pytest.mark.usefixtures("agreed")
+@pytest.mark.parametrize(
+    ("tenant", "as_of"), MOMENTS, ids=lambda each: str(getattr(each, "id", each))
+)
+def test_every_metric(history, tenant, as_of):
+    """The figure, the one before, every bucket and every label, exactly."""
+    span = SPANS[0] if as_of in (None, LATEST) else (date(2025, 9, 1), date(2025, 12, 10))
+    period = _clipped(Period(*span, tenant.zone), as_of)
+    versions = {table: history[tenant.id, table] for table in TABLES}
+    model = Model(versions, tenant.zone, as_of or FOREVER - timedelta(days=1), TARGETS)
+    for name, metric in METRICS.items():
+        result = run_metric(tenant, name, Period(*span, tenant.zone), as_of)
+        whole = (period.starts_at, period.ends_at)
+        before = (period.previous.starts_at, period.previous.ends_at)
+        assert result.figure == figure(model, name, *whole), name
+        assert result.previous == figure(model, name, *before), name
+        series = [figure(model, name, each.starts_at, each.ends_at) for each in period.buckets()]
+        assert [each for _, each in result.series] == series, name
+        if metric.breakdown:
+            current, previous = parts(model, name, *whole), parts(model, name, *before)
+            expected = {
+                label: (current.get(label, 0), previous.get(label, 0))
+                for label in {*current, *previous, *metric.labels}
+            }
+            assert {p.label: (p.figure, p.previous) for p in result.parts} == expected, name

@@ -1,10 +1,15 @@
+"""Dashboards and figures as people get them."""
+
 import re
+import threading
 from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from analytics.dashboards import DASHBOARDS
+from analytics.metrics import METRICS, run_metric
 from analytics.tests.versions import company, log_load, ticket
 from tenants.models import Membership
 
@@ -25,25 +30,50 @@ def filled(acme, globex, warehouse, put_rows):
 def page_of(client, tenant, query="", status=200):
     response = client.get(f"/t/{tenant.id}/{query}")
     assert response.status_code == status
-    return response.content.decode()
+    return text_of(response)
+
+
+def text_of(response):
+    return response.getvalue().decode()
+
+
+def tile(page, slug):
+    """The text of one tile."""
+    (found,) = re.findall(rf'<section slot="{slug}".*?</section>', page, re.DOTALL)
+    return re.sub(r"<[^>]+>|\s+", " ", found)
 
 
 def test_a_member_sees_the_tenants_figures(client, alice, acme, filled):
     client.force_login(alice)
     page = page_of(client, acme)
     assert acme.name in page
-    assert "1.25 m" in page
-    assert "load #4711" in page
-    assert "companies-4711.parquet" in page
+    assert " 1 " in tile(page, "figure-tickets-opened")
+    assert "– " in tile(page, "figure-resolution-median"), "no ticket was closed"
+    assert "Loaded 15 Jun, 06:00" in tile(page, "figure-backlog"), "New York's clocks"
+    assert "Load #4711, tickets-4711.parquet" in page
     assert page.count('type="application/json"') == 2
-    assert "Nothing to draw" in page, "no ticket was closed"
     assert ">77<" not in page
-    assert "load #666" not in page
+    assert "666" not in page
 
 
 def test_a_viewer_sees_the_same(client, bob, acme, filled):
     client.force_login(bob)
-    assert "1.25 m" in page_of(client, acme)
+    assert " 1 " in tile(page_of(client, acme), "figure-tickets-opened")
+
+
+@pytest.mark.parametrize("slug", DASHBOARDS)
+def test_every_dashboard_has_all_its_tiles(client, alice, acme, filled, slug):
+    client.force_login(alice)
+    page = page_of(client, acme, f"board/{slug}/?period=last-12-months&technician=Ann")
+    assert "Failed" not in page
+    for each in DASHBOARDS[slug].tiles:
+        assert tile(page, each.slug)
+        assert f'<slot name="{each.slug}">' in page, "where it stands"
+
+
+def test_every_metric_stands_on_a_dashboard():
+    shown = {name for board in DASHBOARDS.values() for each in board.tiles for name in each.names}
+    assert shown == set(METRICS)
 
 
 @pytest.mark.parametrize("name", ["charlie", "dora"])
@@ -107,27 +137,116 @@ def test_home_sends_staff_to_the_admin(client, dora):
 def test_an_empty_tenant_is_told_what_comes_next(client, alice, acme, warehouse):
     client.force_login(alice)
     page = page_of(client, acme)
-    assert "No data yet" in page
+    assert f"Welcome to AVESA, {acme.name}" in page
     assert "application/json" not in page
 
 
-def test_when_the_warehouse_is_down_the_page_stays_and_says_so(client, alice, acme, settings):
+DOORS = ["", "board/service/", "figures/backlog/", "figures/backlog.csv", "explore/tickets/"]
+DOORS += ["explore/tickets.xlsx", "explore/tickets/1/"]
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_when_the_warehouse_is_down_the_page_says_so(client, alice, acme, settings, path):
     settings.CLICKHOUSE_URL = "clickhouse://127.0.0.1:1/avesa"
     client.force_login(alice)
-    page = page_of(client, acme)
-    assert page.count("cannot be computed at the moment") == 4
+    page = page_of(client, acme, path, status=503)
+    assert "at the moment" in page
     assert "127.0.0.1" not in page
 
 
 def test_one_failing_tile_leaves_the_others(client, alice, acme, filled, warehouse):
-    warehouse.run("RENAME TABLE tickets_as_of TO tickets_as_of_hidden")
+    warehouse.run("RENAME TABLE tickets_closed TO tickets_closed_hidden")
     try:
         client.force_login(alice)
         page = page_of(client, acme)
     finally:
-        warehouse.run("RENAME TABLE tickets_as_of_hidden TO tickets_as_of")
-    assert "1.25 m" in page
-    assert page.count("cannot be computed at the moment") == 2
+        warehouse.run("RENAME TABLE tickets_closed_hidden TO tickets_closed")
+    assert " 1 " in tile(page, "figure-tickets-opened")
+    assert "Failed:  These figures cannot be computed" in tile(page, "figure-tickets-closed")
+    assert "Failed" in tile(page, "chart-tickets-opened-tickets-closed")
+    assert page.count("Failed:") == 4
+    assert page.rstrip().endswith("</html>")
+
+
+def test_tiles_are_sent_as_they_are_ready(client, alice, acme, filled, monkeypatch):
+    """The first tile of the page is the last to be computed; the others do not wait for it."""
+    others = threading.Event()
+
+    def slow(tenant, name, *rest, only_kept):
+        if name == "tickets_opened" and not only_kept:
+            assert others.wait(20)
+        return run_metric(tenant, name, *rest, only_kept=only_kept)
+
+    monkeypatch.setattr("analytics.views.dashboards.run_metric", slow)
+    client.force_login(alice)
+    sent = client.get(f"/t/{acme.id}/").streaming_content
+    arrived = []
+    for part in sent:
+        arrived += re.findall(r'<section slot="([^"]+)"', part.decode())
+        if len(arrived) == len(DASHBOARDS["overview"].tiles) - 2:
+            others.set()
+    assert {arrived[-1], arrived[-2]} == {
+        "figure-tickets-opened",
+        "chart-tickets-opened-tickets-closed",
+    }
+
+
+def test_filters_narrow_the_page_and_say_where_they_do_not(
+    client, alice, acme, filled, put_rows, warehouse
+):
+    now = timezone.now().isoformat()
+    put_rows(acme, "tickets", [ticket("2", created_date=now, board_name="Help <Desk>")])
+    log_load(warehouse, acme, "tickets", 4712, "2026-06-16T10:00:00")
+    client.force_login(alice)
+    page = page_of(client, acme, "?board=Help+<Desk>")
+    assert " 1 " in tile(page, "figure-tickets-opened")
+    assert " 2 " in tile(page_of(client, acme), "figure-tickets-opened")
+    assert "Not filtered by board" in tile(page, "figure-companies-active")
+    assert "Not filtered by" not in tile(page, "figure-backlog")
+    assert "Help &lt;Desk&gt;" in page
+    assert "Help <Desk>" not in page
+
+
+# --- One figure
+
+
+def test_a_figure_tells_its_definition_its_sql_and_its_files(client, alice, acme, put_rows, filled):
+    opened = (timezone.now() - timedelta(days=2)).isoformat()
+    source = {"source_file": f"lake/{acme.id}/canonical/tickets/x.parquet", "load_id": 4711}
+    put_rows(acme, "tickets", [ticket("9", created_date=opened, type_name="A", **source)])
+    client.force_login(alice)
+    page = page_of(client, acme, "figures/tickets_by_category/?period=last-7-days")
+    assert METRICS["tickets_by_category"].description in page
+    assert "tickets_as_of(tenant_id = {tenant_id:String}" in page
+    assert "tickets/x.parquet" in page
+    assert "lake/" not in page
+    assert (
+        f"/t/{acme.id}/explore/tickets/?period=last-7-days&amp;metric=tickets_by_category" in page
+    )
+    assert "label=A" in page
+
+
+@pytest.mark.parametrize("name", list(METRICS)[::4])  # all of them in test_isolation, unrendered
+def test_figures_have_pages(client, alice, acme, filled, name):
+    client.force_login(alice)
+    page = page_of(client, acme, f"figures/{name}/?period=last-7-days&as_of=2026-06-20")
+    assert METRICS[name].title in page
+
+
+def test_an_unknown_figure_or_dashboard_is_not_found(client, alice, acme, warehouse):
+    client.force_login(alice)
+    for path in ("figures/nope/", "figures/nope.csv", "board/nope/", "explore/nope/"):
+        page_of(client, acme, path, status=404)
+
+
+def test_the_catalogue_defines_every_figure(client, alice, acme, warehouse):
+    client.force_login(alice)
+    page = page_of(client, acme, "figures/")
+    for metric in METRICS.values():
+        assert page.count(f">{metric.title}</a>") == 1
+
+
+# --- Periods and as-of
 
 
 def test_periods_are_chosen_by_name_or_by_dates(client, alice, acme, filled):
@@ -155,25 +274,32 @@ def test_wrong_dates_are_said_and_the_default_is_shown(client, alice, acme, fill
 
 
 def test_the_page_can_be_turned_back(client, alice, acme, put_rows, warehouse):
-    put_rows(
-        acme,
-        "companies",
-        [
-            company("1", "2026-01-01", "2026-02-01", annual_revenue=1_000_000),
-            company("1", "2026-02-01", annual_revenue=2_000_000),
-        ],
+    then, later = (
+        company("1", "2026-01-01", "2026-02-01", is_active=True, annual_revenue=1_000_000),
+        company("1", "2026-02-01", is_active=True, annual_revenue=2_000_000),
     )
+    put_rows(acme, "companies", [then, later])
+    log_load(warehouse, acme, "companies")
     client.force_login(alice)
-    query = "?start=2026-01-01&end=2026-02-28"
-    assert "2.00 m" in page_of(client, acme, query)
-    then = page_of(client, acme, f"{query}&as_of=2026-01-20")
-    assert "1.00 m" in then
-    assert "how it was on 20 Jan 2026" in then
+    query = "board/customers/?start=2026-01-01&end=2026-02-28"
+    assert "2.00 m" in tile(page_of(client, acme, query), "parts-revenue-by-segment")
+    page = page_of(client, acme, f"{query}&as_of=2026-01-20")
+    assert "1.00 m" in tile(page, "parts-revenue-by-segment")
+    assert "how it was on 20 Jan 2026" in page
 
 
-def test_a_turned_back_page_shows_the_days_before_its_date(client, alice, acme, warehouse):
+def test_a_turned_back_page_shows_the_days_before_its_date(client, alice, acme, filled):
     client.force_login(alice)
     assert "1 Jan 2026 – 30 Jan 2026" in page_of(client, acme, "?as_of=2026-01-30")
+
+
+def test_links_keep_period_as_of_and_filters(client, alice, acme, filled):
+    client.force_login(alice)
+    page = page_of(client, acme, "?period=last-7-days&as_of=2026-06-20&team=A%26B")
+    kept = "period=last-7-days&amp;as_of=2026-06-20&amp;team=A%26B"
+    assert f"/t/{acme.id}/figures/backlog/?{kept}" in page
+    assert f"/t/{acme.id}/board/service/?{kept}" in page
+    assert "?period=last-90-days&amp;as_of=2026-06-20&amp;team=A%26B" in page
 
 
 def test_nothing_of_a_tenant_stays_in_browsers(client, alice, acme, warehouse):
@@ -197,15 +323,20 @@ def test_a_form_without_its_cookie_is_refused_in_our_words(alice):
     assert "Please try again" in response.content.decode()
 
 
-def test_pages_forbid_foreign_and_inline_code(client, alice, acme, warehouse):
+PATHS = ["", "board/service/", "figures/", "figures/backlog_by_age/", "explore/tickets/",
+         "explore/tickets/1/"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_pages_forbid_foreign_and_inline_code(client, alice, acme, filled, path):
     client.force_login(alice)
-    response = client.get(f"/t/{acme.id}/")
+    response = client.get(f"/t/{acme.id}/{path}")
     policy = response["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
-    page = response.content.decode()
+    page = text_of(response)
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "https://" not in page
+    assert "https://" not in page.replace("https://vega.github.io/schema/", "")  # only a name
     assert " style=" not in page
     assert " onclick" not in page
 

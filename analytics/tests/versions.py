@@ -32,12 +32,15 @@ def ticket(ticket_id, since="2026-01-01", until=None, **columns):
     return version(since, until, ticket_id=ticket_id, **(columns | instants))
 
 
-def log_load(warehouse, tenant, table_name, load_id=12, finished_at="2026-06-15T10:00:00"):
+def log_load(
+    warehouse, tenant, table_name, load_id=12, finished_at="2026-06-15T10:00:00", kind="bulk"
+):
     """Record a finished load, as the loaders do."""
     row = {
         "tenant_id": tenant.id,
         "table_name": table_name,
         "load_id": load_id,
+        "kind": kind,
         "finished_at": at(finished_at),
         "newest_file": f"lake/{tenant.id}/canonical/{table_name}/{table_name}-{load_id}.parquet",
         "newest_file_time": at(finished_at),

@@ -315,16 +315,22 @@ class LogTable:
     doc: str
 
 
+REPAIR, SHOWING = "repair", "showing"  # kinds in the load log that are no finished loads
+
 LOAD_LOG = LogTable(
     name="load_log",
-    doc="One row for every finished load: what the pages call freshness.",
+    doc="One row for every load and repair that readers may see: what the pages call freshness.",
     order_by=("tenant_id", "table_name", "load_id"),
     columns=(
         TENANT_COLUMN,
         SystemColumn("table_name", "LowCardinality(String)", "The entity, such as tickets."),
         SystemColumn("load_id", "UInt64", "The load job."),
-        SystemColumn("kind", "LowCardinality(String)", "bulk, incremental or refresh."),
-        SystemColumn("finished_at", INSTANT, "When its rows became visible."),
+        SystemColumn(
+            "kind",
+            "LowCardinality(String)",
+            "bulk, incremental, refresh or repair; showing until it has finished.",
+        ),
+        SystemColumn("finished_at", INSTANT, "When its rows had become visible."),
         SystemColumn("files", "UInt64", "Files read."),
         SystemColumn("rows_loaded", "UInt64", "Rows that passed."),
         SystemColumn("rows_rejected", "UInt64", "Rows that did not."),
@@ -352,6 +358,7 @@ LOAD_REJECTS = LogTable(
         SystemColumn("attempt", "UInt32", "Which run of the job, from 1."),
         SystemColumn("source_file", "LowCardinality(String)", "bucket/key of the file."),
         SystemColumn("source_row", "UInt64", "Row of the file, from 1, without the header."),
+        SystemColumn("row_key", "String", "The row's business key, where it can be read."),
         SystemColumn("column_name", "LowCardinality(String)", "The column as the file names it."),
         SystemColumn("value", "String", "What the file says there, at most 1,000 characters."),
         SystemColumn("reason", "LowCardinality(String)", "Why that cannot be loaded."),

@@ -1,19 +1,32 @@
 """Connections to ClickHouse: where it is, and a pool of native clients per process."""
 
+import logging
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from clickhouse_driver import Client
 from django.conf import settings
 
-from .errors import raise_translated, translate
+from avesa_site import aws
+
+from .errors import (
+    AuthenticationFailed,
+    Unreachable,
+    WarehouseError,
+    raise_translated,
+    translate,
+)
+
+log = logging.getLogger(__name__)
 
 PORTS = {"clickhouse": 9000, "clickhouses": 9440}
-HTTP_PORTS = {8123, 8443}
+_HTTPS_PORT = 8443
+HTTP_PORTS = {8123, _HTTPS_PORT}
 
 
 @dataclass(frozen=True)
@@ -21,9 +34,36 @@ class WarehouseAddress:
     host: str
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     secure: bool
+
+    @classmethod
+    def from_secret(cls, secret: Mapping[str, Any]) -> "WarehouseAddress":
+        """Of the JSON in Secrets Manager: host, port, username, password, database, secure and
+        protocol. What it says of HTTP is read as the native protocol beside it, which is the one
+        we speak: https and 8443 mean native TLS on 9440, http and 8123 mean 9000. ValueError.
+        """
+        host, protocol = str(secret.get("host") or ""), str(secret.get("protocol") or "").lower()
+        if not host:
+            raise ValueError("it names no host")
+        try:
+            port = int(secret.get("port") or 0)
+        except ValueError:
+            raise ValueError("its port is not a number") from None
+        secure = str(secret.get("secure", "")).lower() in {"true", "1", "yes"}
+        secure = secure or protocol == "https" or port == _HTTPS_PORT
+        if protocol in {"http", "https"} or port in HTTP_PORTS:
+            log.info("the secret tells the HTTP port of ClickHouse; its native port is used")
+            port = 0
+        return cls(
+            host=host,
+            port=port or PORTS["clickhouses" if secure else "clickhouse"],
+            user=str(secret.get("username") or "default"),
+            password=str(secret.get("password") or ""),
+            database=str(secret.get("database") or "avesa"),
+            secure=secure,
+        )
 
     @classmethod
     def from_url(cls, url: str) -> "WarehouseAddress":
@@ -67,7 +107,14 @@ class WarehouseAddress:
 
 
 def address() -> WarehouseAddress:
-    return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+    """Where the warehouse is: as the secret says, if there is one, else the URL. ValueError."""
+    name = settings.CLICKHOUSE_SECRET
+    if not name:
+        return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+    try:
+        return WarehouseAddress.from_secret(aws.kept_secret(name))
+    except aws.AwsError as error:
+        raise AuthenticationFailed(str(error)) from error
 
 
 def reachable(at: WarehouseAddress) -> None:
@@ -101,7 +148,7 @@ class Pool:
         except BaseException as error:
             client.disconnect()
             if isinstance(error, Exception):
-                raise translate(error) from error
+                raise _unless_rotated(translate(error)) from error
             raise
         try:
             self._idle.put_nowait(client)
@@ -114,6 +161,15 @@ class Pool:
                 self._idle.get_nowait().disconnect()
             except queue.Empty:
                 return
+
+
+def _unless_rotated(error: WarehouseError) -> WarehouseError:
+    """Credentials that were refused because they were rotated will do when it is tried again."""
+    name = settings.CLICKHOUSE_SECRET
+    if name and isinstance(error, AuthenticationFailed) and aws.was_rotated(name):
+        close_all()  # connections of the old credentials
+        return Unreachable("The warehouse's credentials were rotated. Try again.")
+    return error
 
 
 _pools: dict[tuple[WarehouseAddress, float], Pool] = {}

@@ -9,6 +9,7 @@ from .catalog import (
     SYSTEM_COLUMNS,
     TABLES,
     TENANT_COLUMN,
+    TICKETS,
     LogTable,
     SystemColumn,
     Table,
@@ -121,6 +122,8 @@ def view_specs(placement: Placement) -> list[ViewSpec]:
     views = []
     for table in TABLES.values():
         views += _views_of(table, placement.qualified(table.shared_name))
+    tickets = placement.qualified(TICKETS.shared_name)
+    views += [_open_tickets(tickets), _closed_tickets(tickets)]
     for log in LOG_TABLES:
         source = placement.qualified(log.name)
         views.append(
@@ -133,7 +136,11 @@ def view_specs(placement: Placement) -> list[ViewSpec]:
 
 
 def _views_of(table: Table, source: str) -> list[ViewSpec]:
-    """`_current` for consoles; `_as_of` and `_history`, bound to one tenant, for the product."""
+    """`_current` for consoles; the others, each bound to one tenant, for the product.
+
+    `_as_of`: versions valid at an instant. `_at`: versions valid at each of several instants, told
+    apart by `at`. `_history`: every version that was ever valid.
+    """
     tenant = "tenant_id = {tenant_id:String}"
     as_of = "{as_of:DateTime64(3, 'UTC')}"
     names = ", ".join(
@@ -144,18 +151,80 @@ def _views_of(table: Table, source: str) -> list[ViewSpec]:
             *(column.name for column in (*HISTORY_COLUMNS, *LINEAGE_COLUMNS)),
         )
     )
-    select = f"SELECT {names}, effective_date AS effective_start_date FROM {source}"
+    select = f"SELECT {names}, effective_date AS effective_start_date"
     return [
-        ViewSpec(f"{table.name}_current", f"{select} WHERE is_current"),
+        ViewSpec(f"{table.name}_current", f"{select} FROM {source} WHERE is_current"),
         ViewSpec(
             f"{table.name}_as_of",
-            f"{select} WHERE {tenant} AND effective_date <= {as_of} AND expiry_date > {as_of}",
+            f"{select} FROM {source} "
+            f"WHERE {tenant} AND effective_date <= {as_of} AND expiry_date > {as_of}",
         ),
+        ViewSpec(f"{table.name}_at", _at(f"{select} FROM {source} WHERE {tenant}")),
         ViewSpec(
             f"{table.name}_history",
-            f"{select} WHERE {tenant} AND effective_date < expiry_date",
+            f"{select} FROM {source} WHERE {tenant} AND effective_date < expiry_date",
         ),
     ]
+
+
+# What metrics ask of a ticket that is open at some moment, or was closed at one.
+_ASKED = (
+    "ticket_id",
+    "created_date",
+    "first_response_date",
+    "company_id",
+    "company_name",
+    "board_name",
+    "priority",
+    "team_name",
+    "owner_name",
+    "type_name",
+    "actual_hours",
+)
+
+
+def _at(select: str) -> str:
+    """Those versions of `select` that are valid at some of `instants`, once for each, as `at`."""
+    instants = "{instants:Array(DateTime64(3, 'UTC'))}"
+    return (
+        f"SELECT *, at FROM ({select} AND effective_date <= arrayMax({instants}) "
+        f"AND expiry_date > arrayMin({instants})) "
+        f"ARRAY JOIN arrayFilter(at -> effective_date <= at AND expiry_date > at, {instants}) AS at"
+    )
+
+
+def _open_tickets(source: str) -> ViewSpec:
+    """`tickets_open`: what tickets without a closing date said at each of several instants."""
+    columns = ", ".join(map(quote, (*_ASKED, "owner_id", "effective_date", "expiry_date")))
+    return ViewSpec(
+        "tickets_open",
+        _at(
+            f"SELECT {columns} FROM {source} "
+            "WHERE tenant_id = {tenant_id:String} AND closed_date IS NULL"
+        ),
+    )
+
+
+def _closed_tickets(source: str) -> ViewSpec:
+    """`tickets_closed`: tickets that are closed as of an instant, as they were when closed.
+
+    Owner and priority are those of the first version that has the closing date; a ticket reopened
+    by then is not among them.
+    """
+    values = ", ".join(map(quote, _ASKED[1:]))
+    columns = ", ".join(
+        f"tupleElement(closing, {number}) AS {quote(name)}"
+        for number, name in enumerate(_ASKED[1:], 1)
+    )
+    as_of = "{as_of:DateTime64(3, 'UTC')}"
+    return ViewSpec(
+        "tickets_closed",
+        f"SELECT ticket_id, closed_date, {columns} FROM ("
+        f"SELECT ticket_id, closed_date, argMin(({values}), effective_date) AS closing "
+        f"FROM {source} WHERE tenant_id = {{tenant_id:String}} AND effective_date <= {as_of} "
+        "AND effective_date < expiry_date AND closed_date IS NOT NULL "
+        f"GROUP BY ticket_id, closed_date HAVING max(expiry_date) > {as_of})",
+    )
 
 
 def create_database(placement: Placement) -> str:

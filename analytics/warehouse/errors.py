@@ -34,6 +34,10 @@ class LakeAccessError(WarehouseError):
     """The warehouse server could not read the object store."""
 
 
+class Interrupted(WarehouseError):
+    """The server restarted while a load worked in its memory."""
+
+
 class UnreadableData(WarehouseError):
     """The server could not parse a file or a value. The text names it."""
 
@@ -68,6 +72,7 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     159: (QueryTimeout, "The statement took too long. Ask for less, or raise the timeout."),
     160: (QueryTimeout, "The statement was estimated to take too long. Ask for less."),
     209: (QueryTimeout, "The server lost patience with a connection. Try again."),
+    395: (Interrupted, "The warehouse restarted during the load. Load again."),
     117: (UnreadableData, "A file could not be read."),
     27: (UnreadableData, "A file could not be parsed."),
     32: (UnreadableData, "A file ends too early."),

@@ -6,7 +6,7 @@ Two layers hold here, each by itself (docs/architecture.md, "Isolation"):
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -60,14 +60,30 @@ class TenantReader:
         Datetimes must be aware; they are bound in UTC to the millisecond. A broken connection is
         tried once more, since reading changes nothing. Errors: WarehouseError, RefusedStatement.
         """
-        if _FORBIDDEN.search(sql):
-            raise RefusedStatement("A tenant's statement may not carry SETTINGS or a second one.")
-        bound = {name: _bind(value) for name, value in (params or {}).items()}
-        bound["tenant_id"] = self.tenant.id
+        bound = self._bound(sql, params)
         try:
             return self._send(sql, bound)
         except Unreachable:
             return self._send(sql, bound)
+
+    def stream(
+        self, sql: str, params: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The same, row by row as they arrive, for results that need not fit into memory.
+
+        It holds a connection until it is read to its end or closed.
+        """
+        bound = self._bound(sql, params)
+        limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
+        with pool(settings.CLICKHOUSE_READ_TIMEOUT).client() as client:
+            yield from client.execute_iter(sql, bound, settings=self._settings() | limits)
+
+    def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+        if _FORBIDDEN.search(sql):
+            raise RefusedStatement("A tenant's statement may not carry SETTINGS or a second one.")
+        bound = {name: _bind(value) for name, value in (params or {}).items()}
+        bound["tenant_id"] = self.tenant.id
+        return bound
 
     def _send(self, sql: str, bound: dict[str, Any]) -> Rows:
         started = perf_counter()

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from clickhouse_driver import Client
 from django.conf import settings
 
 from .connection import Pool, pool
@@ -15,26 +16,35 @@ class Writer:
     """Statements that change the warehouse, each on a pooled connection of its own.
 
     `database` is where unqualified names are looked up: AVESA's own, or another that is sure to
-    be there while AVESA's is not.
+    be there while AVESA's is not. The ids of all statements begin with `label`, by which `kill`
+    finds those under way. None runs longer than CLICKHOUSE_LOAD_TIMEOUT.
     """
 
-    def __init__(self, database: str | None = None) -> None:
+    def __init__(self, database: str | None = None, label: str = "avesa-") -> None:
         self._pool: Pool = pool(settings.CLICKHOUSE_LOAD_TIMEOUT, database)
+        self._label = label
 
     def run(self, sql: str, params: Params | None = None, **query_settings: Any) -> int:
         """Execute one statement; returns the rows it wrote, as far as the server reports them."""
         with self._pool.client() as client:
-            client.execute(
-                sql, params or {}, settings=query_settings, query_id=f"avesa-{uuid.uuid4()}"
-            )
+            self._execute(client, sql, params, query_settings)
             progress = client.last_query.progress if client.last_query else None
             return progress.written_rows if progress else 0
 
     def rows(self, sql: str, params: Params | None = None, **query_settings: Any) -> list[Any]:
         """Rows for the loads' and the schema's own questions; tenants read through `reader`."""
         with self._pool.client() as client:
-            result: list[Any] = client.execute(sql, params or {}, settings=query_settings)
+            result: list[Any] = self._execute(client, sql, params, query_settings)
             return result
+
+    def _execute(
+        self, client: Client, sql: str, params: Params | None, query_settings: dict[str, Any]
+    ) -> Any:
+        limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
+        query_id = f"{self._label}{uuid.uuid4()}"
+        return client.execute(
+            sql, params or {}, settings=limits | query_settings, query_id=query_id
+        )
 
     def value(self, sql: str, params: Params | None = None, **query_settings: Any) -> Any:
         return self.rows(sql, params, **query_settings)[0][0]
@@ -44,6 +54,13 @@ class Writer:
         names = ", ".join(quote(column) for column in columns)
         with self._pool.client() as client:
             client.execute(f"INSERT INTO {table} ({names}) VALUES", list(data), columnar=True)
+
+
+def kill(label: str) -> int:
+    """End the statements under way whose ids begin with `label`; returns how many there were."""
+    where = f"startsWith(query_id, {literal(label)})"
+    cluster = f" ON CLUSTER {quote(name)}" if (name := settings.CLICKHOUSE_CLUSTER) else ""
+    return len(Writer().rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
 
 
 def quote(identifier: str) -> str:

@@ -26,6 +26,14 @@ def test_the_data_dictionary_is_what_the_catalog_declares():
     )
 
 
+def test_the_catalogue_of_metrics_is_what_the_registry_declares():
+    from analytics.metrics.catalogue import catalogue
+
+    assert _text("docs", "metrics.md") == catalogue(), (
+        "run: manage.py metric_catalogue > docs/metrics.md"
+    )
+
+
 def test_the_data_dictionary_names_every_table_and_column():
     text = _text("docs", "data-dictionary.md")
     for table in TABLES.values():

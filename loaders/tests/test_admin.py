@@ -6,7 +6,7 @@ from analytics.warehouse.catalog import TABLES
 from loaders import jobs, runs, tasks
 from loaders.models import LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
-from tenants.models import ApiToken
+from tenants.models import ApiToken, User
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,13 @@ def finished(acme, lake, warehouse):
 def test_staff_choose_tenants_and_tables_and_load(staff, acme, globex):
     url = reverse("admin:loaders_start")
     assert acme.name in staff.get(url).content.decode()
-    chosen = {"tenants": [acme.id, globex.id], "tables": ["companies", "tickets"]}
+    chosen = {
+        "tenants": [acme.id, globex.id],
+        "tables": ["companies", "tickets"],
+        "kind": "refresh",
+        "vanished": "close",
+        "vanished_limit": 20,
+    }
     assert staff.post(url, chosen).url == reverse("admin:loaders_loadjob_changelist")
     assert LoadJob.objects.filter(state=LoadJob.State.QUEUED).count() == 4
     page = staff.post(url, chosen, follow=True).content.decode()
@@ -64,6 +70,19 @@ def test_a_job_shows_its_rejects(staff, finished):
     page = staff.get(reverse("admin:loaders_rejects", args=[finished.pk])).content.decode()
     assert "the business key is missing" in page
     assert "not a date and time" in page
+
+
+def test_all_rejects_are_downloaded(staff, finished, client, bob):
+    answer = staff.get(reverse("admin:loaders_rejects_file", args=[finished.pk]))
+    lines = b"".join(answer.streaming_content).decode("utf-8-sig").splitlines()
+    assert lines[0] == "source_file,source_row,row_key,column_name,value,reason"
+    assert len(lines) - 1 >= finished.rows_rejected > 0
+    assert "the business key is missing" in "".join(lines)
+    bob.is_staff = True
+    bob.save()
+    client.force_login(bob)
+    url = reverse("admin:loaders_rejects_file", args=[finished.pk])
+    assert client.get(url).status_code == 403
 
 
 def test_rejects_say_when_the_warehouse_is_down(staff, finished, settings):
@@ -177,3 +196,17 @@ def test_looking_at_tokens_is_not_revoking_them(clerk, acme):
 
 def test_an_address_that_names_no_job_is_not_an_error(staff):
     assert staff.get("/admin/loaders/loadjob/abc/change/").status_code == 302
+
+
+def test_a_repair_is_repeated_only_by_those_who_may_repair(client, acme):
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(
+        *Permission.objects.filter(codename__in=["run_loadjob", "view_loadjob"])
+    )
+    client.force_login(clerk)
+    job = jobs.request_load(acme, TABLES["companies"], LoadJob.Kind.REPAIR)
+    jobs.cancel(job)
+    again = reverse("admin:loaders_again", args=[job.pk])
+    assert client.post(again).status_code == 403
+    clerk.user_permissions.add(Permission.objects.get(codename="repair_history"))
+    assert client.post(again).status_code == 302

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from loaders.bulk import BulkLoad, LoadFailed
 from loaders.lake import LakeError
+from loaders.load import Kind, Load
+from loaders.results import LoadFailed
 from loaders.tests.lakes import put_bytes, put_jsonl, put_parquet, put_text
 
 T1 = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -16,7 +17,7 @@ _load_ids = iter(range(1, 1_000_000))
 
 
 def load(tenant, table="companies", **options):
-    return BulkLoad(tenant, TABLES[table], next(_load_ids), **options).run()
+    return Load(tenant, TABLES[table], next(_load_ids), kind=Kind.BULK, **options).run()
 
 
 def rows_of(warehouse, tenant, table, columns, where="true"):
@@ -236,7 +237,7 @@ def test_no_side_table_is_left_behind(acme, lake, warehouse):
     load(acme)
     names = warehouse.rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
-        {"prefix": f"stage.{acme.id}."},
+        {"prefix": f"stage:{acme.id}:"},
     )
     assert names == []
 

@@ -1,18 +1,22 @@
 """A load that dies at any statement: readers see one state, old or new; a re-run repairs."""
 
+import contextlib
+
 import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.writer import Writer
-from loaders.bulk import BulkLoad
+from loaders import history
+from loaders import load as load_module
+from loaders.load import Kind, Load
+from loaders.tests.crashing import Crash, crash_at
+from loaders.tests.histories import history as shown
+from loaders.tests.histories import remove, row, stored
 from loaders.tests.lakes import put_jsonl, put_parquet
+from loaders.tests.thoroughness import statements
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 BEFORE, AFTER = [("1", "old")], [("1", "new"), ("2", "new")]
-
-
-class Crash(BaseException):
-    """The process is gone: nothing that handles errors may run usefully after it."""
 
 
 def seen(tenant):
@@ -23,30 +27,7 @@ def seen(tenant):
 
 
 def load(tenant, load_id):
-    return BulkLoad(tenant, TABLES["companies"], load_id).run()
-
-
-def crash_at(monkeypatch, number, *, before):
-    """Die at the `number`th statement, before it is sent or after it was carried out."""
-    count = 0
-    methods = {name: getattr(Writer, name) for name in ("run", "insert")}
-
-    def dying(name):
-        def call(self, *args, **kwargs):
-            nonlocal count
-            count += 1
-            if count > number or (count == number and before):
-                raise Crash
-            result = methods[name](self, *args, **kwargs)
-            if count == number:
-                raise Crash
-            return result
-
-        return call
-
-    for name in methods:
-        monkeypatch.setattr(Writer, name, dying(name))
-    return lambda: count
+    return Load(tenant, TABLES["companies"], load_id, kind=Kind.BULK).run()
 
 
 @pytest.mark.slow
@@ -58,7 +39,7 @@ def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
 ):
     settings.LOAD_TRANSPORT = transport
     states = []
-    for number in range(1, 60):
+    for number in statements(60):
         put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1", "status": "old"}])
         lake.client.delete_object(
             Bucket=lake.bucket, Key=f"{acme.id}/canonical/companies/b.parquet"
@@ -91,5 +72,30 @@ def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
 def _side_tables(tenant):
     return Writer().rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
-        {"prefix": f"stage.{tenant.id}."},
+        {"prefix": f"stage:{tenant.id}:"},
     )
+
+
+def test_versions_of_a_load_that_was_given_up_never_show(acme, lake, monkeypatch):
+    """It died between adding its versions and showing them; then its file was withdrawn."""
+    monkeypatch.setattr(history, "SWAP_ABOVE", 1000)
+    monkeypatch.setattr(load_module, "examined_before", lambda tenant, table: {})
+    versions = {"a": ("A", 1), "wrong": ("wrong", 2), "b": ("B", 3)}
+    for number, (name, (status, at)) in enumerate(versions.items()):
+        put_jsonl(lake, acme, "companies", f"{name}.jsonl", [row(status, at)])
+        with monkeypatch.context() as patch:
+            if name == "wrong":
+                patch.setattr(history.History, "show", lambda self: crash())
+            with contextlib.suppress(Crash):
+                Load(acme, TABLES["companies"], number).run()
+        if name == "wrong":
+            assert stored(acme) == [(2,)], "its version was added"
+            remove(lake, acme, "wrong.jsonl")
+    assert shown(acme) == [("A", 1, 3), ("B", 3, None)]
+    put_jsonl(lake, acme, "companies", "wrong.jsonl", [row("wrong", 2)])
+    Load(acme, TABLES["companies"], 9).run()
+    assert shown(acme) == [("A", 1, 2), ("wrong", 2, 3), ("B", 3, None)]
+
+
+def crash():
+    raise Crash

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from loaders.bulk import BulkLoad
 from loaders.lake import LakeChanged
+from loaders.load import Kind, Load
 from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
 from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
 
@@ -209,25 +209,25 @@ def test_rejects_of_an_earlier_attempt_do_not_count(acme, lake, warehouse):
         pass
 
     def boom(step):
-        if step.startswith("Swapping"):
+        if step.startswith("Showing"):
             raise Boom
 
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"name": "bad"}, {"id": "0"}])
     with pytest.raises(Boom):
-        BulkLoad(acme, TABLES["companies"], 555, 1, progress=boom).run()
+        Load(acme, TABLES["companies"], 555, 1, Kind.BULK, progress=boom).run()
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"id": "0"}])
-    result = BulkLoad(acme, TABLES["companies"], 555, 2).run()
+    result = Load(acme, TABLES["companies"], 555, 2, Kind.BULK).run()
     assert (result.rows_read, result.rows_rejected) == (2, 0)
 
 
 def test_a_finished_run_leaves_its_successors_tables_alone(acme, lake, warehouse):
     """A cancelled run that ends while the next one works."""
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
-    late = BulkLoad(acme, TABLES["companies"], 900)
-    warehouse.run(f"CREATE TABLE `stage.{acme.id}.companies.901.1` AS shared_companies")
-    late._tidy_up()
+    late = Load(acme, TABLES["companies"], 900, kind=Kind.BULK)
+    warehouse.run(f"CREATE TABLE `stage:{acme.id}:companies:901:1:staged` AS shared_companies")
+    late._workspace.tidy_up()
     left = warehouse.rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {p:String})",
-        {"p": f"stage.{acme.id}."},
+        {"p": f"stage:{acme.id}:"},
     )
-    assert left == [(f"stage.{acme.id}.companies.901.1",)]
+    assert left == [(f"stage:{acme.id}:companies:901:1:staged",)]

@@ -1,15 +1,20 @@
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.writer import Writer
 from loaders import jobs, runs, tasks
-from loaders.bulk import BulkLoad, BulkResult
+from loaders.load import Load
 from loaders.models import LoadedFile, LoadJob
+from loaders.results import LoadResult
+from loaders.staging import Staging
 from loaders.tests.lakes import put_bytes, put_jsonl
+from loaders.workspace import label_of
 
 State = LoadJob.State
 
@@ -159,7 +164,7 @@ def test_an_overtaken_run_leaves_its_successors_record_alone(job, lake, warehous
     jobs.sweep()
     LoadJob.objects.update(not_before=None)
     assert runs.run(job.pk) == State.SUCCEEDED
-    assert jobs.fail(first, "late", may_retry=True, result=BulkResult()) is None
+    assert jobs.fail(first, "late", may_retry=True, result=LoadResult()) is None
     job.refresh_from_db()
     assert (job.state, job.rows_loaded, job.files.count()) == (State.SUCCEEDED, 1, 1)
 
@@ -172,13 +177,13 @@ def test_a_load_cannot_be_cancelled_once_readers_may_see_it(job):
 
 def test_a_cancelled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, acme, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
-    staged = BulkLoad._count
+    staged = Staging.count
 
     def cancel_when_staged(self, files):
         staged(self, files)
         jobs.cancel(job)
 
-    monkeypatch.setattr(BulkLoad, "_count", cancel_when_staged)
+    monkeypatch.setattr(Staging, "count", cancel_when_staged)
     assert runs.run(job.pk) is None
     job.refresh_from_db()
     assert (job.state, job.rows_loaded, job.files.count()) == (State.CANCELLED, 0, 0)
@@ -189,7 +194,7 @@ def test_a_cancelled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, 
 def test_a_load_whose_notes_failed_is_tried_again(job, lake, warehouse, acme, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     with monkeypatch.context() as patch:
-        patch.setattr(BulkLoad, "_log", lambda self: 1 / 0)
+        patch.setattr(Load, "_log", lambda self: 1 / 0)
         assert runs.run(job.pk) == State.QUEUED
     LoadJob.objects.update(not_before=None)
     assert runs.run(job.pk) == State.SUCCEEDED
@@ -228,3 +233,42 @@ def test_a_missed_heartbeat_does_not_end_the_heart(acme, monkeypatch, settings):
         while len(beats) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
     assert len(beats) >= 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancelling_ends_the_statement_under_way(acme, lake, warehouse, monkeypatch):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    job = jobs.request_load(acme, TABLES["companies"])
+    other = Writer(label=label_of(job.pk, 10))
+    monkeypatch.setattr(
+        Staging, "count", lambda self, files: self._workspace.run(ENDLESS, max_execution_time=30)
+    )
+
+    def run():
+        try:
+            return runs.run(job.pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as threads:
+        ended = threads.submit(run)
+        others = threads.submit(other.rows, "SELECT sleep(2)")
+        deadline = time.monotonic() + 20
+        while not warehouse.value(
+            "SELECT count() FROM system.processes WHERE query LIKE '%_mine_ != %'"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started = time.monotonic()
+        assert jobs.cancel(job)
+        assert ended.result() is None
+        assert time.monotonic() - started < 10, "it ran on"
+        assert others.result() == [(0,)], "attempt 10 is not attempt 1"
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED
+    left = "SELECT count() FROM system.tables WHERE name LIKE {p:String}"
+    assert warehouse.value(left, {"p": f"stage:{acme.id}:%"}) == 0
+
+
+ENDLESS = "SELECT count() FROM system.numbers WHERE cityHash64(number) = 1 AND 'mine' != ''"
+UNDER_WAY = "SELECT count() FROM system.processes WHERE query LIKE '%_mine_ != %'"

@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.writer import Writer
-from loaders.bulk import BulkLoad
+from loaders.load import Kind, Load
 from loaders.sample import SAMPLE_TENANTS, generate
 from loaders.tests.sample.reading import read_rows
 from tenants.models import Tenant
@@ -20,7 +20,7 @@ EVERYTHING = [(sample.tenant_id, table) for sample in SAMPLE_TENANTS for table i
 
 @pytest.fixture(scope="module")
 def files():
-    return list(generate(until=UNTIL, scale=0.05))
+    return list(generate(until=UNTIL, scale=0.03))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def _load_all(transport):
     found = {}
     with override_settings(LOAD_TRANSPORT=transport):
         for number, (tenant_id, table) in enumerate(EVERYTHING):
-            result = BulkLoad(Tenant(id=tenant_id), table, 1000 + number).run()
+            result = Load(Tenant(id=tenant_id), table, 1000 + number, kind=Kind.BULK).run()
             assert result.rows_rejected == 0
             assert result.unknown_columns == []
             found[tenant_id, table.name] = _contents(tenant_id, table)

@@ -74,6 +74,8 @@ class Execution:
         elif statement.kind is Kind.SESSION:
             self._session.run_lasting(statement.sql)
         else:
+            if statement.victims:
+                self._watcher.killed(self._session.lines(statement.victims))
             self._other(statement.sql)
 
     def _select(self, sql: str) -> None:
@@ -122,7 +124,8 @@ class Execution:
             try:
                 yield watch
             except ServerError as error:
-                if error.code != QUERY_WAS_CANCELLED or watch.outcome is Outcome.RUNNING:
+                unwanted = watch.outcome in (Outcome.CANCELLED, Outcome.GONE)
+                if error.code != QUERY_WAS_CANCELLED or not unwanted:
                     raise
             self.answer.gone |= watch.outcome is Outcome.GONE
 

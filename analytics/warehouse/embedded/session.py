@@ -112,6 +112,14 @@ class Session:
         with self._reporting(progress):
             return self._run(sql, "Native", parameters)
 
+    def lines(self, sql: str) -> list[str]:
+        """The texts of a query's one column."""
+        reader = Reader.of(self._run(sql, "RowBinary"))
+        texts = []
+        while reader.more():
+            texts.append(reader.text())
+        return texts
+
     def stream(self, sql: str, parameters: dict[str, str], progress: Progress) -> Iterator[bytes]:
         """Pieces of the engine's Buffers output, one at a time."""
         with self._reporting(progress):

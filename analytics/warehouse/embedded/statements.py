@@ -27,6 +27,7 @@ class Statement:
     kind: Kind
     sql: str
     insert: ClientInsert | None = None
+    victims: str = ""  # of a KILL QUERY: a query for the ids that it names
 
 
 def parse(sql: str) -> Statement:
@@ -44,6 +45,7 @@ def parse(sql: str) -> Statement:
         sql = _without_format(sql, found)
     if first.is_word("KILL"):
         sql = _with_our_query_id(sql, found)
+        return Statement(Kind.OTHER, sql, victims=_victims(sql))
     return Statement(_kind(first, found), sql)
 
 
@@ -116,3 +118,15 @@ def _with_our_query_id(sql: str, found: list[Token]) -> str:
         if token.kind in ("word", "quoted") and token.identifier() == "query_id":
             sql = sql[: token.start] + QUERY_ID_SQL + sql[token.end :]
     return sql
+
+
+def _victims(sql: str) -> str:
+    """`KILL QUERY … WHERE condition [SYNC | ASYNC | TEST]` as a query for the ids it would end."""
+    found = until_end(sql)
+    where = next((token for token in found if token.is_word("WHERE")), None)
+    if where is None or not found[1].is_word("QUERY") or found[-1].is_word("TEST"):
+        return ""
+    rest = (t for t in found if t.start > where.end and not t.depth)
+    end = next((t.start for t in rest if t.is_word("SYNC", "ASYNC", "SETTINGS")), len(sql))
+    condition = sql[where.end : end]
+    return f"SELECT DISTINCT {QUERY_ID_SQL} FROM system.processes WHERE {condition}"

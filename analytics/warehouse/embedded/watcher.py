@@ -1,11 +1,11 @@
-"""Ends queries whose client sent Cancel or went away while the engine was busy."""
+"""Ends queries that somebody killed, or whose client sent Cancel or went away meanwhile."""
 
 import contextlib
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -19,6 +19,7 @@ class Outcome(Enum):
     RUNNING = auto()
     CANCELLED = auto()
     GONE = auto()
+    KILLED = auto()
 
 
 @dataclass
@@ -74,6 +75,17 @@ class Watcher:
         with self._changed:
             for query_id in self._running:
                 self._kill(query_id)
+
+    def killed(self, query_ids: Collection[str]) -> None:
+        """Somebody's KILL QUERY named these.
+
+        A query is more than one statement of the engine, and the KILL may have met the first
+        just as it ended: from now on it is sent at every look.
+        """
+        with self._changed:
+            for watch in self._watches.values():
+                if watch.query_id in query_ids:
+                    watch.outcome = Outcome.KILLED
 
     def _run(self) -> None:
         while True:

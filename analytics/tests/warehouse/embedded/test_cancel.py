@@ -1,10 +1,13 @@
 """Queries end when nobody wants them any more."""
 
+import socket
 import threading
 import time
 
 import pytest
 from clickhouse_driver.errors import ServerException
+
+from analytics.warehouse.embedded.watcher import Outcome, Watcher
 
 ENDLESS = "SELECT count() FROM system.numbers WHERE cityHash64(number) = 1"
 MARKED = "SELECT count() FROM system.processes WHERE query LIKE '%{}%' AND query NOT LIKE '%proc%'"
@@ -34,6 +37,19 @@ def test_kill_query_by_our_id(connect):
     assert len(killed) == 1
     assert caught == [394]
     assert victim.execute("SELECT 1") == [(1,)]
+
+
+def test_a_kill_that_met_the_query_between_two_statements_is_sent_again():
+    sent = []
+    watcher = Watcher(sent.append)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, watcher.watching(ours, "unlucky") as watch:
+        watcher.killed(["unlucky", "another"])
+        watcher.look()
+        watcher.look()
+        assert watch.outcome is Outcome.KILLED
+        assert set(sent) == {"unlucky"}
+        assert len(sent) >= 2
 
 
 def test_kill_spares_other_queries(connect):

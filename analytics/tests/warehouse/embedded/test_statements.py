@@ -3,7 +3,7 @@
 import pytest
 
 from analytics.warehouse.embedded.errors import ServerError
-from analytics.warehouse.embedded.statements import Kind, parse
+from analytics.warehouse.embedded.statements import QUERY_ID_SQL, Kind, parse
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,25 @@ def test_a_column_expression_is_left_to_the_engine():
 )
 def test_the_format_is_taken_off(sql, expected):
     assert parse(sql).sql == expected
+
+
+@pytest.mark.parametrize(
+    ("kill", "condition"),
+    [
+        ("KILL QUERY WHERE query_id = 'a' SYNC", f"{QUERY_ID_SQL} = 'a'"),
+        ("kill query where user IN (SELECT 'async') async;", "user IN (SELECT 'async')"),
+        ("KILL QUERY WHERE 1", "1"),
+    ],
+)
+def test_the_victims_of_a_kill(kill, condition):
+    asked = parse(kill).victims
+    assert asked.startswith(f"SELECT DISTINCT {QUERY_ID_SQL} FROM system.processes WHERE")
+    assert asked.partition("WHERE")[2].strip() == condition
+
+
+@pytest.mark.parametrize("sql", ["KILL QUERY WHERE 1 TEST", "KILL MUTATION WHERE 1", "SELECT 1"])
+def test_no_victims(sql):
+    assert parse(sql).victims == ""
 
 
 def test_kill_finds_our_ids():

@@ -1,0 +1,144 @@
+"""Who may call, and what a caller is told when something is wrong (RFC 9457)."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Field, NinjaAPI, Schema
+from ninja.errors import AuthenticationError, ValidationError
+from ninja.security import HttpBearer, SessionAuth
+
+from analytics.explore import ExploreError
+from analytics.history import RecordNotFound
+from analytics.periods import PeriodError
+from analytics.warehouse.errors import WarehouseError
+from tenants.access import TenantNotFound, access_tenant, tenant_of_token
+from tenants.models import Tenant, User
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class TokenAuth(HttpBearer):
+    """A tenant's token, in the Authorization header."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> Tenant | None:
+        return tenant_of_token(token)
+
+
+class UserAuth(SessionAuth):
+    """The session of somebody who is logged in."""
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
+        return request.user if isinstance(request.user, User) else None
+
+
+class FieldProblem(Schema):
+    field: str = Field(description="The parameter at fault.")
+    message: str = Field(description="What is wrong with it.")
+
+
+class Problem(Schema):
+    """What went wrong, as application/problem+json (RFC 9457)."""
+
+    type: str = Field(description="Always about:blank: title and status say what kind it is.")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong and what to do, for people.")
+    errors: list[FieldProblem] = Field([], description="The parameters at fault, if any.")
+
+
+class NotFound(LookupError):
+    """There is no such thing; the text says what."""
+
+
+ERRORS: dict[int, Any] = {400: Problem, 401: Problem, 404: Problem, 503: Problem}
+
+
+class Api(NinjaAPI):
+    def get_openapi_schema(self, *args: Any, **options: Any) -> Any:
+        """Ninja's document, with the content type that problems really have."""
+        document = super().get_openapi_schema(*args, **options)
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, answer in operation["responses"].items():
+                    if int(status) >= HTTPStatus.BAD_REQUEST and "content" in answer:
+                        answer["content"] = {PROBLEM_TYPE: answer["content"]["application/json"]}
+        return document
+
+
+api = Api(
+    title="AVESA",
+    version="1",
+    description=(
+        "A tenant's figures and records. Call it with a session, or with a tenant's bearer token. "
+        "Days are those of the tenant's time zone, instants are UTC. Errors are problem details "
+        "(RFC 9457)."
+    ),
+    auth=[TokenAuth(), UserAuth()],
+    docs_url=None,
+)
+
+
+def tenant_of(request: HttpRequest, tenant_id: str) -> Tenant:
+    """The tenant, if it is the token's own or one of the user's. TenantNotFound otherwise."""
+    caller = request.auth  # type: ignore[attr-defined] # ninja sets what authenticate returned
+    if isinstance(caller, User):
+        return access_tenant(caller, tenant_id)
+    if isinstance(caller, Tenant) and caller.id == tenant_id:
+        return caller
+    raise TenantNotFound
+
+
+def problem(status: int, detail: str, errors: Mapping[str, str] | None = None) -> HttpResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": field, "message": text} for field, text in (errors or {}).items()],
+    }
+    response = HttpResponse(json.dumps(body), content_type=PROBLEM_TYPE, status=status)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@api.exception_handler(PeriodError)
+@api.exception_handler(ExploreError)
+def _bad_value(request: HttpRequest, error: PeriodError | ExploreError) -> HttpResponse:
+    return problem(400, f"{error.field}: {error.message}", {error.field: error.message})
+
+
+@api.exception_handler(ValidationError)
+def _bad_parameter(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    errors = {str(each["loc"][-1]): str(each["msg"]) for each in error.errors}
+    return problem(400, "A parameter is wrong.", errors)
+
+
+@api.exception_handler(AuthenticationError)
+def _no_credentials(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    response = problem(401, "Log in, or send a tenant's token as a bearer.")
+    response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+@api.exception_handler(TenantNotFound)
+def _no_tenant(request: HttpRequest, error: TenantNotFound) -> HttpResponse:
+    return problem(404, "No such tenant.")
+
+
+@api.exception_handler(RecordNotFound)
+def _no_record(request: HttpRequest, error: RecordNotFound) -> HttpResponse:
+    return problem(404, "No such record.")
+
+
+@api.exception_handler(NotFound)
+def _nothing(request: HttpRequest, error: NotFound) -> HttpResponse:
+    return problem(404, str(error))
+
+
+@api.exception_handler(WarehouseError)
+def _no_warehouse(request: HttpRequest, error: WarehouseError) -> HttpResponse:
+    # Its text is for administrators; a caller learns that trying again may help.
+    return problem(503, "The figures cannot be computed at the moment. Try again later.")

@@ -1,0 +1,258 @@
+"""Version 1: metrics, records and histories, with the same answers as the pages."""
+
+from datetime import date, datetime
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from ninja import Field, Router, Schema
+from ninja.decorators import decorate_view
+from ninja.params.functions import Path, Query
+
+from analytics import explore
+from analytics.history import record_history
+from analytics.metrics import FILTERS, METRICS, Metric, MetricResult, run_metric
+from analytics.periods import PRESETS, as_of_from_query
+from analytics.scope import MOST_FILTER_CHARACTERS, Scope
+from analytics.warehouse.catalog import TABLES, Table
+
+from .base import ERRORS, NotFound, tenant_of
+from .records import Lineage, RecordHistory, history_of, lineage, plain
+
+router = Router()
+OPERATORS = ", ".join(explore.OPERATORS)
+
+
+class MetricOut(Schema):
+    """What a figure counts."""
+
+    name: str
+    title: str
+    unit: str
+    description: str
+    filters: list[str] = Field(description="The filters that it can be narrowed by.")
+    is_state: bool = Field(description="Measured at the end of the period, not over it.")
+    breakdown: str = Field(description="What its parts are; empty if it has none.")
+
+
+class Bucket(Schema):
+    """A day, week or month of the period."""
+
+    first_day: date
+    last_day: date
+    figure: float | None
+
+
+class PartOut(Schema):
+    """A part of the figure. Its label is empty where the records say nothing."""
+
+    label: str
+    figure: float | None
+    previous: float | None
+
+
+class FreshnessOut(Schema):
+    """The newest finished load of a table that the figure rests on."""
+
+    table: str
+    load_id: int
+    finished_at: datetime
+    file: str
+
+
+class MetricAnswer(Schema):
+    """A figure. Amounts and hours are JSON numbers; null where there is nothing to measure."""
+
+    metric: MetricOut
+    first_day: date
+    last_day: date
+    as_of: datetime
+    filters: dict[str, str] = Field(description="Those that were applied.")
+    not_applied: list[str] = Field(description="Filters that this figure does not know.")
+    figure: float | None
+    previous: float | None = Field(description="Of the period before, of as many days.")
+    series: list[Bucket]
+    parts: list[PartOut]
+    is_cut: bool = Field(description="Whether there are more parts than these.")
+    freshness: list[FreshnessOut]
+
+
+class RecordsPage(Schema):
+    """Some records, and what `after` must be for those that follow; null at the end."""
+
+    table: str
+    records: list[dict[str, Any]]
+    next: str | None
+
+
+class Record(Schema):
+    """A record as it is now, or as it was last."""
+
+    table: str
+    id: str
+    is_current: bool
+    values: dict[str, Any] = Field(description="All columns of the data dictionary.")
+    load: Lineage
+
+
+class ScopeIn(Schema):
+    """Of when, as of when, of which part."""
+
+    period: str = Field("", description=f"One of {', '.join(PRESETS)}; the last 30 days if none.")
+    start: str = Field("", description="First day, as 2026-03-01, instead of `period`.")
+    end: str = Field("", description="Last day, which is included; today if only `start` is given.")
+    as_of: str = Field("", description="As it was at the end of this day; as it is now if empty.")
+    company: str = Field("", max_length=MOST_FILTER_CHARACTERS, description="A company_id.")
+    board: str = Field("", max_length=MOST_FILTER_CHARACTERS)
+    priority: str = Field("", max_length=MOST_FILTER_CHARACTERS)
+    team: str = Field("", max_length=MOST_FILTER_CHARACTERS)
+    technician: str = Field("", max_length=MOST_FILTER_CHARACTERS, description="A name.")
+
+
+assert FILTERS.keys() <= ScopeIn.model_fields.keys()
+
+
+@router.get("/{tenant_id}/metrics", response={200: list[MetricOut], **ERRORS}, tags=["metrics"])
+@decorate_view(never_cache)
+def metrics(request: HttpRequest, tenant_id: str) -> list[dict[str, Any]]:
+    """Every figure with its definition."""
+    tenant_of(request, tenant_id)
+    return [_metric(metric) for metric in METRICS.values()]
+
+
+@router.get("/{tenant_id}/metrics/{name}", response={200: MetricAnswer, **ERRORS}, tags=["metrics"])
+@decorate_view(never_cache)
+def metric(
+    request: HttpRequest,
+    tenant_id: str,
+    name: str = Path(..., enum=list(METRICS)),
+    scope: ScopeIn = Query(...),  # noqa: B008 (how ninja declares parameters)
+) -> dict[str, Any]:
+    """A figure of a period, of the one before, over time and by its parts."""
+    tenant = tenant_of(request, tenant_id)
+    if name not in METRICS:
+        raise NotFound("No such metric.")
+    asked = Scope.of_query(tenant, scope.dict())
+    result = run_metric(tenant, name, asked.period, asked.as_of, asked.filters)
+    return _answer(result)
+
+
+@router.get("/{tenant_id}/tables/{table}", response={200: RecordsPage, **ERRORS}, tags=["records"])
+@decorate_view(never_cache)
+def records(
+    request: HttpRequest,
+    tenant_id: str,
+    table: str = Path(..., enum=list(TABLES)),
+    q: str = Query("", max_length=explore.MOST_CHARACTERS, description="Text to search for."),
+    where: list[str] = Query(  # noqa: B008
+        [],
+        max_length=explore.MOST_CONDITIONS,
+        description=f"Conditions such as status~is~Closed; between the ~ signs one of {OPERATORS}.",
+    ),
+    columns: list[str] = Query([], description="All if none are named."),  # noqa: B008
+    sort: str = Query("", description="A column; with - before it, the largest first."),
+    as_of: str = Query("", description="As it was at the end of this day."),
+    after: str = Query("", description="The `next` of the page before."),
+    limit: int = Query(explore.PAGE, ge=1, le=explore.MOST_PER_PAGE),
+) -> dict[str, Any]:
+    """Records of a table, page by page."""
+    tenant, shown = tenant_of(request, tenant_id), _table(table)
+    wanted = explore.listing(
+        shown,
+        columns=columns or shown.column_names,
+        sort=sort,
+        search=q,
+        where=where,
+        as_of=as_of_from_query({"as_of": as_of}, tenant.zone, timezone.now()),
+        after=after,
+        size=limit,
+    )
+    found = explore.page(tenant, wanted)
+    names = [column.name for column in wanted.columns]
+    return {
+        "table": table,
+        "records": [{name: plain(row[name]) for name in names} for row in found.rows],
+        "next": found.next or None,
+    }
+
+
+@router.get(
+    "/{tenant_id}/tables/{table}/{path:record_id}/history",
+    response={200: RecordHistory, **ERRORS},
+    tags=["records"],
+)
+@decorate_view(never_cache)
+def history(
+    request: HttpRequest,
+    tenant_id: str,
+    record_id: str,
+    table: str = Path(..., enum=list(TABLES)),
+) -> dict[str, Any]:
+    """Every version of a record."""
+    return history_of(tenant_of(request, tenant_id), _table(table).name, record_id)
+
+
+@router.get(
+    "/{tenant_id}/tables/{table}/{path:record_id}",
+    response={200: Record, **ERRORS},
+    tags=["records"],
+)
+@decorate_view(never_cache)
+def record(
+    request: HttpRequest,
+    tenant_id: str,
+    record_id: str,
+    table: str = Path(..., enum=list(TABLES)),
+) -> dict[str, Any]:
+    """A record as it is now, or as it was last."""
+    tenant = tenant_of(request, tenant_id)
+    found = record_history(tenant, _table(table).name, record_id)
+    return {
+        "table": table,
+        "id": record_id,
+        "is_current": found.is_current,
+        "values": {name: plain(value) for name, value in found.latest.values.items()},
+        "load": lineage(found.latest),
+    }
+
+
+def _table(name: str) -> Table:
+    if name not in TABLES:
+        raise NotFound("No such table.")
+    return TABLES[name]
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {name: getattr(metric, name) for name in MetricOut.model_fields}
+
+
+def _answer(result: MetricResult) -> dict[str, Any]:
+    return {
+        "metric": _metric(result.metric),
+        "first_day": result.period.start,
+        "last_day": result.period.last_day,
+        "as_of": result.as_of,
+        "filters": result.filters,
+        "not_applied": result.left_aside,
+        "figure": plain(result.figure),
+        "previous": plain(result.previous),
+        "series": [
+            {"first_day": bucket.start, "last_day": bucket.last_day, "figure": plain(figure)}
+            for bucket, figure in result.series
+        ],
+        "parts": [
+            {"label": part.label, "figure": plain(part.figure), "previous": plain(part.previous)}
+            for part in result.parts
+        ],
+        "is_cut": result.is_cut,
+        "freshness": [
+            {
+                "table": each.table_name,
+                "load_id": each.load_id,
+                "finished_at": each.finished_at,
+                "file": each.file_name,
+            }
+            for each in result.freshness
+        ],
+    }

@@ -1,0 +1,64 @@
+"""What the figures rest on: the newest finished load of each table."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.reader import TenantReader
+from tenants.models import Tenant
+
+from .registry import STATEMENTS
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """The newest finished load of a table, and when its stored rows last changed.
+
+    `changed_at` is None while a load or repair is about to change them.
+    """
+
+    table_name: str
+    load_id: int
+    finished_at: datetime
+    newest_file: str
+    newest_file_time: datetime
+    changed_at: datetime | None
+
+    @property
+    def file_name(self) -> str:
+        """The file's name without bucket and path, which are nobody's business but ours."""
+        return self.newest_file.rsplit("/", 1)[-1]
+
+    @property
+    def version(self) -> str:
+        """Differs whenever a load or a repair has changed what the table says; "" during one."""
+        return f"{self.table_name}:{self.load_id}:{self.changed_at}" if self.changed_at else ""
+
+
+def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
+    """The newest finished load of each of `tables` that was ever loaded."""
+    rows = TenantReader(tenant).select(_sql(), {"tables": sorted(tables)}).dicts()
+    loads = [row for row in rows if row["kind"] not in (REPAIR, SHOWING)]
+    later = {row["table_name"]: row for row in rows if row["kind"] in (REPAIR, SHOWING)}
+    return tuple(_freshness(row, later.get(row["table_name"], row)) for row in loads)
+
+
+def _freshness(load: dict[str, Any], other: dict[str, Any]) -> Freshness:
+    newest = max(load, other, key=lambda row: row["finished_at"])
+    changed_at = None if newest["kind"] == SHOWING else newest["finished_at"]
+    del load["kind"]
+    return Freshness(**load, changed_at=changed_at)
+
+
+def data_version(freshness: Iterable[Freshness]) -> str:
+    """The version of all these tables together; "" if there is none to rely on."""
+    versions = [each.version for each in freshness]
+    return " ".join(sorted(versions)) if all(versions) else ""
+
+
+@cache
+def _sql() -> str:
+    return (STATEMENTS / "freshness.sql").read_text()

@@ -1,0 +1,381 @@
+"""What a report says: figures, courses and breakdowns, computed once and pinned.
+
+`Content` is plain data that goes through JSON unchanged, so that what was sent can be shown, drawn
+and compared later from the very same figures, whatever has been loaded since.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from analytics import charts, periods
+from analytics.charts import NOT_GIVEN, Spec, days_of
+from analytics.choices import choices
+from analytics.dashboards import DASHBOARDS, Shape, Tile
+from analytics.metrics import METRICS, Figure, Freshness, MetricResult, freshness_of, run_metric
+from analytics.templatetags.figures import change, figure
+from analytics.warehouse.catalog import TABLES
+from tenants.models import Alert, Tenant
+
+from .models import Report, ReportTile
+
+Rows = list[list[str]]
+RECORD_HEADING = ["Tile", "Figure", "Unit", "Of", "First day", "Last day", "Value", "Period before"]
+NOTHING = "Nothing in this period."
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A tile with the period and the filters that it is asked with."""
+
+    tile: Tile
+    period: str
+    filters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TileContent:
+    """One tile as it is shown. `rows` are texts for people, `records` exact values for programs."""
+
+    shape: str
+    title: str
+    period: str
+    filters: str
+    figure: str
+    change: str
+    tone: str  # "good", "bad" or ""
+    spec: Spec | None
+    alt: str
+    heading: list[str]
+    rows: Rows
+    records: list[list[str | None]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The newest load behind a table's figures."""
+
+    table: str
+    load_id: int
+    file: str
+    file_time: str
+    loaded_at: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """Instants are ISO 8601 in UTC; `zone` is where days begin and how instants are shown."""
+
+    tenant: str
+    report: str
+    period: str
+    filters: str
+    zone: str
+    due_at: str
+    as_of: str
+    notices: list[str]
+    tiles: list[TileContent]
+    sources: list[Source]
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Self:
+        tiles = [TileContent(**tile) for tile in plain["tiles"]]
+        sources = [Source(**source) for source in plain["sources"]]
+        return cls(**plain | {"tiles": tiles, "sources": sources})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything in it, in hexadecimal digits."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def as_of_instant(self) -> datetime:
+        return datetime.fromisoformat(self.as_of)
+
+    def with_notice(self, notice: str) -> "Content":
+        return replace(self, notices=[notice, *self.notices])
+
+
+def asks_of(report: Report) -> list[Ask]:
+    """The tiles of the report's dashboard, or its own."""
+    board = DASHBOARDS.get(report.dashboard)
+    if board is None:
+        return titled(report, report.tiles.all())
+    return [Ask(tile, report.period, report.filters) for tile in board.tiles]
+
+
+def titled(report: Report, tiles: Iterable[ReportTile]) -> list[Ask]:
+    """The report's own tiles, but for those whose metrics are no more."""
+    return [
+        Ask(
+            Tile(Shape(each.shape), tuple(each.metrics), _title(each)),
+            each.period or report.period,
+            report.filters | each.filters,
+        )
+        for each in tiles
+        if all(name in METRICS for name in each.metrics)
+    ]
+
+
+def _title(tile: ReportTile) -> str:
+    """As the dashboards call it, or by its metrics."""
+    for board in DASHBOARDS.values():
+        for known in board.tiles:
+            if (known.shape, known.names) == (tile.shape, tuple(tile.metrics)):
+                return known.title
+    return " and ".join(METRICS[name].title for name in tile.metrics)
+
+
+def tables_of(asks: Sequence[Ask]) -> set[str]:
+    return {table for ask in asks for metric in ask.tile.metrics for table in metric.tables}
+
+
+def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
+    """Why these figures cannot be trusted now, in plain words; none if they can.
+
+    The age of data is that of the newest file: a load that finds no new file makes nothing newer.
+    Raises WarehouseError.
+    """
+    tables = tables_of(asks)
+    newest = {each.table_name: each for each in freshness_of(report.tenant, tables)}
+    found = []
+    for name in sorted(tables):
+        fresh = newest.get(name)
+        label = _label(name)
+        if fresh is None:
+            found.append(f"{label} were never loaded.")
+        elif (hours := (now - fresh.newest_file_time).total_seconds() / 3600) > (
+            report.freshness_hours
+        ):
+            found.append(
+                f"The newest data of {label.lower()} are {hours:,.0f} hours old "
+                f"(limit: {report.freshness_hours} hours)."
+            )
+    faults = Alert.objects.filter(
+        tenant=report.tenant, kind__in=_IN_WORDS, subject__in=tables, over_at__isnull=True
+    )
+    return found + [
+        _IN_WORDS[each.kind].format(_label(each.subject).lower())
+        for each in faults.order_by("subject", "kind")
+    ]
+
+
+_IN_WORDS: dict[str, str] = {
+    Alert.Kind.LOAD: "The last load of {} failed: newer data may be missing.",
+    Alert.Kind.INTEGRITY: "The last check of {} found faults that are not resolved yet.",
+}
+
+
+def _label(table: str) -> str:
+    return table.replace("_", " ").capitalize()
+
+
+def compose(
+    report: Report,
+    asks: Sequence[Ask],
+    due_at: datetime,
+    as_of: datetime,
+    notices: Sequence[str] = (),
+) -> Content:
+    """The figures of `asks` as of `as_of`, for the periods that they mean at `due_at`.
+
+    `asks` are those of the report, or those of a draft. Raises WarehouseError: a report with a
+    hole where a figure should be is never made.
+    """
+    tenant = report.tenant
+    freshness = freshness_of(tenant, TABLES)
+    named = _named_filters(tenant, freshness)
+    rests_on = tables_of(asks)
+    return Content(
+        tenant=tenant.name,
+        report=report.name,
+        period=_days(tenant, report.period, due_at),
+        filters=named(report.filters),
+        zone=tenant.time_zone,
+        due_at=_iso(due_at),
+        as_of=_iso(as_of),
+        notices=list(notices),
+        tiles=[_tile(tenant, ask, due_at, as_of, freshness, named) for ask in asks],
+        sources=[
+            Source(
+                each.table_name,
+                each.load_id,
+                each.file_name,
+                _iso(each.newest_file_time),
+                _iso(each.finished_at),
+            )
+            for each in freshness
+            if each.table_name in rests_on
+        ],
+    )
+
+
+def _iso(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat()
+
+
+def _days(tenant: Tenant, period: str, due_at: datetime) -> str:
+    return days_of(periods.preset(period, tenant.zone, due_at))
+
+
+def _named_filters(
+    tenant: Tenant, freshness: Sequence[Freshness]
+) -> Callable[[dict[str, str]], str]:
+    """What puts filters into words, with the names of companies instead of their ids."""
+    offered = choices(tenant, freshness)
+
+    def named(filters: dict[str, str]) -> str:
+        return " · ".join(
+            f"{name.capitalize()}: {dict(offered.get(name, ())).get(value, value)}"
+            for name, value in filters.items()
+        )
+
+    return named
+
+
+def _tile(
+    tenant: Tenant,
+    ask: Ask,
+    due_at: datetime,
+    as_of: datetime,
+    freshness: Sequence[Freshness],
+    named: Callable[[dict[str, str]], str],
+) -> TileContent:
+    period = periods.preset(ask.period, tenant.zone, due_at)
+    results = [
+        run_metric(tenant, name, period, as_of, ask.filters, freshness) for name in ask.tile.names
+    ]
+    first = results[0]
+    empty = TileContent(
+        shape=ask.tile.shape.value,
+        title=ask.tile.title,
+        period=days_of(period),
+        filters=named(ask.filters),
+        figure=figure(first.metric, first.figure),
+        change=change(first),
+        tone={True: "good", False: "bad", None: ""}[first.is_welcome],
+        spec=None,
+        alt="",
+        heading=[],
+        rows=[],
+        records=[],
+        notes=_notes(results),
+    )
+    return _SHAPES[ask.tile.shape](empty, results)
+
+
+def _notes(results: Sequence[MetricResult]) -> list[str]:
+    return [
+        f"{each.metric.title}: not filtered by {name}."
+        for each in results
+        for name in each.left_aside
+    ]
+
+
+def _figure_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileContent:
+    return replace(tile, records=[_total_record(tile, results[0])])
+
+
+def _chart_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileContent:
+    buckets = [bucket for bucket, _ in results[0].series]
+    has_figures = any(value for each in results for _, value in each.series)
+    return replace(
+        tile,
+        spec=charts.over_time(results) if has_figures else None,
+        alt=". ".join(_in_words(each) for each in results) + "." if has_figures else NOTHING,
+        heading=["Days", *(each.metric.title for each in results)],
+        rows=[
+            [days_of(bucket), *(figure(each.metric, each.series[row][1]) for each in results)]
+            for row, bucket in enumerate(buckets)
+        ],
+        records=[
+            [
+                tile.title,
+                each.metric.title,
+                each.metric.unit,
+                "",
+                f"{bucket.start}",
+                f"{bucket.last_day}",
+                _exact(value),
+                None,
+            ]
+            for each in results
+            for bucket, value in each.series
+        ],
+    )
+
+
+def _in_words(result: MetricResult) -> str:
+    """A course for those who cannot see it."""
+    known = [(value, bucket) for bucket, value in result.series if value is not None]
+    if not known:
+        return f"{result.metric.title}: {NOTHING}"
+    (low, low_at), (high, high_at) = (
+        min(known, key=lambda pair: pair[0]),
+        max(known, key=lambda pair: pair[0]),
+    )
+    metric = result.metric
+    when = "at its end" if metric.is_state else "over the period"
+    return (
+        f"{metric.title}: {figure(metric, result.figure)} {when}, "
+        f"lowest {figure(metric, low)} ({days_of(low_at)}), "
+        f"highest {figure(metric, high)} ({days_of(high_at)})"
+    )
+
+
+def _parts_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileContent:
+    result = results[0]
+    metric, period = result.metric, result.period
+    notes = [f"Only the first {len(result.parts)} are listed."] if result.is_cut else []
+    return replace(
+        tile,
+        alt="" if result.parts else NOTHING,
+        heading=[metric.breakdown, metric.unit.capitalize(), "Period before"],
+        rows=[
+            [part.label or NOT_GIVEN, figure(metric, part.figure), figure(metric, part.previous)]
+            for part in result.parts
+        ],
+        records=[
+            [
+                tile.title,
+                metric.title,
+                metric.unit,
+                part.label,
+                f"{period.start}",
+                f"{period.last_day}",
+                _exact(part.figure),
+                _exact(part.previous),
+            ]
+            for part in result.parts
+        ],
+        notes=tile.notes + notes,
+    )
+
+
+def _total_record(tile: TileContent, result: MetricResult) -> list[str | None]:
+    period = result.period
+    return [
+        tile.title,
+        result.metric.title,
+        result.metric.unit,
+        "",
+        f"{period.start}",
+        f"{period.last_day}",
+        _exact(result.figure),
+        _exact(result.previous),
+    ]
+
+
+def _exact(value: Figure) -> str | None:
+    return None if value is None else str(value)
+
+
+_SHAPES = {Shape.FIGURE: _figure_tile, Shape.CHART: _chart_tile, Shape.PARTS: _parts_tile}

@@ -1,0 +1,235 @@
+"""One report to one recipient: claimed, handed to the mail server once, and recorded.
+
+SMTP cannot promise exactly one. What is promised: a delivery is handed over by one worker only; one
+whose outcome nobody could record is *unknown*, never "sent" and never tried again by itself; only
+what certainly did not go out is retried. The Message-ID is always the same.
+"""
+
+import logging
+import smtplib
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from anymail.exceptions import AnymailError
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from avesa_site.logs import noted
+
+from . import mails, outcomes
+from .content import Content
+from .messages import send_soon
+from .models import Delivery, Occurrence, Unsubscription
+from .rights import may_receive, refusal_of
+
+log = logging.getLogger(__name__)
+
+State = Delivery.State
+LEASE = timedelta(minutes=10)  # far longer than a mail server is waited for
+BACK_OFF = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
+FIRST_PERMANENT_CODE = 500  # RFC 5321, 4.2.1
+_TOO_MANY_REQUESTS = 429
+
+
+def to_send(now: datetime) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(state=State.QUEUED, try_at__lte=now)
+
+
+def send(delivery_id: int) -> str:
+    """Send one delivery, if it is there to be had; returns its state, "" if it was not."""
+    now = timezone.now()
+    claimed = to_send(now).filter(pk=delivery_id)
+    if not claimed.update(state=State.SENDING, claimed_at=now, attempts=F("attempts") + 1):
+        return ""
+    related = "occurrence__report__tenant", "occurrence__report__owner", "occurrence__requested_by"
+    delivery = Delivery.objects.select_related(*related, "user").get(pk=delivery_id)
+    with noted(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
+        return _send(delivery)
+
+
+def _send(delivery: Delivery) -> str:
+    state, reason = _refused(delivery)
+    if state is None:
+        try:
+            mail = mails.report_mail(_letter(delivery.occurrence_id), delivery)
+        except Exception as error:
+            log.exception("the mail of %s could not be made", delivery)
+            return _failed(delivery, f"The mail could not be made: {type(error).__name__}")
+        return _hand_over(delivery, mail)
+    return _record(delivery, state, reason)
+
+
+def _refused(delivery: Delivery) -> tuple[State | None, str]:
+    """Whether rights or wishes changed since the report was composed."""
+    report = delivery.occurrence.report
+    refusal = refusal_of(delivery.occurrence)
+    if refusal:
+        return State.WITHHELD, refusal
+    if not may_receive(report.tenant, delivery):
+        who = "no member any more" if delivery.is_member else "at no domain that is allowed"
+        return State.WITHHELD, f"The recipient is {who}."
+    is_test = delivery.occurrence.kind == Occurrence.Kind.TEST
+    if not is_test and Unsubscription.holds(report, delivery.address):
+        return State.UNSUBSCRIBED, ""
+    return None, ""
+
+
+@lru_cache(maxsize=4)
+def _letter(occurrence_id: int) -> mails.Letter:
+    """Charts and documents are made once for all recipients that this process sends to.
+
+    Content never changes once it is composed, so neither does this.
+    """
+    occurrence = Occurrence.objects.select_related("report__tenant").get(pk=occurrence_id)
+    content = Content.from_json(occurrence.content or {})
+    if content.digest != occurrence.digest:
+        raise ValueError(f"the content of {occurrence} is not what was composed")
+    return mails.letter(occurrence.report, content)
+
+
+def _hand_over(delivery: Delivery, mail: EmailMessage) -> str:
+    connection = get_connection()
+    try:
+        connection.open()
+    except Exception as error:  # nothing was handed over, whatever it was
+        return _retry_or_fail(delivery, error)
+    try:
+        # The last write before the first byte: from here on nobody may try again by himself.
+        if not _still_mine(delivery).update(handed_over_at=timezone.now()):
+            return ""
+        try:
+            connection.send_messages([mail])
+        except Exception as error:
+            return _not_sent(delivery, error)
+        return _record(delivery, State.SENT, provider_id=_provider_id(mail))
+    finally:
+        _close(connection)
+
+
+def _close(connection: BaseEmailBackend) -> None:
+    try:
+        connection.close()
+    except (smtplib.SMTPException, OSError) as error:
+        log.info("the mail server did not say goodbye: %s", error)
+
+
+def _provider_id(mail: EmailMessage) -> str:
+    """What the ESP calls this mail, by which its webhook speaks of it."""
+    status = getattr(mail, "anymail_status", None)
+    return str(getattr(status, "message_id", None) or "")
+
+
+def _not_sent(delivery: Delivery, error: Exception) -> str:
+    """An answer of the server is certain; silence is not."""
+    if isinstance(error, smtplib.SMTPServerDisconnected) or not _was_answered(error):
+        return _record(
+            delivery, State.UNKNOWN, f"Nobody knows whether it was taken: {_said(error)}"
+        )
+    return _retry_or_fail(delivery, error)
+
+
+def _was_answered(error: Exception) -> bool:
+    if isinstance(error, AnymailError):
+        return getattr(error, "status_code", None) is not None
+    answers = (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused, smtplib.SMTPException)
+    return isinstance(error, answers) or not isinstance(error, OSError)
+
+
+def _retry_or_fail(delivery: Delivery, error: Exception) -> str:
+    said = _said(error)
+    if _is_permanent(error) or delivery.attempts > len(BACK_OFF):
+        return _failed(delivery, said)
+    queued = _still_mine(delivery).update(
+        state=State.QUEUED,
+        reason=said,
+        claimed_at=None,
+        handed_over_at=None,
+        try_at=timezone.now() + BACK_OFF[delivery.attempts - 1],
+    )
+    return State.QUEUED if queued else ""
+
+
+def _is_permanent(error: Exception) -> bool:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        return min(codes) >= FIRST_PERMANENT_CODE
+    if isinstance(error, smtplib.SMTPResponseException):
+        return error.smtp_code >= FIRST_PERMANENT_CODE
+    if isinstance(error, AnymailError):
+        code = getattr(error, "status_code", None) or 0
+        return 400 <= code < FIRST_PERMANENT_CODE and code != _TOO_MANY_REQUESTS
+    return not isinstance(error, OSError)
+
+
+def _said(error: Exception) -> str:
+    """What the server answered, in its own words."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answers = error.recipients.values()
+        return "; ".join(f"{code} {_text(answer)}" for code, answer in answers)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_text(error.smtp_error)}"
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
+def _text(answer: bytes | str) -> str:
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
+    return text[:1000]
+
+
+def _failed(delivery: Delivery, reason: str) -> str:
+    return _record(delivery, State.FAILED, reason)
+
+
+def _record(delivery: Delivery, state: State, reason: str = "", *, provider_id: str = "") -> str:
+    sent_at = timezone.now() if state == State.SENT else None
+    recorded = _still_mine(delivery).update(
+        state=state, reason=reason, sent_at=sent_at, provider_id=provider_id, claimed_at=None
+    )
+    if not recorded:
+        return ""
+    outcomes.follow(delivery, state, reason)
+    return state
+
+
+def _still_mine(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(
+        pk=delivery.pk, state=State.SENDING, claimed_at=delivery.claimed_at
+    )
+
+
+# --- Repairs
+
+
+def recover(now: datetime) -> int:
+    """Take up what its worker left behind when it died; returns how many.
+
+    Not handed over: queued again. Handed over and not recorded: unknown.
+    """
+    abandoned = Delivery.objects.filter(state=State.SENDING, claimed_at__lt=now - LEASE)
+    again = abandoned.filter(handed_over_at__isnull=True)
+    count = again.update(state=State.QUEUED, claimed_at=None, try_at=now)
+    related = "occurrence__report__tenant"
+    for each in abandoned.filter(handed_over_at__isnull=False).select_related(related):
+        reason = "The worker died while the mail was handed over."
+        count += bool(_record(each, State.UNKNOWN, reason))
+    return count
+
+
+def resend_failed(occurrence: Occurrence) -> int:
+    """Queue the failed ones again, and no other; returns how many."""
+    with transaction.atomic():
+        failed = occurrence.deliveries.filter(state=State.FAILED)
+        keys = list(failed.values_list("pk", flat=True))
+        count = failed.filter(pk__in=keys).update(
+            state=State.QUEUED, attempts=0, handed_over_at=None, try_at=timezone.now()
+        )
+        if count:
+            Occurrence.objects.filter(pk=occurrence.pk).update(
+                state=Occurrence.State.SENDING, note=""
+            )
+        for key in keys:
+            send_soon(key)
+    return count

@@ -1,0 +1,121 @@
+"""Reports as PDF documents, and their pages as pictures for the preview."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import typst
+from django.utils.formats import date_format
+
+from analytics import drawing
+from tenants.models import Tenant
+
+from .content import Content, TileContent
+
+_TEMPLATE = Path(__file__).parent / "document.typ"
+PREVIEW_PIXELS_PER_INCH = 80
+CHART_WIDTH = 800
+
+
+def pdf(content: Content, tenant: Tenant) -> bytes:
+    """The same bytes for the same content."""
+    document: bytes = typst.compile(str(_TEMPLATE), format="pdf", **_inputs(content, tenant))
+    return document
+
+
+def pages_as_png(content: Content, tenant: Tenant) -> list[bytes]:
+    pages: bytes | list[bytes] = typst.compile(
+        str(_TEMPLATE), format="png", ppi=PREVIEW_PIXELS_PER_INCH, **_inputs(content, tenant)
+    )
+    return pages if isinstance(pages, list) else [pages]
+
+
+def _inputs(content: Content, tenant: Tenant) -> dict[str, Any]:
+    return {
+        "font_paths": _fonts(),
+        "sys_inputs": {"report": json.dumps(_plain(content, tenant))},
+        "timestamp": int(content.as_of_instant.timestamp()),
+    }
+
+
+@cache
+def _fonts() -> typst.Fonts:
+    """Our own first, so that a document looks the same on every machine."""
+    return typst.Fonts(font_paths=[str(files("font_roboto") / "files")])
+
+
+def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:
+    zone = ZoneInfo(content.zone)
+    return {
+        "title": f"{content.tenant} – {content.report} – {content.period}",
+        "tenant": content.tenant,
+        "colour": tenant.colour,
+        "logo": list(bytes(tenant.logo)),
+        "report": content.report,
+        "period": content.period,
+        "filters": content.filters,
+        "notices": content.notices,
+        "footer": f"{as_of_text(content)} · {freshness_text(content)}",
+        "digest": content.digest,
+        "tiles": [_tile(each, content) for each in content.tiles],
+        "sources": [
+            [
+                each.table.replace("_", " ").capitalize(),
+                each.file,
+                local_text(each.file_time, zone),
+                f"{local_text(each.loaded_at, zone)}, load {each.load_id}",
+            ]
+            for each in content.sources
+        ],
+    }
+
+
+def _tile(tile: TileContent, content: Content) -> dict[str, Any]:
+    svg = drawing.svg(tile.spec, width=CHART_WIDTH) if tile.spec else ""
+    return {
+        "shape": tile.shape,
+        "title": tile.title,
+        "aside": aside(tile, content),
+        "figure": tile.figure,
+        "change": tile.change,
+        "tone": tile.tone,
+        "heading": tile.heading,
+        "rows": tile.rows,
+        "alt": tile.alt,
+        "notes": tile.notes,
+        "svg": svg,
+    }
+
+
+# --- What mails and documents say alike
+
+
+def aside(tile: TileContent, content: Content) -> str:
+    """Where a tile differs from its report."""
+    differs: Sequence[str] = (
+        tile.period if tile.period != content.period else "",
+        tile.filters if tile.filters != content.filters else "",
+    )
+    return " · ".join(each for each in differs if each)
+
+
+def local_text(instant: str, zone: ZoneInfo) -> str:
+    local = datetime.fromisoformat(instant).astimezone(zone)
+    return date_format(local, "j M Y, H:i")
+
+
+def as_of_text(content: Content) -> str:
+    return f"As of {local_text(content.as_of, ZoneInfo(content.zone))} ({content.zone})"
+
+
+def freshness_text(content: Content) -> str:
+    """The age of the oldest of the newest files: nothing in the report is older than that."""
+    if not content.sources:
+        return "no data were loaded"
+    oldest = min(each.file_time for each in content.sources)
+    return f"data up to {local_text(oldest, ZoneInfo(content.zone))}"

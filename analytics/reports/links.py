@@ -1,0 +1,58 @@
+"""Links for people without a login: each names one delivery and is signed.
+
+Whoever holds a mail holds its link, and sees by it what the mail said, no more.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
+from django.http import Http404
+from django.urls import reverse
+
+from .models import Delivery, Occurrence
+from .rights import may_receive
+
+_SIGNER = Signer(salt="analytics.reports.delivery")
+
+
+def token_of(delivery: Delivery) -> str:
+    return _SIGNER.sign(str(delivery.pk))
+
+
+def delivery_of(token: str) -> Delivery:
+    """The delivery that a link names, if its tenant is active and still allows its recipient.
+
+    Raises Http404: forged, withdrawn and never existed look alike.
+    """
+    try:
+        key = int(_SIGNER.unsign(token))
+    except (BadSignature, ValueError):
+        raise Http404("No such link.") from None
+    related = "occurrence__report__tenant"
+    delivery = Delivery.objects.select_related(related, "user").filter(pk=key).first()
+    if delivery is None or not may_receive(delivery.occurrence.report.tenant, delivery):
+        raise Http404("No such link.")
+    return delivery
+
+
+def absolute(name: str, *arguments: Any) -> str:
+    """The address of a page as mails have it."""
+    return f"{settings.SITE_URL.rstrip('/')}{reverse(name, args=arguments)}"
+
+
+def report_url(delivery: Delivery) -> str:
+    return absolute("letter", token_of(delivery))
+
+
+def unsubscribe_url(delivery: Delivery) -> str:
+    return absolute("unsubscribe", token_of(delivery))
+
+
+def preferences_url(delivery: Delivery) -> str:
+    return absolute("preferences", token_of(delivery))
+
+
+def occurrence_url(occurrence: Occurrence) -> str:
+    report = occurrence.report
+    return absolute("occurrence", report.tenant_id, report.pk, occurrence.pk)

@@ -1,0 +1,283 @@
+"""The mails: one function for each, which returns it ready to be sent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from email.mime.image import MIMEImage
+from email.mime.multipart import MIMEMultipart
+from email.utils import formataddr, parseaddr
+from io import BytesIO
+from typing import Any
+
+import mrml
+from django.conf import settings
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.template.loader import render_to_string
+from PIL import Image
+
+from analytics import drawing
+from tenants.models import Tenant
+
+from . import documents, links, sheets
+from .content import Content, TileContent
+from .models import FAILURES_THAT_PAUSE, Delivery, Report, Schedule
+
+MOST_BYTES = 1_000_000
+MOST_PARTS = 10
+CHART_WIDTH = 420  # shown wider on desks and narrower on phones, and legible on both
+LOGO_HEIGHT = 48
+FIGURES_PER_ROW = 2
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_BASE64 = 4 / 3 * 78 / 76  # with its line ends
+
+
+@dataclass(frozen=True)
+class Attachment:
+    name: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """Everything of a report's mail that is the same for all its recipients."""
+
+    content: Content
+    tenant: Tenant
+    pictures: dict[int, bytes]  # PNG, by the number of the tile
+    attachments: tuple[Attachment, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Links:
+    report: str
+    unsubscribe: str
+    preferences: str
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "Links":
+        return cls(
+            links.report_url(delivery),
+            links.unsubscribe_url(delivery),
+            links.preferences_url(delivery),
+        )
+
+
+def letter(report: Report, content: Content) -> Letter:
+    """Charts and attachments; what would make the mail too large is left out, and it says so."""
+    pictures = {
+        number: drawing.png(tile.spec, width=CHART_WIDTH)
+        for number, tile in enumerate(content.tiles)
+        if tile.spec
+    }
+    room = (
+        MOST_BYTES - sum(map(_sent_size, pictures.values())) - _sent_size(bytes(report.tenant.logo))
+    )
+    kept, left_out = [], []
+    room -= 100_000  # for its words
+    for each in _attachments(report, content):
+        room -= _sent_size(each.content)
+        if room < 0:
+            room += _sent_size(each.content)
+            left_out.append(f"{each.name} is too large for a mail: it is with the whole report.")
+        else:
+            kept.append(each)
+    return Letter(content, report.tenant, pictures, tuple(kept), tuple(left_out))
+
+
+def _sent_size(content: bytes) -> int:
+    return int(len(content) * _BASE64)
+
+
+def _attachments(report: Report, content: Content) -> Iterator[Attachment]:
+    name = file_name(content)
+    if report.as_pdf:
+        yield Attachment(f"{name}.pdf", documents.pdf(content, report.tenant), "application/pdf")
+    if report.as_csv:
+        yield Attachment(f"{name}.csv", sheets.csv(content), "text/csv")
+    if report.as_xlsx:
+        yield Attachment(f"{name}.xlsx", sheets.xlsx(content), XLSX)
+
+
+def file_name(content: Content) -> str:
+    """Letters, digits and hyphens: file systems and mail programs agree on these."""
+    words = f"{content.tenant} {content.report} {content.as_of[:10]}"
+    plain = "".join(each if each.isascii() and each.isalnum() else " " for each in words)
+    return "-".join(plain.split())[:100].lower()
+
+
+def subject_of(content: Content) -> str:
+    """Tenant, report and period, on one line whatever they contain."""
+    return " ".join(f"{content.tenant} – {content.report} – {content.period}".split())
+
+
+def report_mail(letter: Letter, delivery: Delivery) -> EmailMultiAlternatives:
+    """A report for one recipient, whose links are signed for this delivery.
+
+    The Message-ID is the delivery's own, the same on every attempt, by which mail programs know
+    doubles. One-click unsubscription as RFC 8058 has it.
+    """
+    content = letter.content
+    to_follow = Links.of(delivery)
+    text, html = rendered(letter, to_follow)
+    mail = _InlineMail(
+        subject_of(content),
+        text,
+        _sender(content.tenant),
+        [delivery.address],
+        headers={
+            "Message-ID": delivery.message_id,
+            "List-Unsubscribe": f"<{to_follow.unsubscribe}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            "Auto-Submitted": "auto-generated",
+        },
+    )
+    mail.attach_alternative(html, "text/html")
+    for cid, picture in inline_pictures(letter).items():
+        mail.attach(_inline(cid, picture))
+    for each in letter.attachments:
+        mail.attach(each.name, each.content, each.content_type)
+    # What an ESP's webhook hands back; other backends know nothing of it.
+    mail.metadata = {"delivery": str(delivery.pk)}  # type: ignore[attr-defined]
+    return mail
+
+
+def schedule_paused_mail(schedule: Schedule, address: str) -> EmailMessage:
+    """To the owner of a report that is not sent any more."""
+    report = schedule.report
+    page = links.absolute("report", report.tenant_id, report.pk)
+    text = (
+        f"The schedule of your report “{report.name}” ({report.tenant.name}) is paused: "
+        f"{schedule.pause_reason}\n\n"
+        f"Nobody is sent this report until the schedule is resumed. See what failed, mend it and "
+        f"resume it here:\n{page}\n"
+    )
+    subject = " ".join(f"{report.tenant.name} – {report.name} is paused".split())
+    return EmailMessage(subject, text, _sender(report.tenant.name), [address])
+
+
+def pause_reason() -> str:
+    return f"it failed {FAILURES_THAT_PAUSE} times in a row."
+
+
+def _sender(name: str) -> str:
+    return formataddr((" ".join(name.split()), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
+
+
+# --- Rendering
+
+
+def rendered(letter: Letter, to_follow: Links) -> tuple[str, str]:
+    """The mail as plain text and as HTML, whose pictures are cid: addresses."""
+    content, tenant = letter.content, letter.tenant
+    context = {
+        "content": content,
+        "tenant": tenant,
+        "subject": subject_of(content),
+        "preview": _preview(content),
+        "rows": list(_rows(letter)),
+        "links": to_follow,
+        "left_out": letter.left_out,
+        "as_of": documents.as_of_text(content),
+        "freshness": documents.freshness_text(content),
+        "logo": _LOGO if tenant.logo else "",
+        "logo_width": _logo_width(tenant),
+        "on_colour": _readable_on(tenant.colour),
+    }
+    text = render_to_string("reports/report.txt", context)
+    html = mrml.to_html(render_to_string("reports/report.mjml", context)).content
+    return text, html
+
+
+def inline_pictures(letter: Letter) -> dict[str, bytes]:
+    """{content id: PNG}."""
+    logo = {_LOGO: bytes(letter.tenant.logo)} if letter.tenant.logo else {}
+    return logo | {_cid(number): picture for number, picture in letter.pictures.items()}
+
+
+_LOGO = "logo@avesa"
+
+
+def _cid(number: int) -> str:
+    return f"chart-{number}@avesa"
+
+
+def _preview(content: Content) -> str:
+    """What mail programs show beside the subject."""
+    figures = [f"{each.title} {each.figure}" for each in content.tiles if each.shape == "figure"]
+    return ", ".join(figures[:3])
+
+
+def _rows(letter: Letter) -> Iterator[dict[str, Any]]:
+    """Figures in rows of two, everything else in a row of its own."""
+    content = letter.content
+    side_by_side: list[tuple[TileContent, str]] = []
+    for number, tile in enumerate(content.tiles):
+        aside = documents.aside(tile, content)
+        if tile.shape == "figure":
+            side_by_side.append((tile, aside))
+        if side_by_side and (len(side_by_side) == FIGURES_PER_ROW or tile.shape != "figure"):
+            yield {"shape": "figure", "tiles": side_by_side}
+            side_by_side = []
+        if tile.shape != "figure":
+            is_parts = tile.shape == "parts"
+            yield {
+                "shape": tile.shape,
+                "tile": tile,
+                "aside": aside,
+                "picture": _cid(number) if number in letter.pictures else "",
+                "parts": tile.rows[:MOST_PARTS] if is_parts else [],
+                "columns": tile.heading[1:],
+                "more": max(0, len(tile.rows) - MOST_PARTS) if is_parts else 0,
+            }
+    if side_by_side:
+        yield {"shape": "figure", "tiles": side_by_side}
+
+
+def _logo_width(tenant: Tenant) -> int:
+    if not tenant.logo:
+        return 0
+    with Image.open(BytesIO(bytes(tenant.logo))) as picture:
+        return min(240, round(picture.width * LOGO_HEIGHT / picture.height))
+
+
+def _readable_on(colour: str) -> str:
+    """Black or white, whichever stands out more (relative luminance of WCAG 2.2)."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+# --- Structure
+
+
+class _InlineMail(EmailMultiAlternatives):
+    """With its pictures beside the HTML that shows them (multipart/related), not beside the files.
+
+    Django puts everything attached into one multipart/mixed, where mail programs list pictures as
+    files. Backends of django-anymail read `attachments` themselves and need no `message`.
+    """
+
+    def message(self, *arguments: Any, **options: Any) -> Any:
+        mail = super().message(*arguments, **options)
+        parts: list[Message] = mail.get_payload()  # type: ignore[assignment] # it is multipart
+        pictures = [part for part in parts if part.get("Content-ID")]
+        if not pictures:
+            return mail
+        alternative = next(p for p in parts if p.get_content_type() == "multipart/alternative")
+        versions: list[Message] = alternative.get_payload()  # type: ignore[assignment]
+        related = MIMEMultipart("related", type="text/html")
+        for part in (versions[-1], *pictures):
+            related.attach(part)
+        alternative.set_payload([*versions[:-1], related])
+        mail.set_payload([part for part in parts if part not in pictures])
+        return mail
+
+
+def _inline(cid: str, picture: bytes) -> MIMEImage:
+    image = MIMEImage(picture, "png")
+    image.add_header("Content-ID", f"<{cid}>")
+    image.add_header("Content-Disposition", "inline", filename=f"{cid.partition('@')[0]}.png")
+    return image

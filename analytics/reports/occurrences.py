@@ -1,0 +1,230 @@
+"""From a due time to content and deliveries: plan, claim, compose.
+
+Messages between processes only wake somebody up: rows decide. Whoever changes a row from one state
+to the next in one UPDATE has it; everybody else finds nothing to do.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from email.utils import make_msgid, parseaddr
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from analytics.warehouse.errors import WarehouseError
+from avesa_site.logs import noted
+from tenants.models import User
+
+from . import outcomes
+from .content import asks_of, compose, troubles
+from .messages import compose_soon, send_soon
+from .models import Delivery, Occurrence, Recipient, Report, Schedule
+from .rights import refusal_of
+
+log = logging.getLogger(__name__)
+
+State = Occurrence.State
+LEASE = timedelta(minutes=15)  # far longer than composing takes
+LOOK_AGAIN = timedelta(minutes=5)
+MOST_ATTEMPTS = 5
+
+
+# --- Planning
+
+
+def plan(now: datetime) -> int:
+    """An occurrence for whatever has become due; returns how many now wait to be composed.
+
+    Of several missed while nothing ran, the latest is sent late, the others are skipped.
+    """
+    running = Schedule.objects.filter(
+        paused_at__isnull=True,
+        report__removed_at__isnull=True,
+        report__tenant__is_active=True,
+        planned_until__lt=now,
+    )
+    return sum(_plan(each, now) for each in running.select_related("report__tenant"))
+
+
+@transaction.atomic
+def _plan(schedule: Schedule, now: datetime) -> bool:
+    due = list(schedule.timetable.between(schedule.planned_until, now))
+    if not due:
+        return False
+    # Two planners at once: the one that moves the mark has these, the other has none of them.
+    mine = Schedule.objects.filter(
+        pk=schedule.pk, planned_until=schedule.planned_until, paused_at__isnull=True
+    )
+    if not mine.update(planned_until=now):
+        return False
+    reason = "Missed while no worker ran; a later one was due by then."
+    *missed, latest = [Occurrence(report=schedule.report, due_at=each, try_at=now) for each in due]
+    for each in missed:
+        each.state, each.note = State.SKIPPED, reason
+    Occurrence.objects.bulk_create([*missed, latest], ignore_conflicts=True)
+    return True
+
+
+def test(report: Report, user: User) -> Occurrence:
+    """An occurrence that goes to `user` alone, now and whatever the data are like."""
+    occurrence = Occurrence.objects.create(
+        report=report, kind=Occurrence.Kind.TEST, due_at=timezone.now(), requested_by=user
+    )
+    compose_soon(occurrence)
+    return occurrence
+
+
+def release(occurrence: Occurrence) -> bool:
+    """Let one that is held go out, with its notice; False if it is not held any more."""
+    held = Occurrence.objects.filter(pk=occurrence.pk, state=State.HELD)
+    if not held.update(state=State.WAITING, is_released=True, note="", try_at=timezone.now()):
+        return False
+    compose_soon(occurrence)
+    return True
+
+
+# --- Running one
+
+
+def to_run(now: datetime) -> QuerySet[Occurrence]:
+    """What waits and is due to be tried, and what somebody began and never ended."""
+    return Occurrence.objects.filter(
+        Q(state=State.WAITING, try_at__lte=now)
+        | Q(state=State.COMPOSING, claimed_at__lt=now - LEASE)
+    )
+
+
+def run(occurrence_id: int) -> str:
+    """Compose an occurrence and queue its deliveries, if nobody else does; returns its state.
+
+    "" if it was not there to be had.
+    """
+    now = timezone.now()
+    claimed = to_run(now).filter(pk=occurrence_id)
+    if not claimed.update(state=State.COMPOSING, claimed_at=now, attempts=F("attempts") + 1):
+        return ""
+    related = Occurrence.objects.select_related("report__tenant", "report__owner", "requested_by")
+    occurrence = related.get(pk=occurrence_id)
+    with noted(tenant=occurrence.report.tenant_id, occurrence=occurrence.pk):
+        return _run_or_try_again(occurrence)
+
+
+def _run_or_try_again(occurrence: Occurrence) -> str:
+    try:
+        return _run(occurrence)
+    except WarehouseError as error:
+        return _try_again(occurrence, f"The warehouse does not answer: {error}")
+    except Exception as error:
+        log.exception("composing %s failed", occurrence)
+        return _try_again(occurrence, f"It could not be composed: {type(error).__name__}")
+
+
+def _run(occurrence: Occurrence) -> str:
+    refusal = refusal_of(occurrence)
+    if refusal:
+        return _end(occurrence, State.FAILED, refusal)
+    if occurrence.content is None:
+        notices = _notices(occurrence)
+        if isinstance(notices, str):
+            return notices
+        # Pinned before anything is computed: a second attempt shows the same.
+        as_of = occurrence.as_of or timezone.now()
+        if not _still_mine(occurrence).update(as_of=as_of):
+            return ""
+        content = compose(
+            occurrence.report, asks_of(occurrence.report), occurrence.due_at, as_of, notices
+        )
+        occurrence.content, occurrence.digest = content.to_json(), content.digest
+        occurrence.as_of = as_of
+    return _queue(occurrence)
+
+
+def _notices(occurrence: Occurrence) -> list[str] | str:
+    """What readers must be told; or the state, if the report has to wait or is held."""
+    report, now = occurrence.report, timezone.now()
+    found = troubles(report, asks_of(report), now)
+    deadline = occurrence.due_at + timedelta(minutes=report.wait_minutes)
+    must_go = occurrence.kind == Occurrence.Kind.TEST or occurrence.is_released
+    if found and not must_go:
+        reason = " ".join(found)
+        if now < deadline:
+            note = f"Waiting for better data. {reason}"
+            return _wait(occurrence, note, min(now + LOOK_AGAIN, deadline))
+        if report.when_stale == Report.WhenStale.HOLD:
+            return _end(occurrence, State.HELD, reason)
+    late = []
+    if occurrence.is_late(now):
+        due = timezone.localtime(occurrence.due_at, report.tenant.zone)
+        late = [f"This report was due on {due:%d %B %Y at %H:%M} and is sent late."]
+    return late + [f"Please note: {each}" for each in found]
+
+
+def _queue(occurrence: Occurrence) -> str:
+    """Store what was composed and one delivery for each recipient, at once or not at all."""
+    with transaction.atomic():
+        stored = _still_mine(occurrence).update(
+            state=State.SENDING,
+            note="",
+            claimed_at=None,
+            as_of=occurrence.as_of,
+            content=occurrence.content,
+            digest=occurrence.digest,
+        )
+        if not stored:
+            return ""
+        Delivery.objects.bulk_create(_deliveries(occurrence), ignore_conflicts=True)
+        queued = Delivery.objects.filter(occurrence=occurrence, state=Delivery.State.QUEUED)
+        for key in queued.values_list("pk", flat=True):
+            send_soon(key)
+    return outcomes.settle(occurrence)
+
+
+def _deliveries(occurrence: Occurrence) -> list[Delivery]:
+    if occurrence.kind == Occurrence.Kind.TEST:
+        recipients = [Recipient(user=occurrence.requested_by)]
+    else:
+        recipients = list(occurrence.report.recipients.select_related("user"))
+    by_address = {each.mail_address.lower(): each for each in recipients if each.mail_address}
+    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
+    return [
+        Delivery(
+            occurrence=occurrence,
+            user=each.user,
+            is_member=each.user is not None,
+            address=each.mail_address,
+            message_id=make_msgid(f"report-{occurrence.pk}", domain),
+        )
+        for each in by_address.values()
+    ]
+
+
+# --- Ends
+
+
+def _end(occurrence: Occurrence, state: State, note: str) -> str:
+    if not _still_mine(occurrence).update(state=state, note=note, claimed_at=None):
+        return ""
+    outcomes.tell(occurrence, state, note)
+    return state
+
+
+def _wait(occurrence: Occurrence, note: str, until: datetime) -> str:
+    waiting = _still_mine(occurrence).update(
+        state=State.WAITING, note=note, try_at=until, claimed_at=None
+    )
+    return State.WAITING if waiting else ""
+
+
+def _try_again(occurrence: Occurrence, reason: str) -> str:
+    """Later and later, for about an hour; then it has failed."""
+    if occurrence.attempts >= MOST_ATTEMPTS:
+        return _end(occurrence, State.FAILED, reason)
+    return _wait(occurrence, reason, timezone.now() + 2**occurrence.attempts * timedelta(minutes=2))
+
+
+def _still_mine(occurrence: Occurrence) -> QuerySet[Occurrence]:
+    return Occurrence.objects.filter(
+        pk=occurrence.pk, state=State.COMPOSING, claimed_at=occurrence.claimed_at
+    )

@@ -1,0 +1,32 @@
+"""Reports as tables for spreadsheets: exact values, one row for each."""
+
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from avesa_site.exports import csv_lines, xlsx_file
+
+from .content import RECORD_HEADING, Content
+
+VALUE_COLUMNS = ("Value", "Period before")
+
+
+def csv(content: Content) -> bytes:
+    return b"".join(csv_lines(RECORD_HEADING, _rows(content), ZoneInfo(content.zone)))
+
+
+def xlsx(content: Content) -> bytes:
+    with xlsx_file(RECORD_HEADING, _rows(content), ZoneInfo(content.zone)) as file:
+        return file.read()
+
+
+def _rows(content: Content) -> list[list[str | Decimal | None]]:
+    """With figures as numbers, as spreadsheets want them."""
+    numeric = [RECORD_HEADING.index(name) for name in VALUE_COLUMNS]
+    return [
+        [
+            Decimal(cell) if column in numeric and cell is not None else cell
+            for column, cell in enumerate(record)
+        ]
+        for tile in content.tiles
+        for record in tile.records
+    ]

@@ -1,0 +1,32 @@
+"""Celery's entry points. Each may be delivered twice or never: the rows decide."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from . import deliveries, occurrences, outcomes
+
+
+@shared_task
+def run_occurrence(occurrence_id: int) -> str:
+    return occurrences.run(occurrence_id)
+
+
+@shared_task
+def send_delivery(delivery_id: int) -> str:
+    return deliveries.send(delivery_id)
+
+
+@shared_task(expires=60)
+def sweep_reports() -> int:
+    """Plan what is due, take up what was left behind, wake workers up for it; returns how much."""
+    now = timezone.now()
+    occurrences.plan(now)
+    deliveries.recover(now)
+    outcomes.settle_abandoned()
+    to_run = list(occurrences.to_run(now).values_list("pk", flat=True))
+    to_send = list(deliveries.to_send(now).values_list("pk", flat=True))
+    for key in to_run:
+        run_occurrence.delay(key)
+    for key in to_send:
+        send_delivery.delay(key)
+    return len(to_run) + len(to_send)

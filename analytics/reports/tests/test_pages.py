@@ -1,0 +1,308 @@
+"""Composing, watching and mending reports in the portal, and who may."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import get_resolver
+from django.utils import timezone
+
+from analytics.reports.models import Report
+from analytics.reports.tests.conftest import OUTSIDE, states_of, work
+from tenants.models import Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def portal(client, alice):
+    client.force_login(alice)
+    return client
+
+
+def url(tenant, path=""):
+    return f"/t/{tenant.id}/reports/{path}"
+
+
+def form(tenant, alice, tiles=(), **changed):
+    """What the composer's form sends."""
+    sent = {
+        "name": "Monday figures",
+        "dashboard": "service",
+        "period": "last-week",
+        "as_pdf": "on",
+        "freshness_hours": 26,
+        "wait_minutes": 60,
+        "when_stale": "hold",
+        "members": [alice.pk],
+        "addresses": "",
+        "frequency": "weekly",
+        "weekday": 0,
+        "day": 1,
+        "at": "08:30",
+        "tiles-TOTAL_FORMS": len(tiles),
+        "tiles-INITIAL_FORMS": 0,
+    }
+    for number, tile in enumerate(tiles):
+        sent |= {f"tiles-{number}-{name}": value for name, value in tile.items()}
+    return sent | changed
+
+
+def test_a_report_is_made_and_shows_its_next_dates(loaded, alice, portal):
+    sent = form(loaded, alice, addresses=f"{OUTSIDE}, {OUTSIDE.upper()}", priority="High")
+    answer = portal.post(url(loaded, "new/"), sent, follow=True)
+    report = Report.objects.get()
+    assert (report.owner, report.filters) == (alice, {"priority": "High"})
+    assert [str(each) for each in report.recipients.all()] == [alice.email, OUTSIDE.upper()]
+    page = answer.content.decode()
+    assert "Every Monday at 08:30 (America/New_York)" in page
+    assert page.count("<li>Monday, ") == 5
+    assert report.schedule.planned_until > timezone.now() - timedelta(minutes=1)
+
+
+def test_tiles_of_its_own(loaded, alice, portal):
+    tiles = [
+        {"tile": "chart:tickets_opened+tickets_closed", "period": "last-90-days"},
+        {"tile": "", "period": ""},
+        {"tile": "figure:backlog", "by": "company", "value": "müller & <sons>"},
+    ]
+    portal.post(url(loaded, "new/"), form(loaded, alice, tiles, dashboard=""))
+    chart, figure = Report.objects.get().tiles.all()
+    assert (chart.metrics, chart.period) == (["tickets_opened", "tickets_closed"], "last-90-days")
+    assert (figure.shape, figure.filters) == ("figure", {"company": "1"})
+    shown = portal.get(url(loaded, f"{Report.objects.get().pk}/edit/")).content.decode()
+    assert shown.count("selected>Tickets opened and closed") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": ""}, "This field is required"),
+        ({"members": []}, "Choose at least one recipient"),
+        ({"dashboard": ""}, "Choose at least one tile"),
+        ({"addresses": "nobody"}, "Enter a valid email address"),
+        ({"addresses": "eve@elsewhere.example"}, "is at no domain that reports may go to"),
+        ({"period": "for-ever"}, "Select a valid choice"),
+        ({"priority": "Nonsense"}, "Select a valid choice"),
+        ({"freshness_hours": 0}, "greater than or equal to 1"),
+        ({"at": "25:00"}, "Enter a valid time"),
+    ],
+)
+def test_what_cannot_be_is_said_at_its_field_and_nothing_is_saved(
+    loaded, alice, portal, changed, message
+):
+    answer = portal.post(url(loaded, "new/"), form(loaded, alice, **changed))
+    assert answer.status_code == 400
+    assert message in answer.content.decode()
+    assert not Report.objects.exists()
+
+
+def test_a_tile_with_an_unknown_filter_is_refused(loaded, alice, portal):
+    tiles = [{"tile": "figure:backlog", "by": "company", "value": "Nobody Inc."}]
+    answer = portal.post(url(loaded, "new/"), form(loaded, alice, tiles, dashboard=""))
+    assert "There is no company “Nobody Inc.”." in answer.content.decode()
+
+
+def test_somebody_elses_member_cannot_be_a_recipient(loaded, alice, charlie, portal):
+    answer = portal.post(url(loaded, "new/"), form(loaded, alice, members=[charlie.pk]))
+    assert answer.status_code == 400
+    assert not Report.objects.exists()
+
+
+def test_whoever_saves_owns_and_a_new_time_does_not_count_for_the_past(report, alice, portal):
+    report.owner = None
+    report.save()
+    report.schedule.planned_until -= timedelta(days=3)
+    report.schedule.save()
+    key, tenant = report.pk, report.tenant
+    portal.post(url(tenant, f"{key}/edit/"), form(tenant, alice, name="Renamed"))
+    report = Report.objects.get()
+    assert (report.name, report.owner, report.pk) == ("Renamed", alice, key)
+    assert report.schedule.planned_until > timezone.now() - timedelta(minutes=1)
+
+
+def test_the_preview_shows_mail_and_document_and_saves_nothing(loaded, alice, portal):
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice, members=[]))
+    page = answer.content.decode()
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert "script" not in answer["Content-Security-Policy"]
+    assert "Acme – Monday figures – " in page
+    assert page.count("data:image/png;base64,") >= 3
+    assert "cid:" not in page
+    assert not Report.objects.exists()
+
+
+def test_the_preview_of_an_unfinished_form_says_what_is_missing(loaded, alice, portal):
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice, name=""))
+    assert "There is no preview yet" in answer.content.decode()
+
+
+def test_send_me_a_test_now(report, alice, portal, mailbox):
+    page = portal.post(url(report.tenant, f"{report.pk}/test/"), follow=True).content.decode()
+    assert "A test is on its way to alice@example.com." in page
+    work()
+    assert len(mailbox.sent_to(alice.email)) == 1
+
+
+def test_what_went_out_and_to_whom(report, due, portal, mailbox):
+    mailbox.answers[OUTSIDE] = "550 5.1.1 No such user"
+    work()
+    tenant = report.tenant
+    page = portal.get(url(tenant, f"{report.pk}/")).content.decode()
+    assert "1 sent, 1 failed" in page
+    page = portal.get(url(tenant, f"{report.pk}/of/{due.pk}/")).content.decode()
+    due.refresh_from_db()
+    for expected in ("550 5.1.1 No such user", "Resend the failed", due.digest, "tickets-12"):
+        assert expected in page
+    mailbox.answers.clear()
+    portal.post(url(tenant, f"{report.pk}/of/{due.pk}/resend/"))
+    work()
+    assert set(states_of(due).values()) == {"sent"}
+    for kind, start in (("pdf", b"%PDF"), ("csv", b"\xef\xbb\xbfTile"), ("xlsx", b"PK")):
+        file = portal.get(url(tenant, f"{report.pk}/of/{due.pk}/report.{kind}"))
+        assert file.content.startswith(start)
+    assert portal.get(url(tenant, f"{report.pk}/of/{due.pk}/report.exe")).status_code == 404
+
+
+def test_a_held_report_is_released_by_a_button(report, due, portal, mailbox):
+    due.state, due.note = "held", "The newest data are old."
+    due.save()
+    page = portal.get(url(report.tenant, f"{report.pk}/of/{due.pk}/")).content.decode()
+    assert "Send it with a notice" in page
+    portal.post(url(report.tenant, f"{report.pk}/of/{due.pk}/release/"))
+    work()
+    assert len(mailbox.mails) == 2
+
+
+def test_the_ledger_is_filtered(report, due, portal, mailbox):
+    mailbox.answers[OUTSIDE] = "550 no"
+    work()
+    path = url(report.tenant, "deliveries/")
+    assert OUTSIDE in portal.get(path).content.decode()
+    sent = portal.get(path, {"state": "sent"}).content.decode()
+    assert "alice@example.com" in sent
+    assert OUTSIDE not in sent
+    assert OUTSIDE in portal.get(path, {"report": report.pk, "address": "BOSS"}).content.decode()
+    for odd in ({"report": "9" * 30}, {"report": "x"}, {"address": "\0"}, {"page": "x"}):
+        assert portal.get(path, odd).status_code == 200
+
+
+# --- Who may
+
+
+def doors(report, occurrence):
+    """Every address of the portal that has to do with reports, with keys of real rows."""
+    tenant = f"t/{report.tenant_id}/reports/"
+    keys = {"<int:report_key>": report.pk, "<slug:kind>": "pdf", "<slug:tenant_id>": ""}
+    found = []
+    for pattern in get_resolver("analytics.urls").url_patterns:
+        route = str(pattern.pattern)
+        if not route.startswith("t/<slug:tenant_id>/reports/"):
+            continue
+        path = route.removeprefix("t/<slug:tenant_id>/reports/")
+        is_of_occurrence = "<int:report_key>" in path
+        for name, value in keys.items():
+            path = path.replace(name, str(value))
+        path = path.replace("<int:key>", str(occurrence.pk if is_of_occurrence else report.pk))
+        action = "resend" if is_of_occurrence else "pause"
+        found.append(f"/{tenant}{path.replace('<slug:action>', action)}")
+    return found
+
+
+def test_nobody_else_finds_any_of_it(report, due, client, charlie, globex, mailbox):
+    work()
+    client.force_login(charlie)
+    paths = doors(report, due)
+    assert len(paths) == 11
+    theirs = [path.replace(f"/t/{report.tenant_id}/", f"/t/{globex.id}/") for path in paths]
+    with_keys = [path for path in theirs if f"/{report.pk}/" in path]
+    for path in [*paths, *with_keys]:
+        assert client.get(path).status_code in (404, 405), path
+        assert client.post(path).status_code in (404, 405), path
+    report.schedule.refresh_from_db()
+    assert report.schedule.paused_at is None
+
+
+def test_an_occurrence_of_another_report_is_not_found(report, due, portal, alice):
+    other = Report.objects.create(tenant=report.tenant, owner=alice, name="Other")
+    assert portal.get(url(report.tenant, f"{other.pk}/of/{due.pk}/")).status_code == 404
+
+
+def test_viewers_read_reports_but_change_nothing_and_see_no_addresses(
+    report, due, client, bob, mailbox
+):
+    work()
+    client.force_login(bob)
+    tenant = report.tenant
+    for path in ("", f"{report.pk}/", f"{report.pk}/of/{due.pk}/"):
+        page = client.get(url(tenant, path)).content.decode()
+        assert "Tickets" in page
+        assert OUTSIDE not in page
+        assert "Send me a test now" not in page
+    for path in ("new/", f"{report.pk}/edit/", "deliveries/"):
+        assert client.get(url(tenant, path)).status_code == 403
+    for path in (f"{report.pk}/pause/", f"{report.pk}/of/{due.pk}/resend/", "preview/"):
+        assert client.post(url(tenant, path)).status_code == 403
+
+
+def test_actions_are_never_taken_by_a_link(report, due, portal):
+    for path in (f"{report.pk}/remove/", f"{report.pk}/of/{due.pk}/resend/", "preview/"):
+        assert portal.get(url(report.tenant, path)).status_code == 405
+    assert portal.post(url(report.tenant, f"{report.pk}/explode/")).status_code == 404
+
+
+def test_a_removed_report_is_gone_but_what_it_sent_is_on_record(report, due, portal, mailbox):
+    work()
+    portal.post(url(report.tenant, f"{report.pk}/remove/"))
+    assert portal.get(url(report.tenant, f"{report.pk}/")).status_code == 404
+    assert portal.get(url(report.tenant, f"{report.pk}/of/{due.pk}/")).status_code == 200
+    assert OUTSIDE in portal.get(url(report.tenant, "deliveries/")).content.decode()
+
+
+def test_staff_see_the_ledger_and_no_figures(report, due, client, dora, mailbox):
+    mailbox.answers[OUTSIDE] = "550 5.1.1 No such user"
+    work()
+    client.force_login(dora)
+    for path in (
+        "report/",
+        f"report/{report.pk}/change/",
+        "occurrence/?state__exact=done",
+        f"occurrence/{due.pk}/change/",
+        "delivery/?state__exact=failed",
+        "unsubscription/",
+    ):
+        page = client.get(f"/admin/reports/{path}")
+        assert page.status_code == 200
+        assert "Tickets opened" not in page.content.decode()
+    assert OUTSIDE in client.get("/admin/reports/delivery/?q=boss").content.decode()
+
+
+def test_logo_domains_and_colour_are_set_by_staff(loaded, client, dora):
+    from io import BytesIO
+
+    from django.core.files.uploadedfile import SimpleUploadedFile
+    from PIL import Image
+
+    client.force_login(dora)
+    output = BytesIO()
+    Image.new("RGB", (1200, 300), "green").save(output, "JPEG")
+    page = client.get(f"/admin/tenants/tenant/{loaded.id}/change/")
+    sent = {
+        name: value
+        for name, value in page.context["adminform"].form.initial.items()
+        if value not in (None, "", b"") and name != "logo"
+    }
+    for formset in page.context["inline_admin_formsets"]:
+        for field in formset.formset.management_form:
+            sent[field.html_name] = 0
+    sent |= {"colour": "#123456", "report_domains": "a.example\nb.example"}
+    upload = SimpleUploadedFile("logo.jpg", output.getvalue(), "image/jpeg")
+    answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": upload})
+    assert answer.status_code == 302, answer.context["adminform"].errors
+    tenant = Tenant.objects.get(id=loaded.id)
+    with Image.open(BytesIO(bytes(tenant.logo))) as logo:
+        assert (logo.format, logo.size) == ("PNG", (480, 120))
+    assert tenant.allows_address("x@B.example")
+    assert not tenant.allows_address("x@evil-b.example")
+    bad = SimpleUploadedFile("logo.png", b"<svg onload=alert(1)>", "image/png")
+    answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": bad, "colour": "red;"})
+    assert set(answer.context["adminform"].form.errors) == {"new_logo", "colour"}

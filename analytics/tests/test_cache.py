@@ -1,0 +1,149 @@
+"""Kept answers: the same as computed ones, never another's, never an older version's."""
+
+import itertools
+from datetime import date
+
+import pytest
+from django.core.cache import cache as django_cache
+
+from analytics.metrics import METRICS, cache, run_metric
+from analytics.periods import Period
+from analytics.tests.versions import log_load, ticket
+from analytics.warehouse.catalog import SHOWING
+from loaders.models import LoadJob
+from loaders.tests.histories import deliver, row
+from tenants.models import Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+def june(tenant):
+    return Period(date(2026, 6, 1), date(2026, 7, 1), tenant.zone)
+
+
+@pytest.fixture
+def both(acme, globex, put_rows, warehouse):
+    put_rows(acme, "tickets", [ticket("1", created_date="2026-06-10", board_name="x")])
+    put_rows(globex, "tickets", [ticket(f"{n}", created_date="2026-06-10") for n in range(5)])
+    for tenant in (acme, globex):
+        log_load(warehouse, tenant, "tickets", 7)
+    return acme, globex
+
+
+def opened(tenant, **more):
+    return run_metric(tenant, "tickets_opened", june(tenant), **more)
+
+
+def test_an_answer_is_kept_until_a_load_makes_a_new_version(both, put_rows, warehouse):
+    acme, _ = both
+    first = opened(acme)
+    put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
+    again = opened(acme)
+    assert (again.figure, again.milliseconds) == (1, 0.0)
+    assert (again.series, again.parts) == (first.series, first.parts)
+    log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00")
+    assert opened(acme).figure == 2
+
+
+def test_a_repair_makes_a_new_version_too(both, put_rows, warehouse):
+    acme, _ = both
+    opened(acme)
+    put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
+    log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00", kind="repair")
+    result = opened(acme)
+    assert result.figure == 2
+    assert result.freshness[0].load_id == 7
+
+
+def test_nothing_is_kept_while_a_load_shows_its_rows(both, put_rows, warehouse):
+    acme, _ = both
+    log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00", kind=SHOWING)
+    assert opened(acme).figure == 1
+    put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
+    assert opened(acme).figure == 2, "it died before it had finished"
+    log_load(warehouse, acme, "tickets", 9, "2026-06-17T10:00:00")
+    opened(acme)
+    assert opened(acme).milliseconds == 0.0, "a later load settles it"
+
+
+def test_what_was_never_loaded_is_not_kept(acme, put_rows, warehouse):
+    opened(acme)
+    put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
+    assert opened(acme).figure == 1
+
+
+def test_every_difference_of_the_question_is_a_different_key(both):
+    """Tenant, metric, period, as-of, filters and agreements: all answers stay apart."""
+    acme, globex = both
+    keys = set()
+    original = django_cache.set
+
+    def note(key, *rest):
+        keys.add(key)
+        return original(key, *rest)
+
+    django_cache.set = note
+    try:
+        asked = 0
+        different = ({}, {"board": "x"}, {"team": "x"})
+        same = {"board": "x", "team": ""}  # as the second
+        for tenant, days, filters in itertools.product(
+            (acme, globex),
+            (29, 30),
+            (*different, same),
+        ):
+            period = Period(date(2026, 6, 1), date(2026, 6, 1 + days - 1), tenant.zone)
+            run_metric(tenant, "tickets_opened", period, None, filters)
+            asked += filters in different
+        acme.capacity_hours = 4
+        run_metric(acme, "tickets_opened", june(acme))
+        acme.time_zone = "Asia/Tokyo"
+        run_metric(acme, "tickets_opened", Period(date(2026, 6, 1), date(2026, 7, 1), acme.zone))
+    finally:
+        django_cache.set = original
+    assert len({key for key in keys if key.startswith("metric:")}) == asked + 2
+
+
+def test_no_tenant_gets_anothers_answer_even_with_the_same_hash(both, monkeypatch):
+    """The digest knocked out: all questions of a tenant about a metric fall on one key."""
+    acme, globex = both
+
+    class Constant:
+        def __init__(self, data):
+            pass
+
+        def hexdigest(self):
+            return "0"
+
+    monkeypatch.setattr(cache.hashlib, "sha256", Constant)
+    for _ in range(2):
+        assert opened(acme).figure == 1
+        assert opened(globex).figure == 5
+        assert opened(acme, filters={"board": "nope"}).figure == 0
+
+
+@pytest.mark.parametrize("tenant_id", ["acme:tickets_opened", "acme\n", "*"])
+def test_ids_that_could_forge_a_key_open_no_reader(warehouse, tenant_id):
+    from analytics.warehouse.reader import RefusedStatement
+
+    with pytest.raises(RefusedStatement):
+        opened(Tenant(id=tenant_id, name="x", time_zone="UTC"))
+
+
+def test_hits_and_misses_are_counted(both):
+    acme, _ = both
+    for _ in range(3):
+        opened(acme)
+    assert cache.uses(list(METRICS))["tickets_opened"] == (2, 1)
+    assert cache.uses(list(METRICS))["backlog"] == (0, 0)
+
+
+def test_a_real_load_is_seen_at_once(acme, lake, warehouse):
+    """From the file to the figure: load, ask twice, load again, ask again."""
+    companies = lambda: run_metric(acme, "companies_total", june(acme)).figure  # noqa: E731
+    deliver(lake, acme, "a.jsonl", row("A", 1))
+    assert (companies(), companies()) == (1, 1)
+    deliver(lake, acme, "b.jsonl", row("A", 1, id="2"))
+    assert companies() == 2
+    deliver(lake, acme, "c.jsonl", row("A", 1, id="3"), kind=LoadJob.Kind.REFRESH)
+    assert companies() == 3

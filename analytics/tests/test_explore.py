@@ -1,0 +1,327 @@
+"""Lists of records: every order, page by page; searches, conditions; what is behind a figure."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analytics import explore
+from analytics.metrics import METRICS, run_metric
+from analytics.periods import Period
+from analytics.tests.versions import at, company, log_load, ticket, version
+from analytics.warehouse.catalog import COMPANIES, TABLES, TICKETS, TIME_ENTRIES
+from tenants.models import Tenant
+
+
+@pytest.fixture
+def put(put_rows, acme):
+    return lambda table, *rows: put_rows(acme, table, list(rows))
+
+
+def keys(tenant, table=COMPANIES, **wanted):
+    found = explore.page(tenant, explore.listing(table, **wanted))
+    return [row[table.key] for row in found.rows]
+
+
+def walk(tenant, table, size, **wanted):
+    """The keys of all pages, page after page."""
+    after, found = "", []
+    for _ in range(50):
+        page = explore.page(tenant, explore.listing(table, after=after, size=size, **wanted))
+        found += [row[table.key] for row in page.rows]
+        after = page.next
+        if not after:
+            return found
+    raise AssertionError("it never ends")
+
+
+# --- Pages
+
+
+INSTANTS = [at("2026-01-01T00:00:00.001"), at("1999-12-31")]
+values = {
+    "name": st.one_of(st.none(), st.sampled_from(["", "a", "Á", "b'c", "\\", "\t", "日本"])),
+    "number_of_employees": st.one_of(st.none(), st.integers(-3, 3)),
+    "annual_revenue": st.one_of(st.none(), st.decimals(-2, 2, places=2)),
+    "is_active": st.one_of(st.none(), st.booleans()),
+    "updated_at": st.one_of(
+        st.none(), st.sampled_from([at("2026-01-01T00:00:00.001"), at("1999-12-31")])
+    ),
+}
+_scenarios = iter(range(10**9))
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    column=st.sampled_from(list(values)),
+    descending=st.booleans(),
+    size=st.integers(1, 4),
+    data=st.data(),
+)
+def test_pages_hold_every_record_once_and_in_order(
+    warehouse, put_rows, column, descending, size, data
+):
+    tenant = Tenant(id=f"pages-{next(_scenarios)}", name="p", time_zone="UTC")
+    contents = data.draw(st.lists(values[column], max_size=8))
+    rows = [company(f"k{number}", **{column: value}) for number, value in enumerate(contents)]
+    if rows:
+        put_rows(tenant, "companies", rows)
+    sort = f"-{column}" if descending else column
+    found = walk(tenant, COMPANIES, size, sort=sort)
+    assert sorted(found) == sorted(row["company_id"] for row in rows)
+    by_key = {row["company_id"]: row[column] for row in rows}
+    known = [by_key[key] for key in found if by_key[key] is not None]
+    compared = [value.encode() if isinstance(value, str) else value for value in known]
+    assert compared == sorted(compared, reverse=descending)
+    assert [by_key[key] for key in found[len(known) :]] == [None] * (len(found) - len(known))
+
+
+def test_rows_that_come_in_between_neither_repeat_nor_hide_others(put, acme):
+    put("companies", *(company(f"{n}", name=f"{n}") for n in "bdfh"))
+    first = explore.page(acme, explore.listing(COMPANIES, size=2))
+    put("companies", company("a", name="a"), company("g", name="g"))
+    rest = explore.page(acme, explore.listing(COMPANIES, size=9, after=first.next))
+    assert [row["company_id"] for row in rest.rows] == ["f", "g", "h"]
+    assert rest.next == ""
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["x", "=", "W10", "bnVsbA", "WyJuYW1lIiwxLCJhIl0", "WyItbmFtZSIsImEiLCJhIl0", "[" * 9000],
+)
+def test_a_cursor_that_was_tampered_with_is_refused(warehouse, acme, after):
+    with pytest.raises(explore.ExploreError, match="after"):
+        explore.page(acme, explore.listing(COMPANIES, sort="name", after=after))
+
+
+@pytest.mark.parametrize("value", ["1; DROP TABLE", "NaN", "1e400", "Infinity", "9" * 30])
+def test_a_cursor_must_fit_its_column(warehouse, acme, value):
+    row = {"company_id": "1", "number_of_employees": value}
+    wanted = explore.listing(COMPANIES, sort="number_of_employees")
+    with pytest.raises(explore.ExploreError, match="after"):
+        explore.page(
+            acme,
+            explore.listing(
+                COMPANIES, sort="number_of_employees", after=explore._cursor(wanted, row)
+            ),
+        )
+
+
+# --- Searches and conditions
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("name~is~Alpha", ["1"]),
+        ("name~not~Alpha", ["2", "3"]),
+        ("name~has~LPH", ["1"]),
+        ("name~empty~", ["3"]),
+        ("name~filled~", ["1", "2"]),
+        ("number_of_employees~min~10", ["2"]),
+        ("number_of_employees~max~10", ["1", "2"]),
+        ("number_of_employees~is~ 10 ", ["2"]),
+        ("annual_revenue~is~0.1", ["1"]),
+        ("annual_revenue~max~1,000", ["1"]),
+        ("is_active~is~yes", ["1"]),
+        ("is_active~not~yes", ["2", "3"]),
+        ("created_at~is~2026-03-01", ["1"]),  # New York's day
+        ("created_at~not~2026-03-01", ["2", "3"]),
+        ("created_at~min~2026-03-02", ["2"]),
+        ("created_at~max~2026-03-01", ["1"]),
+        ("name~is~' OR 1=1 --", []),
+        ("name~has~%", []),
+    ],
+)
+def test_conditions(put, acme, where, expected):
+    put(
+        "companies",
+        company("1", name="Alpha", number_of_employees=9, annual_revenue=Decimal("0.10"),
+                is_active=True, created_at=at("2026-03-02T04:59:59.999")),
+        company("2", name="beta", number_of_employees=10, is_active=False,
+                created_at=at("2026-03-02T05:00:00")),
+        company("3", name=""),
+    )  # fmt: skip
+    assert keys(acme, where=[where], sort="company_id") == expected
+    assert explore.count(acme, explore.listing(COMPANIES, where=[where])) == len(expected)
+
+
+def test_conditions_and_search_hold_together(put, acme):
+    put(
+        "companies",
+        company("1", name="Müller & Söhne", city="Köln"),
+        company("2", name="Möller", city="Bonn"),
+        company("Ü-3", name=None),
+    )
+    assert keys(acme, search="SÖHNE") == ["1"]
+    assert keys(acme, search="ü-3") == ["Ü-3"]
+    assert keys(acme, search="ller", where=["city~is~Bonn"]) == ["2"]
+    assert keys(acme, search="ller", where=["city~is~Bonn", "city~is~Köln"]) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"where": ["nope~is~1"]}, "where"),
+        ({"where": ["tenant_id~is~globex"]}, "where"),
+        ({"where": ["name~like~1"]}, "where"),
+        ({"where": ["number_of_employees~min~many"]}, "where"),
+        ({"where": ["number_of_employees~min~1e999"]}, "where"),
+        ({"where": ["is_active~is~perhaps"]}, "where"),
+        ({"where": ["created_at~is~31.12.2026"]}, "where"),
+        ({"where": ["name~is~x"] * 11}, "where"),
+        ({"where": ["name~is~" + "x" * 201]}, "where"),
+        ({"sort": "tenant_id"}, "sort"),
+        ({"sort": "name; DROP"}, "sort"),
+        ({"columns": ["name`, tenant_id"]}, "columns"),
+        ({"search": "x" * 201}, "q"),
+        ({"search": "\0"}, "q"),
+    ],
+)
+def test_questions_that_cannot_be_answered_name_their_field(warehouse, acme, wanted, field):
+    with pytest.raises(explore.ExploreError) as refused:
+        explore.page(acme, explore.listing(COMPANIES, **wanted))
+    assert refused.value.field == field
+
+
+def test_records_are_those_of_the_as_of_moment(put, acme):
+    put(
+        "companies",
+        company("1", "2026-01-01", "2026-02-01", name="old"),
+        company("1", "2026-02-01", name="new"),
+        company("2", "2026-02-01", name="later"),
+        company("3", "2026-01-01", "2026-03-01", name="gone") | {"is_current": False},
+    )
+    assert keys(acme, sort="company_id") == ["1", "2"]
+    assert keys(acme, sort="company_id", as_of=at("2026-01-15")) == ["1", "3"]
+    assert keys(acme, as_of=at("2026-01-15"), where=["name~is~old"]) == ["1"]
+
+
+def test_only_the_tenants_records_are_listed(put, put_rows, acme, globex):
+    put("companies", company("mine"))
+    put_rows(globex, "companies", [company("theirs")])
+    assert keys(acme) == ["mine"]
+    assert list(explore.every_row(acme, explore.listing(COMPANIES, columns=["company_id"]))) == [
+        ("mine",)
+    ]
+
+
+# --- What stands behind a figure
+
+JUNE = (date(2026, 6, 1), date(2026, 7, 1))
+
+
+@pytest.fixture
+def june(acme):
+    return Period(*JUNE, acme.zone)
+
+
+def behind(tenant, name, period, as_of=None, **more):
+    table = TABLES[METRICS[name].tables[0]]
+    of = explore.Behind(METRICS[name], period, **more)
+    return sorted(keys(tenant, table, behind=of, as_of=as_of))
+
+
+def test_the_records_behind_a_figure_are_those_it_counts(put, acme, june):
+    put(
+        "tickets",
+        ticket("in", created_date="2026-06-30", priority="High", board_name="x"),
+        ticket("in too", created_date="2026-06-01T04:00:00", priority="Low", board_name="x"),
+        ticket("before", created_date="2026-06-01T03:59:59"),
+        ticket("after", created_date="2026-07-01T04:00:00"),
+    )
+    assert behind(acme, "tickets_opened", june) == ["in", "in too"]
+    assert behind(acme, "tickets_opened", june, filters={"board": "y"}) == []
+    assert behind(acme, "tickets_by_category", june, label="") == ["in", "in too"]
+    assert run_metric(acme, "tickets_opened", june).figure == 2
+
+
+def test_the_records_behind_a_state_are_shown_as_they_were(put, acme, june):
+    put(
+        "tickets",
+        ticket("1", "2026-06-01", "2026-07-15", status="Open", priority="Low"),
+        ticket("1", "2026-07-15", status="Closed", closed_date="2026-07-15", priority="High"),
+        ticket("2", "2026-06-01", status="Open", priority="High"),
+    )
+    assert behind(acme, "backlog", june) == ["1", "2"]
+    assert behind(acme, "backlog_by_priority", june, label="Low") == ["1"]
+    of = explore.Behind(METRICS["backlog"], june)
+    rows = explore.page(acme, explore.listing(TICKETS, behind=of)).rows
+    assert {row["status"] for row in rows} == {"Open"}
+
+
+def test_a_record_that_is_gone_still_stands_behind_its_figure(put, acme, june):
+    gone = company("1", "2026-01-01", "2026-06-05", is_active=True, name="Gone")
+    put("companies", gone | {"is_current": False})
+    assert behind(acme, "companies_lost", june) == ["1"]
+
+
+def test_rows_without_a_record_of_their_own_are_not_listed(put, acme, june):
+    put(
+        "time_entries",
+        version("2026-01-01", entry_id="e", time_start=at("2026-06-02"), member_id="1"),
+    )
+    assert behind(acme, "utilisation", june) == ["e"]
+
+
+def test_a_figure_counts_no_records_of_another_table(warehouse, acme, june):
+    of = explore.Behind(METRICS["backlog"], june)
+    with pytest.raises(explore.ExploreError, match="metric"):
+        explore.page(acme, explore.listing(TIME_ENTRIES, behind=of))
+
+
+def test_sources_tell_files_and_loads(put, acme):
+    def from_file(key, name, load_id):
+        file = f"lake/{acme.id}/canonical/companies/{name}"
+        return company(key, source_file=file, load_id=load_id, loaded_at=at("2026-06-01"))
+
+    put("companies", from_file("1", "a", 1), from_file("2", "a", 1), from_file("3", "b", 2))
+    found = explore.sources(acme, explore.listing(COMPANIES))
+    assert [(each["file"], each["load_id"], each["records"]) for each in found] == [
+        ("companies/a", 1, 2),
+        ("companies/b", 2, 1),
+    ]
+
+
+# --- The page
+
+
+def test_the_page_lists_filters_sorts_and_turns(client, alice, acme, put, warehouse):
+    put(
+        "tickets", *(ticket(f"{n:03d}", ticket_number=f"#{n:03d}", status="New") for n in range(60))
+    )
+    log_load(warehouse, acme, "tickets")
+    client.force_login(alice)
+    url = f"/t/{acme.id}/explore/tickets/"
+    text = client.get(url, {"sort": "ticket_id"}).content.decode()
+    assert "60 records" in text
+    assert text.count("#0") == 50
+    assert 'aria-sort="ascending"' not in text, "the column is not shown"
+    after = text.split("after=")[1].split('"')[0]
+    rest = client.get(f"{url}?sort=ticket_id&after={after}").content.decode()
+    assert rest.count("#0") == 10
+    assert "First page" in rest
+    added = {"column": "ticket_number", "operator": "has", "value": "#00", "where": "status~is~New"}
+    text = client.get(url, added).content.decode()
+    assert "10 records" in text
+    assert "where=status~is~New" in text
+    text = client.get(url, {"columns": ["status", "summary"]}).content.decode()
+    assert "#0" not in text
+    wrong = client.get(url, {"where": "status~like~x"})
+    assert wrong.status_code == 400
+    assert "Use one of is, not" in wrong.content.decode()
+
+
+def test_an_empty_list_says_why(client, alice, acme, warehouse):
+    client.force_login(alice)
+    assert "first load" in client.get(f"/t/{acme.id}/explore/contacts/").content.decode()
+    searched = client.get(f"/t/{acme.id}/explore/contacts/?q=x").content.decode()
+    assert "Nothing matches" in searched

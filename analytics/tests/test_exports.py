@@ -1,0 +1,136 @@
+"""Downloads: complete, safe to open, and only for those who may see the page."""
+
+import csv
+import io
+from datetime import timedelta
+from decimal import Decimal
+
+import openpyxl
+import pytest
+from django.utils import timezone
+
+from analytics.tests.versions import at, company, ticket
+from avesa_site import exports
+from tenants.models import Membership
+
+FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")']
+
+
+@pytest.fixture
+def opened(client, alice, acme):
+    client.force_login(alice)
+    return lambda path, **query: client.get(f"/t/{acme.id}/{path}", query)
+
+
+def read_csv(response):
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/csv")
+    assert "attachment" in response["Content-Disposition"]
+    return list(csv.reader(io.StringIO(response.getvalue().decode("utf-8-sig"), newline="")))
+
+
+def read_xlsx(response):
+    assert response.status_code == 200
+    sheet = openpyxl.load_workbook(io.BytesIO(response.getvalue())).active
+    return sheet, [[cell.value for cell in row] for row in sheet.rows]
+
+
+def test_no_cell_of_a_table_is_a_formula(opened, acme, put_rows):
+    rows = [company(f"{n}", name=text, city="ok") for n, text in enumerate(FORMULAS)]
+    put_rows(acme, "companies", rows)
+    wanted = {"columns": ["name", "city"], "sort": "company_id"}
+    table = read_csv(opened("explore/companies.csv", **wanted))
+    assert table == [["name", "city"], *([f"'{text}", "ok"] for text in FORMULAS)]
+    sheet, found = read_xlsx(opened("explore/companies.xlsx", **wanted))
+    assert [row[0] for row in found[1:]] == [text.replace("\r", "_x000D_") for text in FORMULAS]
+    assert {cell.data_type for cell in sheet["A"]} == {"s"}
+    assert all(cell.quotePrefix for cell in list(sheet["A"])[1:])
+    assert not any(cell.quotePrefix for cell in sheet["B"])
+
+
+def test_values_keep_their_kind_and_instants_are_local(opened, acme, put_rows):
+    row = company("1", name='a "quoted", \n text', annual_revenue=Decimal("-0.10"), is_active=True,
+                  number_of_employees=-5, created_at=at("2026-07-01T03:30:00"))  # fmt: skip
+    put_rows(acme, "companies", [row])
+    columns = ["name", "annual_revenue", "is_active", "number_of_employees", "created_at", "city"]
+    assert read_csv(opened("explore/companies.csv", columns=columns))[1] == [
+        'a "quoted", \n text', "-0.1", "yes", "-5", "2026-06-30T23:30:00-04:00", "",
+    ]  # fmt: skip
+    _, table = read_xlsx(opened("explore/companies.xlsx", columns=columns))
+    assert table[1][:4] == ['a "quoted", \n text', -0.1, True, -5]
+    assert table[1][4].isoformat() == "2026-06-30T23:30:00"
+    assert table[1][5] is None
+
+
+def test_a_list_is_exported_whole_as_it_is_filtered(opened, acme, put_rows):
+    put_rows(acme, "tickets", [ticket(f"{n:03d}", status="ab"[n % 2]) for n in range(400)])
+    query = {"where": "status~is~a", "sort": "-ticket_id", "columns": ["ticket_id"]}
+    table = read_csv(opened("explore/tickets.csv", **query))
+    assert [row[0] for row in table[1:]] == [f"{n:03d}" for n in range(398, -1, -2)]
+
+
+def test_a_figure_is_exported_over_time_and_by_its_parts(opened, acme, put_rows):
+    day = timezone.now() - timedelta(days=1)
+    rows = [ticket(f"{n}", created_date=day.isoformat(), type_name="=A") for n in range(3)]
+    put_rows(acme, "tickets", rows)
+    table = read_csv(opened("figures/tickets_by_category.csv", period="last-7-days", of="series"))
+    assert table[0] == ["First day", "Last day", "Tickets by category (tickets)"]
+    assert sum(int(row[2]) for row in table[1:]) == 3
+    assert len(table) == 8
+    _, parts = read_xlsx(opened("figures/tickets_by_category.xlsx", period="last-7-days"))
+    assert parts == [["Category", "Tickets by category (tickets)", "Period before"], ["=A", 3, 0]]
+
+
+@pytest.mark.parametrize("of", ["series", "parts"])
+def test_a_figure_is_drawn_for_documents(opened, warehouse, acme, put_rows, of):
+    put_rows(acme, "tickets", [ticket("1", created_date="2026-06-01", board_name="<b>")])
+    png = opened("figures/backlog_by_board.png", of=of)
+    assert png.content.startswith(b"\x89PNG")
+    svg = opened("figures/backlog_by_board.svg", of=of)
+    assert svg["Content-Type"] == "image/svg+xml"
+    assert b"Open tickets by board" in svg.content
+    assert b"<b>" not in svg.content
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["explore/tickets.csv", "explore/tickets.xlsx", "figures/backlog.csv", "figures/backlog.png"],
+)
+def test_permission_is_asked_again_at_every_download(client, alice, opened, acme, warehouse, path):
+    assert opened(path).getvalue()
+    Membership.objects.filter(user=alice).delete()
+    assert opened(path).status_code == 404
+    client.logout()
+    assert opened(path).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("explore/tickets.exe", {}, 404),
+        ("figures/backlog.exe", {}, 404),
+        ("explore/tickets.csv", {"where": "nope~is~1"}, 400),
+        ("figures/backlog.csv", {"start": "yesterday"}, 400),
+        ("figures/backlog.csv", {"as_of": "x"}, 400),
+    ],
+)
+def test_what_cannot_be_exported_is_said(opened, warehouse, path, query, status):
+    response = opened(path, **query)
+    assert response.status_code == status
+    assert "Content-Disposition" not in response
+
+
+def test_a_sheet_that_would_be_too_long_is_refused(monkeypatch, acme):
+    monkeypatch.setattr(exports, "MOST_SHEET_ROWS", 3)
+    with exports.xlsx_file(["n"], [[n] for n in range(3)], acme.zone) as file:
+        assert file.read(2) == b"PK"
+    with pytest.raises(exports.TooManyRows, match="CSV"):
+        exports.xlsx_file(["n"], [[n] for n in range(4)], acme.zone)
+
+
+def test_csv_is_sent_row_by_row(acme):
+    rows = iter([["a"], ["b"]])
+    lines = exports.csv_lines(["x"], rows, acme.zone)
+    assert next(lines) == b"\xef\xbb\xbfx\r\n"
+    assert next(lines) == b"a\r\n"
+    assert next(rows) == ["b"], "nothing is read ahead"

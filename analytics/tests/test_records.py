@@ -1,0 +1,166 @@
+"""A record, what belongs to it and its history, as the page and the API tell them."""
+
+from decimal import Decimal
+
+import pytest
+
+from analytics.tests.versions import at, company, ticket, version
+from tenants.models import ApiToken
+
+LINEAGE = {"load_id": 7, "loaded_at": at("2026-02-01"), "source_time": at("2026-01-31")}
+
+
+@pytest.fixture
+def told(acme, globex, put_rows):
+    """Three versions with a gap before the last, one that was never seen, and a foreign one."""
+
+    def version(tenant, key, since, until, **columns):
+        file = f"lake/{tenant.id}/canonical/companies/a.parquet"
+        return company(key, since, until, source_file=file, **LINEAGE, **columns)
+
+    rows = [
+        version(acme, "1", "2026-01-01", "2026-01-03", name="Ümlaut & Co", status="New"),
+        version(acme, "1", "2026-01-03", "2026-01-05", name="Ümlaut & Co", status="",
+                annual_revenue=Decimal("1234.50")),
+        version(acme, "1", "2026-01-05", "2026-01-05", name="never seen") | {"is_current": False},
+        version(acme, "1", "2026-01-08", None, name="Back", status=None),
+        version(acme, "a/b c", "2026-01-01", None, name="odd id"),
+    ]  # fmt: skip
+    put_rows(acme, "companies", rows)
+    put_rows(globex, "companies", [version(globex, "1", "2026-01-01", None, name="Secret")])
+    return acme
+
+
+def api(tenant, key="1", table="companies"):
+    return f"/api/{table}/{tenant.id}/{key}/history"
+
+
+def v1(tenant, key="1", table="companies"):
+    return f"/api/v1/tenants/{tenant.id}/tables/{table}/{key}"
+
+
+def page(tenant, key="1", table="companies"):
+    return f"/t/{tenant.id}/explore/{table}/{key}/"
+
+
+def test_the_api_tells_every_version_and_what_changed(client, alice, told):
+    client.force_login(alice)
+    answer = client.get(api(told)).json()
+    assert (answer["table"], answer["tenant_id"], answer["id"]) == ("companies", told.id, "1")
+    first, second, third = answer["versions"]
+    assert first["changes"] == []
+    assert first["effective_date"] == "2026-01-01T00:00:00Z"
+    assert first["expiry_date"] == "2026-01-03T00:00:00Z"
+    assert {c["field"]: (c["before"], c["after"]) for c in second["changes"]} == {
+        "status": ("New", ""),
+        "annual_revenue": (None, 1234.5),
+    }
+    assert [v["after_gap"] for v in answer["versions"]] == [False, False, True]
+    assert [v["is_current"] for v in answer["versions"]] == [False, False, True]
+    assert third["expiry_date"] is None
+    assert third["values"]["status"] is None
+    assert third["load"] == {
+        "id": 7,
+        "loaded_at": "2026-02-01T00:00:00Z",
+        "file": "companies/a.parquet",
+        "file_time": "2026-01-31T00:00:00Z",
+    }
+
+
+def test_a_token_tells_its_own_tenants_history_only(client, told, globex):
+    headers = {"Authorization": f"Bearer {ApiToken.issue(told, 'test')[1]}"}
+    assert client.get(api(told), headers=headers).status_code == 200
+    assert client.get(api(globex), headers=headers).status_code == 404
+
+
+def test_ids_may_hold_anything(client, alice, told):
+    client.force_login(alice)
+    assert client.get(api(told, "a/b%20c")).json()["versions"][0]["values"]["name"] == "odd id"
+    assert "odd id" in client.get(page(told, "a/b%20c")).content.decode()
+
+
+@pytest.mark.parametrize(("key", "table"), [("404", "companies"), ("1", "nope")])
+def test_the_api_does_not_know_what_is_not_there(client, alice, told, key, table):
+    client.force_login(alice)
+    assert client.get(api(told, key, table)).status_code == 404
+
+
+def test_the_page_shows_versions_changes_and_where_they_came_from(client, alice, told):
+    client.force_login(alice)
+    text = client.get(page(told)).content.decode()
+    assert "3 versions" in text
+    assert "valid now" in text
+    assert "Ümlaut &amp; Co" in text
+    assert "1,234.50" in text
+    assert "returned with this version" in text
+    assert "Load #7" in text
+    assert "companies/a.parquet" in text
+    assert "lake/" not in text
+    assert "never seen" not in text
+    assert "Secret" not in text
+
+
+@pytest.mark.parametrize("name", ["charlie", "dora"])
+def test_others_and_staff_find_no_history(client, request, name, told):
+    client.force_login(request.getfixturevalue(name))
+    for url in (page(told), api(told), v1(told), v1(told) + "/history"):
+        answer = client.get(url)
+        assert answer.status_code == 404
+        assert "Ümlaut" not in answer.content.decode()
+
+
+def test_an_unknown_record_says_so(client, alice, told):
+    client.force_login(alice)
+    answer = client.get(page(told, "<script>"))
+    assert answer.status_code == 404
+    assert "No such record" in answer.content.decode()
+    assert "<script>" not in answer.content.decode().replace("<script src", "")
+
+
+def test_version_1_tells_the_same_history_and_the_record(client, alice, told):
+    client.force_login(alice)
+    assert client.get(f"{v1(told)}/history").json() == client.get(api(told)).json()
+    answer = client.get(v1(told)).json()
+    assert (answer["id"], answer["is_current"]) == ("1", True)
+    assert answer["values"]["name"] == "Back"
+    assert answer["load"]["file"] == "companies/a.parquet"
+    assert client.get(v1(told, "a/b%20c")).json()["values"]["name"] == "odd id"
+    for missing in (v1(told, "404"), v1(told, "1", "nope"), v1(told, "404") + "/history"):
+        assert client.get(missing).status_code == 404
+
+
+def test_what_belongs_together_is_shown_and_linked(client, alice, acme, put_rows):
+    put_rows(acme, "companies", [company("c", name="Customer")])
+    put_rows(acme, "contacts", [version("2026-01-01", contact_id="p", company_id="c")])
+    numbers = range(7)
+    put_rows(
+        acme,
+        "tickets",
+        [
+            ticket(f"t{n}", company_id="c", contact_id="p", ticket_number=f"no. {n}",
+                   created_date=f"2026-02-0{n + 1}")
+            for n in numbers
+        ],
+    )  # fmt: skip
+    put_rows(
+        acme,
+        "time_entries",
+        [version("2026-01-01", entry_id=f"e{n}", ticket_id="t1", company_id="c") for n in numbers],
+    )
+    client.force_login(alice)
+    text = client.get(page(acme, "c")).content.decode()
+    assert [f"no. {n}" in text for n in numbers] == [False, False, True, True, True, True, True]
+    assert f"/t/{acme.id}/explore/tickets/?where=company_id~is~c" in text
+    assert f"/t/{acme.id}/explore/contacts/p/" in text
+    text = client.get(page(acme, "t1", "tickets")).content.decode()
+    assert f"/t/{acme.id}/explore/companies/c/" in text
+    assert f"/t/{acme.id}/explore/contacts/p/" in text
+    assert f"/t/{acme.id}/explore/time_entries/e0/" in text
+
+
+def test_without_the_warehouse_the_page_says_so(client, alice, acme, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    client.force_login(alice)
+    answer = client.get(page(acme))
+    assert answer.status_code == 503
+    assert "cannot be read at the moment" in answer.content.decode()

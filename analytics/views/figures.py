@@ -1,0 +1,94 @@
+"""One figure in full: its course, its parts, its definition, where it comes from, downloads."""
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from analytics import charts, drawing, explore, vega
+from analytics.choices import choices
+from analytics.dashboards import DASHBOARDS
+from analytics.metrics import METRICS, MetricResult, freshness_of, run_metric
+from analytics.metrics.statement import figures_sql
+from analytics.scope import Scope
+from analytics.warehouse.catalog import TABLES
+from tenants.models import Tenant
+
+from .common import page_context, scope_context, scope_of, tenant_page
+from .downloads import bad_download, download, table_download
+
+
+@tenant_page
+def catalogue(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
+    """Every figure with its definition, by the dashboard on which it stands."""
+    groups: dict[str, list[Any]] = {}
+    left = dict(METRICS)
+    for board in list(DASHBOARDS.values())[1:]:
+        names = dict.fromkeys(name for tile in board.tiles for name in tile.names)
+        groups[board.title] = [left.pop(name) for name in names if name in left]
+    assert not left, f"on no dashboard: {', '.join(left)}"
+    context = page_context(request, tenant, "figures") | {"groups": groups}
+    return render(request, "analytics/figures.html", context)
+
+
+@tenant_page
+def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
+    if name not in METRICS:
+        raise Http404
+    scope, problem = scope_of(request, tenant)
+    context = page_context(request, tenant, "figures") | scope_context(scope, problem)
+    context |= {"metric": METRICS[name], "vega_version": vega.VERSION}
+    context |= _figure_context(name, scope)
+    return render(request, "analytics/figure.html", context, status=400 if problem else 200)
+
+
+def _figure_context(name: str, scope: Scope) -> dict[str, Any]:
+    metric, tenant = METRICS[name], scope.tenant
+    freshness = freshness_of(tenant, TABLES)
+    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, freshness)
+    behind = explore.Behind(metric, scope.period, scope.filters)
+    wanted = explore.listing(TABLES[metric.tables[0]], behind=behind, as_of=scope.as_of)
+    return {
+        "result": result,
+        "results": [result],
+        "choices": choices(tenant, freshness),
+        "spec": charts.over_time([result]),
+        "sql": figures_sql(metric, result.filters),
+        "sources": explore.sources(tenant, wanted),
+    }
+
+
+@tenant_page
+def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpResponseBase:
+    """The figure's course (`of=series`) or its breakdown (`of=parts`), as a table or a picture."""
+    if name not in METRICS:
+        raise Http404
+    scope, problem = scope_of(request, tenant)
+    if problem:
+        return bad_download(problem.field, problem.message)
+    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters)
+    of_parts = bool(result.metric.breakdown) and request.GET.get("of") != "series"
+    label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
+    if kind in ("png", "svg"):
+        return _picture(result, kind, label, of_parts=of_parts)
+    heading, rows = _table(result, of_parts=of_parts)
+    return table_download(kind, label, heading, rows, tenant.zone)
+
+
+def _table(result: MetricResult, *, of_parts: bool) -> tuple[list[str], list[list[Any]]]:
+    title = f"{result.metric.title} ({result.metric.unit})"
+    if of_parts:
+        heading = [result.metric.breakdown, title, "Period before"]
+        return heading, [[part.label, part.figure, part.previous] for part in result.parts]
+    rows = [[bucket.start, bucket.last_day, figure] for bucket, figure in result.series]
+    return ["First day", "Last day", title], rows
+
+
+def _picture(result: MetricResult, kind: str, label: str, *, of_parts: bool) -> HttpResponse:
+    spec = charts.by_part(result) if of_parts else charts.over_time([result])
+    days = f"{charts.days_of(result.period)}"
+    title = f"{result.metric.title}, {result.metric.unit} · {days}"
+    if kind == "png":
+        return download(drawing.png(spec, title), "image/png", f"{label}.png")
+    return download(drawing.svg(spec, title).encode(), "image/svg+xml", f"{label}.svg")

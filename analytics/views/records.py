@@ -1,0 +1,151 @@
+"""Exploring: the records of a table, and one record with its relations and its history."""
+
+import logging
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+
+from analytics import explore, periods, related
+from analytics.history import RecordNotFound, record_history
+from analytics.metrics import METRICS
+from analytics.periods import PeriodError
+from analytics.scope import Scope
+from analytics.warehouse.catalog import TABLES, Table
+from analytics.warehouse.errors import WarehouseError
+from avesa_site.exports import MOST_SHEET_ROWS
+from tenants.models import Tenant
+
+from .common import page_context, tenant_page
+from .downloads import bad_download, table_download
+
+log = logging.getLogger(__name__)
+
+
+@tenant_page
+def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> HttpResponseBase:
+    shown = _table_of(table)
+    context = page_context(request, tenant, "explore") | {
+        "table": shown,
+        "operators": explore.OPERATORS,
+    }
+    status = 200
+    try:
+        wanted = _listing(request, tenant, shown)
+    except (explore.ExploreError, PeriodError) as problem:
+        context |= {"problem": problem}
+        wanted, status = explore.listing(shown), 400
+    try:
+        context |= _page_context(tenant, wanted)
+    except explore.ExploreError as problem:
+        context |= {"problem": problem, "wanted": explore.listing(shown)}
+        status = 400
+    except WarehouseError:
+        log.exception("%s of %s cannot be listed", table, tenant.id)
+        context |= {"error": "These records cannot be listed at the moment.", "wanted": wanted}
+        status = 503
+    context["hidden"] = _hidden(request)
+    return render(request, "analytics/explore.html", context, status=status)
+
+
+@tenant_page
+def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpResponseBase:
+    """All records of a listing, not only those of a page."""
+    shown = _table_of(table)
+    try:
+        wanted = _listing(request, tenant, shown)
+        found = explore.count(tenant, wanted)
+    except (explore.ExploreError, PeriodError) as problem:
+        return bad_download(problem.field, problem.message)
+    if kind == "xlsx" and found > MOST_SHEET_ROWS:
+        return bad_download("kind", f"A spreadsheet holds {MOST_SHEET_ROWS:,} rows. Use CSV.")
+    heading = [column.name for column in wanted.columns]
+    label = f"{tenant.id}-{table}"
+    return table_download(kind, label, heading, explore.every_row(tenant, wanted), tenant.zone)
+
+
+@tenant_page
+def record(request: HttpRequest, tenant: Tenant, table: str, key: str) -> HttpResponseBase:
+    """Every version of a record, the newest first, and the records that belong to it."""
+    shown = _table_of(table)
+    context = page_context(request, tenant, "explore") | {"table": shown, "key": key}
+    status = 200
+    try:
+        context["history"] = found = record_history(tenant, table, key)
+        context["above"] = related.above(shown, found.latest.values)
+        context["below"] = related.below(tenant, shown, key)
+    except RecordNotFound:
+        status = 404
+    return render(request, "analytics/record.html", context, status=status)
+
+
+def _table_of(name: str) -> Table:
+    if name not in TABLES:
+        raise Http404
+    return TABLES[name]
+
+
+def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> explore.Listing:
+    query = request.GET
+    return explore.listing(
+        table,
+        columns=query.getlist("columns"),
+        sort=query.get("sort", ""),
+        search=query.get("q", ""),
+        where=[each for each in [*query.getlist("where"), _added(request)] if each],
+        as_of=periods.as_of_from_query(query, tenant.zone, timezone.now()),
+        behind=_behind(request, tenant),
+        after=query.get("after", ""),
+    )
+
+
+def _added(request: HttpRequest) -> str:
+    """The condition of the form's three fields, as one of those in the address."""
+    column, operator = request.GET.get("column", ""), request.GET.get("operator", "is")
+    return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
+
+
+def _behind(request: HttpRequest, tenant: Tenant) -> explore.Behind | None:
+    name = request.GET.get("metric", "")
+    if not name:
+        return None
+    if name not in METRICS:
+        raise explore.ExploreError("metric", "There is no such figure.")
+    scope = Scope.of_query(tenant, request.GET)
+    return explore.Behind(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
+
+
+def _page_context(tenant: Tenant, wanted: explore.Listing) -> dict[str, Any]:
+    found = explore.page(tenant, wanted)
+    return {
+        "wanted": wanted,
+        "page": found,
+        "count": explore.count(tenant, wanted),
+        "rows": [
+            (row[wanted.table.key], [row[column.name] for column in wanted.columns])
+            for row in found.rows
+        ],
+    }
+
+
+def _hidden(request: HttpRequest) -> dict[str, Any]:
+    """What each form of the page must send along to keep the rest of the address."""
+    pairs = [
+        (name, value)
+        for name, values in request.GET.lists()
+        for value in values
+        if name not in ("after", "column", "operator", "value")
+    ]
+    added = _added(request)
+    if added:
+        pairs.append(("where", added))
+    return {
+        "all": urlencode(pairs),
+        "but_search": [pair for pair in pairs if pair[0] != "q"],
+        "but_columns": [pair for pair in pairs if pair[0] != "columns"],
+        "but_as_of": [pair for pair in pairs if pair[0] != "as_of"],
+        "everything": pairs,
+    }

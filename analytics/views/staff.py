@@ -1,0 +1,36 @@
+"""What staff see of the portal itself."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from analytics.choices import NAME as CHOICES
+from analytics.metrics import METRICS
+from analytics.metrics.cache import uses
+
+
+@require_safe
+@never_cache
+def kept_answers(request: HttpRequest) -> HttpResponse:
+    """How often figures came from the cache, by metric, since the counters began."""
+    titles = {name: metric.title for name, metric in METRICS.items()} | {CHOICES: "Filter choices"}
+    counts = uses(list(titles))
+    rows = [
+        (titles[name], hits, misses, _rate(hits, misses)) for name, (hits, misses) in counts.items()
+    ]
+    hits = sum(hits for hits, _ in counts.values())
+    misses = sum(misses for _, misses in counts.values())
+    context = admin.site.each_context(request) | {
+        "title": "Kept answers",
+        "rows": sorted(rows, key=lambda row: row[1] + row[2], reverse=True),
+        "hits": hits,
+        "misses": misses,
+        "rate": _rate(hits, misses),
+    }
+    return render(request, "admin/kept_answers.html", context)
+
+
+def _rate(hits: int, misses: int) -> str:
+    return f"{100 * hits / (hits + misses):.1f} %" if hits + misses else "–"

@@ -1,0 +1,79 @@
+"""What probes are told."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from avesa_site import beat, tasks
+from avesa_site.models import Heartbeat
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def no_database(monkeypatch):
+    def refuse(*arguments):
+        raise OperationalError("secret-host refuses")
+
+    monkeypatch.setattr(connection, "cursor", refuse)
+
+
+def test_live_asks_nobody(client, no_database):
+    answer = client.get("/health/live/")
+    assert (answer.status_code, answer.json()) == (200, {"live": True})
+
+
+def test_ready_takes_the_database_and_nothing_else(client, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    settings.CELERY_BROKER_URL = settings.CACHE_URL = "redis://127.0.0.1:1/0"
+    assert client.get("/health/ready/").status_code == 200
+
+
+def test_not_ready_without_the_database_and_no_reason_is_told(client, no_database):
+    for path in ("ready", "workers"):
+        answer = client.get(f"/health/{path}/")
+        assert answer.status_code == 503
+        assert "secret-host" not in answer.content.decode()
+
+
+def test_workers_that_never_showed_up(client):
+    answer = client.get("/health/workers/")
+    assert answer.status_code == 503
+    assert answer.json() == {"working": False, "beat": None, "worker": None}
+
+
+def test_signs_of_beat_and_worker(client):
+    Heartbeat.note("beat")
+    tasks.canary()
+    answer = client.get("/health/workers/")
+    assert answer.status_code == 200
+    assert answer.json() == {"working": True, "beat": 0, "worker": 0}
+    tasks.canary()
+    assert Heartbeat.objects.count() == 2
+
+
+@pytest.mark.parametrize("name", ["beat", "worker"])
+def test_a_sign_that_is_old(client, name):
+    Heartbeat.note("beat")
+    Heartbeat.note("worker")
+    Heartbeat.objects.filter(name=name).update(at=timezone.now() - timedelta(minutes=10))
+    answer = client.get("/health/workers/")
+    assert answer.status_code == 503
+    assert answer.json()[name] == 600
+
+
+def test_beat_shows_that_it_lives_at_each_tick(monkeypatch):
+    monkeypatch.setattr(beat.DatabaseScheduler, "tick", lambda self: 5.0)
+    scheduler = object.__new__(beat.Scheduler)
+    assert scheduler.tick() == 5.0
+    first = Heartbeat.objects.get(name="beat").at
+    assert scheduler.tick() == 5.0
+    assert Heartbeat.objects.get(name="beat").at == first  # not at every tick
+
+
+def test_probes_need_no_tls(client, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get("/health/live/").status_code == 200
+    assert client.get("/login/").status_code == 301

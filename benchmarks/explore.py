@@ -1,0 +1,74 @@
+"""Turning the pages of a long list: the first page against pages in its depths."""
+
+from dataclasses import replace
+from statistics import median
+
+from .report import Figure, Section
+from .stack import timed
+
+TICKETS, ROUNDS = 10_000_000, 7
+BAR = 2.0
+SPAN = 200_000_000  # seconds, about six years
+
+
+def measure():
+    from analytics import explore
+    from analytics.warehouse.catalog import TICKETS as TABLE
+    from tenants.models import Tenant
+
+    tenant = Tenant.objects.create(id="bench", name="Bench", time_zone="Europe/Berlin")
+    _fill()
+    figures, worst = [], 0.0
+    for sort in ("-created_date", "ticket_id", "summary"):
+        wanted = explore.listing(TABLE, sort=sort)
+        depths = {"first": "", **_cursors(explore, wanted)}
+        spent = {name: _seconds(explore, tenant, wanted, after) for name, after in depths.items()}
+        ratio = max(spent.values()) / spent["first"]
+        worst = max(worst, ratio)
+        told = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
+        figures.append(Figure(f"by `{sort}`", f"{told}: {ratio:.2f} ×"))
+    return Section(
+        "explore",
+        f"Pages of {explore.PAGE} of {TICKETS:,} tickets: the first, one in the middle, one near "
+        f"the end; median of {ROUNDS}",
+        [*figures, Figure("**slowest / first**", f"**{worst:.2f}** (bar: ≤ {BAR:.0f})")],
+        passed=worst <= BAR,
+    )
+
+
+def _seconds(explore, tenant, wanted, after):
+    wanted = replace(wanted, after=after)
+    return median(timed(lambda: explore.page(tenant, wanted))[0] for _ in range(ROUNDS))
+
+
+def _cursors(explore, wanted):
+    """Cursors that stand after half and after 99 % of the records, taken from the records there."""
+    from analytics.warehouse.writer import Writer
+
+    key, column = wanted.table.key, wanted.sorted_column.name
+    direction = "DESC" if wanted.is_descending else "ASC"
+    found = {}
+    for name, share in (("middle", 0.5), ("end", 0.99)):
+        [(record, value)] = Writer().rows(
+            f"SELECT {key}, {column} AS value FROM shared_tickets WHERE tenant_id = 'bench' "
+            f"ORDER BY value {direction}, {key} LIMIT 1 OFFSET {int(TICKETS * share)}"
+        )
+        found[name] = explore._cursor(wanted, {key: record, column: value})
+    return found
+
+
+def _fill():
+    from analytics.warehouse.writer import Writer
+
+    part = TICKETS // 10
+    for number in range(10):
+        Writer().run(
+            f"INSERT INTO shared_tickets (tenant_id, ticket_id, ticket_number, summary, status, "
+            f"priority, company_name, board_name, owner_name, created_date, effective_date, "
+            f"is_current) SELECT 'bench', leftPad(toString(number), 9, '0'), toString(number), "
+            f"concat('Summary ', toString(cityHash64(number) % 1000000)), 'Closed', 'Low', "
+            f"concat('Company ', toString(number % 500)), 'Help Desk', 'Ann', "
+            f"now64(3) - toIntervalSecond(cityHash64(number) % {SPAN}), "
+            f"toDateTime64('2026-01-01', 3, 'UTC'), true FROM numbers({number * part}, {part})"
+        )
+    Writer().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")

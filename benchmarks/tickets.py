@@ -1,0 +1,129 @@
+"""Tickets to measure with: realistic cardinalities, a tenth of NULLs, the same on every run."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+
+def shuffled_keys(numbers):
+    """Keys whose order has nothing to do with the numbers'."""
+    return pc.cast(_shuffled(numbers), pa.string())
+
+
+def rising_keys(numbers):
+    """Keys that rise with the numbers, as most systems number their tickets."""
+    return pc.utf8_lpad(pc.cast(numbers, pa.string()), 10, "0")
+
+
+def _shuffled(numbers):
+    return pc.bit_wise_and(pc.multiply(numbers, 2654435761), (1 << 40) - 1)
+
+
+def tickets(numbers, keys, *, edition=0):
+    """One version of each numbered ticket, as a pyarrow table.
+
+    Edition 0 is the same whenever it is made. A higher one differs in status and summary, and took
+    effect later.
+    """
+    from analytics.warehouse.catalog import TABLES, Kind
+
+    table = TABLES["tickets"]
+    numbers = pa.array(numbers, pa.int64())
+    seed = _shuffled(numbers)
+    columns = {
+        column.name: _column(column, position, seed, Kind)
+        for position, column in enumerate(table.columns)
+    }
+    columns[table.key] = keys(numbers)
+    if edition:
+        columns["status"] = pa.array([f"edition {edition}"] * len(numbers))
+        columns["summary"] = pa.array([f"summary of edition {edition}"] * len(numbers))
+        later = pa.scalar(edition * 60_000 + 40_000_000_000, pa.int64())
+        moved = pc.add(pc.cast(columns["updated_at"], pa.int64()), later)
+        columns["updated_at"] = pc.cast(moved, pa.timestamp("ms", tz="UTC"))
+    return pa.table(columns)
+
+
+def _column(column, position, seed, kinds):
+    mixed = pc.bit_wise_and(pc.multiply(seed, 1_000_003 + 2 * position), (1 << 40) - 1)
+    spread = pc.shift_right(mixed, 12)
+    null = pc.equal(pc.bit_wise_and(spread, 15), 7)
+    match column.kind:
+        case kinds.TEXT:
+            values = pc.binary_join_element_wise(column.name, pc.cast(mixed, pa.string()), " ")
+        case kinds.CATEGORY:
+            values = pc.binary_join_element_wise(
+                column.name, pc.cast(pc.bit_wise_and(spread, 31), pa.string()), " "
+            )
+        case kinds.BOOL:
+            values = pc.equal(pc.bit_wise_and(spread, 1), 1)
+        case kinds.INSTANT:
+            values = pc.cast(
+                pc.add(1_700_000_000_000, pc.bit_wise_and(spread, (1 << 35) - 1)),
+                pa.timestamp("ms", tz="UTC"),
+            )
+        case _:
+            quarters = pc.cast(pc.bit_wise_and(spread, 4095), pa.float64())
+            values = pc.cast(pc.divide(quarters, 4.0), pa.decimal128(*column.kind.decimal_size))
+    return values if column.name == "updated_at" else pc.if_else(null, None, values)
+
+
+def put_tickets(tenant, name, data):
+    """Store a file of tickets in the tenant's lake; returns (key, bytes)."""
+    from loaders.lake import Lake
+
+    body = io.BytesIO()
+    pq.write_table(data, body)
+    key = f"{tenant.id}/canonical/tickets/{name}.parquet"
+    Lake().put(key, body.getvalue())
+    return key, body.tell()
+
+
+def bare_source(keys):
+    """`s3(…)` over these files with the catalog's columns, typed."""
+    from django.conf import settings
+
+    from analytics.warehouse.catalog import TABLES
+    from analytics.warehouse.writer import literal, quote
+    from loaders.lake import Lake
+
+    structure = ", ".join(
+        f"{quote(c.name)} {c.kind.value if c.required else f'Nullable({_plain(c)})'}"
+        for c in TABLES["tickets"].columns
+    )
+    access = f"{literal(settings.LAKE_ACCESS_KEY_ID)}, {literal(settings.LAKE_SECRET_ACCESS_KEY)}"
+    return f"s3({literal(Lake().url(keys))}, {access}, 'Parquet', {literal(structure)})"
+
+
+def bare_insert(keys):
+    """Inserts these files, typed, into a table with the target's keys and codec; nothing else."""
+    from analytics.warehouse.catalog import TABLES
+    from analytics.warehouse.writer import Writer, quote
+
+    table = TABLES["tickets"]
+    columns = ", ".join(f"{quote(c.name)} {c.ddl_type}" for c in table.columns)
+    source = bare_source(keys)
+
+    def insert():
+        Writer().run("DROP TABLE IF EXISTS bare SYNC")
+        Writer().run(
+            f"CREATE TABLE bare ({columns}) ENGINE = MergeTree ORDER BY {quote(table.key)} "
+            "SETTINGS default_compression_codec = 'ZSTD(1)'"
+        )
+        Writer().run(f"INSERT INTO bare SELECT * FROM {source}")
+
+    return insert
+
+
+def bare_read(keys):
+    """Reads every column of these files, typed, and throws them away."""
+    from analytics.warehouse.writer import Writer
+
+    source = bare_source(keys)
+    return lambda: Writer().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")
+
+
+def _plain(column):
+    return "String" if column.kind.is_text else column.kind.value

@@ -1,0 +1,104 @@
+"""Staff's pages for the soundness of history: what checks found, and repairs."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from kombu.exceptions import OperationalError
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+
+from analytics.warehouse.catalog import TABLES
+from tenants.admin import ReadOnly
+from tenants.models import User
+
+from .. import jobs, tasks
+from ..integrity import Fault, check
+from ..models import IntegrityCheck, LoadJob
+
+_COLORS = {"sound": "success", "faulty": "danger"}
+
+
+@admin.register(IntegrityCheck)
+class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
+    list_display = ["tenant", "table", "state", "faults_found", "versions", "keys", "checked_at"]
+    list_display_links = ["tenant", "table"]
+    list_filter = ["tenant", "table"]
+    list_select_related = ["tenant"]
+    actions = ["check_selected", "try_repair", "repair"]
+    actions_list = ["check_everything"]
+    fieldsets = [(None, {"fields": [("tenant", "table"), "checked_at", "report"]})]
+    readonly_fields = ["report"]
+
+    @display(description="State", label=_COLORS)
+    def state(self, found: IntegrityCheck) -> tuple[str, str]:
+        return ("sound", "Sound") if found.is_sound else ("faulty", "Faulty")
+
+    @display(description="Faults")
+    def faults_found(self, found: IntegrityCheck) -> str:
+        if found.error:
+            return "not checked"
+        return ", ".join(f"{fault['count']:,} {fault['check']}" for fault in found.faults) or "–"
+
+    @display(description="Found")
+    def report(self, found: IntegrityCheck) -> str:
+        if found.error:
+            return found.error
+        if not found.faults:
+            return f"{found.versions:,} versions of {found.keys:,} keys, all sound."
+        return format_html(
+            "<ul>{}</ul>",
+            format_html_join("", "<li>{}</li>", ((str(Fault(**fault)),) for fault in found.faults)),
+        )
+
+    # --- Buttons
+
+    def has_repair_permission(self, request: HttpRequest) -> bool:
+        """Rewriting history is a right of its own."""
+        return request.user.has_perm("loaders.repair_history")
+
+    @action(description="Check everything", url_path="check", icon="verified", permissions=["view"])
+    def check_everything(self, request: HttpRequest) -> HttpResponse:
+        try:
+            tasks.check_integrity.delay()
+        except (OperationalError, OSError) as error:
+            messages.error(request, f"No worker could be told: {error}")
+        else:
+            messages.success(request, "A worker checks every table; reload to see what it finds.")
+        return HttpResponseRedirect(reverse("admin:loaders_integritycheck_changelist"))
+
+    @admin.action(description="Check the selected tables now", permissions=["view"])
+    def check_selected(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
+        for each in queryset.select_related("tenant"):
+            found = check(each.tenant, TABLES[each.table])
+            level = messages.SUCCESS if found.is_sound else messages.WARNING
+            state = "sound" if found.is_sound else "faulty"
+            messages.add_message(request, level, f"{found} is {state}.")
+
+    @admin.action(description="Say what a repair would do", permissions=["repair"])
+    def try_repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
+        self._request(request, queryset, dry_run=True)
+
+    @admin.action(description="Repair the selected tables", permissions=["repair"])
+    def repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
+        self._request(request, queryset, dry_run=False)
+
+    def _request(
+        self, request: HttpRequest, queryset: QuerySet[IntegrityCheck], *, dry_run: bool
+    ) -> None:
+        user = request.user if isinstance(request.user, User) else None
+        for each in queryset.select_related("tenant"):
+            try:
+                job = jobs.request_load(
+                    each.tenant,
+                    TABLES[each.table],
+                    LoadJob.Kind.REPAIR,
+                    requested_by=user,
+                    dry_run=dry_run,
+                )
+            except jobs.LoadRefused as error:
+                messages.warning(request, str(error))
+            else:
+                url = reverse("admin:loaders_loadjob_change", args=[job.pk])
+                messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))

@@ -1,0 +1,358 @@
+"""Staff's pages for loads: start them, watch them, see files, rejects and errors."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import VERTICAL
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST, require_safe
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+)
+
+from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import WarehouseError
+from avesa_site.exports import csv_lines
+from tenants.admin import ReadOnly
+from tenants.models import Tenant, User
+
+from .. import jobs
+from ..models import LoadedFile, LoadJob
+from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
+
+
+class LoadForm(forms.Form):
+    """Which loads to start."""
+
+    tenants = forms.ModelMultipleChoiceField(
+        Tenant.objects.filter(is_active=True), widget=UnfoldAdminCheckboxSelectMultipleWidget
+    )
+    tables = forms.MultipleChoiceField(
+        choices=[(name, name.replace("_", " ").capitalize()) for name in TABLES],
+        initial=list(TABLES),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    kind = forms.ChoiceField(
+        choices=[
+            ("incremental", "Incremental: new and changed files; keeps history"),
+            ("refresh", "Full refresh: all files, and keys that are gone; keeps history"),
+            ("bulk", "Bulk: history begins anew with what the files hold now"),
+        ],
+        widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
+        initial="incremental",
+    )
+    vanished = forms.ChoiceField(
+        label="Keys that are gone from the files",
+        help_text="For a full refresh.",
+        choices=LoadJob.Vanished,
+        widget=UnfoldAdminSelectWidget,
+    )
+    vanished_limit = forms.IntegerField(
+        label="Percent of keys that are no longer few",
+        min_value=1,
+        max_value=100,
+        initial=LoadJob.VANISHED_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
+
+
+STATE_COLORS = {
+    "queued": "info",
+    "running": "warning",
+    "succeeded": "success",
+    "failed": "danger",
+    "cancelled": "default",
+    "loaded": "success",
+    "set_aside": "danger",
+}
+
+
+class LoadedFileInline(ReadOnly, TabularInline):
+    model = LoadedFile
+    fields = ["key", "state", "size", "last_modified", "rows_read", "rows_rejected", "error"]
+    extra = 0
+    tab = True
+    hide_title = True
+    verbose_name_plural = "Files"
+    per_page = 50
+
+
+@admin.register(LoadedFile)
+class LoadedFileAdmin(ReadOnly, ModelAdmin):
+    list_display = ["key", "job", "shown_state", "rows_read", "rows_rejected", "last_modified"]
+    list_filter = ["state", "job__tenant", "job__table"]
+    search_fields = ["key"]
+    list_select_related = ["job"]
+
+    @display(description="State", ordering="state", label=STATE_COLORS)
+    def shown_state(self, file: LoadedFile) -> tuple[str, str]:
+        return file.state, file.get_state_display()
+
+
+@admin.register(LoadJob)
+class LoadJobAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id",
+        "tenant",
+        "table",
+        "kind",
+        "shown_state",
+        "progress",
+        "loaded",
+        "rejected",
+        "requested_at",
+        "took",
+    ]
+    list_filter = ["state", "kind", "tenant", "table"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name", "tenant__id", "error"]
+    date_hierarchy = "requested_at"
+    inlines = [LoadedFileInline]
+    actions_list = ["start_loads"]
+    actions = ["cancel_selected"]
+    change_list_template = "loaders/admin/job_list.html"
+    change_form_template = "loaders/admin/job.html"
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("tenant", "table", "kind"),
+                    ("state", "step", "attempt"),
+                    "error",
+                    "shown_notes",
+                    ("read", "loaded", "rejected"),
+                    "became",
+                    "ignored_columns",
+                ]
+            },
+        ),
+        (
+            "Times",
+            {
+                "fields": [
+                    ("requested_by", "requested_at", "not_before"),
+                    ("started_at", "finished_at", "took"),
+                    "heartbeat_at",
+                ]
+            },
+        ),
+    ]
+    readonly_fields = [
+        "read",
+        "loaded",
+        "rejected",
+        "took",
+        "ignored_columns",
+        "shown_notes",
+        "became",
+    ]
+
+    @display(description="State", ordering="state", label=STATE_COLORS)
+    def shown_state(self, job: LoadJob) -> tuple[str, str]:
+        return job.state, job.get_state_display()
+
+    @display(description="Now")
+    def progress(self, job: LoadJob) -> str:
+        return job.step or job.error[:80] or "–"
+
+    @display(description="Rows read")
+    def read(self, job: LoadJob) -> str:
+        return f"{job.rows_read:,}"
+
+    @display(description="Rows loaded", ordering="rows_loaded")
+    def loaded(self, job: LoadJob) -> str:
+        return f"{job.rows_loaded:,}"
+
+    @display(description="Rows rejected", ordering="rows_rejected")
+    def rejected(self, job: LoadJob) -> str:
+        return f"{job.rows_rejected:,}"
+
+    @display(description="Took")
+    def took(self, job: LoadJob) -> str:
+        return f"{job.duration.total_seconds():,.1f} s" if job.duration else "–"
+
+    @display(description="What became of them")
+    def became(self, job: LoadJob) -> str:
+        counts = {
+            "new": job.rows_new,
+            "changed": job.rows_changed,
+            "late": job.rows_late,
+            "unchanged": job.rows_unchanged,
+            "duplicate": job.rows_duplicate,
+            "keys closed": job.keys_closed,
+            "keys reopened": job.keys_reopened,
+        }
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "–"
+
+    @display(description="Notes")
+    def shown_notes(self, job: LoadJob) -> str:
+        return "\n".join(job.notes) or "–"
+
+    @display(description="Columns not loaded")
+    def ignored_columns(self, job: LoadJob) -> str:
+        return ", ".join(job.unknown_columns) or "–"
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path("start/", self.admin_site.admin_view(self.start_view), name="loaders_start"),
+            path(
+                "<int:job_id>/rejects/",
+                self.admin_site.admin_view(self.rejects_view),
+                name="loaders_rejects",
+            ),
+            path(
+                "<int:job_id>/rejects.csv",
+                self.admin_site.admin_view(require_safe(self.rejects_file)),
+                name="loaders_rejects_file",
+            ),
+            path(
+                "<int:job_id>/again/",
+                self.admin_site.admin_view(require_POST(self.again_view)),
+                name="loaders_again",
+            ),
+            path(
+                "<int:job_id>/cancel/",
+                self.admin_site.admin_view(require_POST(self.cancel_view)),
+                name="loaders_cancel",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        active = LoadJob.objects.filter(state__in=LoadJob.ACTIVE).exists()
+        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        job = self.get_object(request, object_id)
+        context = {
+            **(extra_context or {}),
+            "watching": job is not None and job.is_active,
+            "may_run": self.has_run_permission(request),
+        }
+        return super().change_view(request, object_id, form_url, context)
+
+    # --- Buttons
+
+    @action(description="Load", url_path="start-loads", icon="cloud_download", permissions=["run"])
+    def start_loads(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:loaders_start"))
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Starting and cancelling loads is a right of its own, not the same as being staff."""
+        return request.user.has_perm("loaders.run_loadjob")
+
+    def _must(self, allowed: bool) -> None:
+        if not allowed:
+            raise PermissionDenied
+
+    @admin.action(description="Cancel the selected loads", permissions=["run"])
+    def cancel_selected(self, request: HttpRequest, queryset: Any) -> None:
+        for job in queryset:
+            self._cancel(request, job)
+
+    def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
+        if jobs.cancel(job):
+            messages.success(request, f"{job} was cancelled.")
+        else:
+            messages.warning(request, f"{job} cannot be cancelled any more.")
+
+    def _request(self, request: HttpRequest, tenant: Tenant, table: str, **options: Any) -> None:
+        user = request.user if isinstance(request.user, User) else None
+        try:
+            job = jobs.request_load(tenant, TABLES[table], requested_by=user, **options)
+        except jobs.LoadRefused as error:
+            messages.warning(request, str(error))
+        else:
+            url = reverse("admin:loaders_loadjob_change", args=[job.pk])
+            messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))
+
+    # --- Pages of their own
+
+    def start_view(self, request: HttpRequest) -> HttpResponse:
+        self._must(self.has_run_permission(request))
+        form = LoadForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            options = form.cleaned_data
+            tenants, tables = options.pop("tenants"), options.pop("tables")
+            for tenant in tenants:
+                for table in tables:
+                    self._request(request, tenant, table, **options)
+            return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Load from the lake",
+            "form": form,
+            "opts": LoadJob._meta,
+        }
+        return TemplateResponse(request, "loaders/admin/start.html", context)
+
+    def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_run_permission(request))
+        job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
+        if job.kind == LoadJob.Kind.REPAIR:
+            self._must(request.user.has_perm("loaders.repair_history"))
+        self._request(
+            request,
+            job.tenant,
+            job.table,
+            kind=job.kind,
+            vanished=job.vanished,
+            vanished_limit=job.vanished_limit,
+            dry_run=job.dry_run,
+        )
+        return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
+
+    def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_run_permission(request))
+        self._cancel(request, get_object_or_404(LoadJob, pk=job_id))
+        return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[job_id]))
+
+    def rejects_file(self, request: HttpRequest, job_id: int) -> HttpResponseBase:
+        """Every reject as CSV, safe to open in a spreadsheet."""
+        self._must(self.has_view_permission(request))
+        job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
+        lines = csv_lines(HEADING, every_reject(job), job.tenant.zone)
+        response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        name = f"rejects-{job.tenant_id}-{job.table}-{job.pk}.csv"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    def rejects_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        self._must(self.has_view_permission(request))
+        job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
+        rejects, error = [], ""
+        try:
+            rejects = rejects_of(job)
+        except WarehouseError as problem:
+            error = str(problem)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Rejected rows of {job}",
+            "job": job,
+            "rejects": rejects,
+            "shown": REJECTS_SHOWN,
+            "error": error,
+            "opts": LoadJob._meta,
+        }
+        return TemplateResponse(request, "loaders/admin/rejects.html", context)

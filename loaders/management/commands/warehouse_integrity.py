@@ -1,0 +1,59 @@
+"""`manage.py warehouse_integrity [--repair [--dry-run]] [--tenant …] [--table …]`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from analytics.warehouse.catalog import TABLES
+from loaders import integrity, runs
+from loaders.jobs import LoadRefused, request_load
+from loaders.management import choosing
+from loaders.models import IntegrityCheck, LoadJob
+
+
+class Command(BaseCommand):
+    help = (
+        "Check that history is sound. Exits with 1 if it is not. --repair mends what can be "
+        "mended, as a load job of its own; with --dry-run it only says what it would do."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        choosing.add_options(parser)
+        parser.add_argument("--repair", action="store_true")
+        parser.add_argument("--dry-run", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        faulty = 0
+        for found in integrity.check_all(choosing.tenants(options), choosing.tables(options)):
+            self._show(found)
+            if found.faults and options["repair"]:
+                self._repair(found, dry_run=options["dry_run"])
+                if not options["dry_run"]:
+                    found = integrity.check(found.tenant, TABLES[found.table])
+                    self._show(found)
+            faulty += not found.is_sound
+        if faulty:
+            raise CommandError(f"{faulty} tables have faults.")
+
+    def _show(self, found: IntegrityCheck) -> None:
+        if found.is_sound:
+            self.stdout.write(f"{found}: sound, {found.versions:,} versions of {found.keys:,} keys")
+        if found.error:
+            self.stdout.write(f"{found}: {found.error}")
+        for fault in found.faults:
+            self.stdout.write(f"{found}: {integrity.Fault(**fault)}")
+
+    def _repair(self, found: IntegrityCheck, *, dry_run: bool) -> None:
+        try:
+            job = request_load(
+                found.tenant, TABLES[found.table], LoadJob.Kind.REPAIR, dry_run=dry_run
+            )
+        except LoadRefused as error:
+            self.stderr.write(str(error))
+            return
+        if runs.run(job.pk) is None:
+            self.stdout.write(f"{found}: a worker took {job}; see it in the admin.")
+            return
+        job.refresh_from_db()
+        self.stdout.write(f"{found}: {' '.join(job.notes) or job.error}")

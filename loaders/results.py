@@ -1,0 +1,46 @@
+"""What a load found and did, as the job's record keeps it."""
+
+from dataclasses import dataclass, field
+
+from .lake import LakeObject
+
+
+class LoadFailed(Exception):
+    """The load cannot succeed as things are. The text says what to do."""
+
+
+@dataclass
+class FileOutcome:
+    """Rows of one file. `error` says why it was set aside; it has no rows then."""
+
+    rows_read: int = 0
+    rows_rejected: int = 0
+    error: str = ""
+
+
+@dataclass
+class LoadResult:
+    """What a load did, per file and in all.
+
+    rows_read = rows_loaded + rows_rejected, and rows_loaded is the sum of rows_new, rows_changed,
+    rows_late, rows_unchanged and rows_duplicate. `keys_closed` and `keys_reopened` are what a full
+    refresh did to keys that went or came back. `left_patches` says that reads will be slower until
+    the partition is merged. `columns` holds the files' columns by format, `notes` what staff should
+    know.
+    """
+
+    files: dict[LakeObject, FileOutcome] = field(default_factory=dict)
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    rows_new: int = 0
+    rows_changed: int = 0
+    rows_late: int = 0
+    rows_unchanged: int = 0
+    rows_duplicate: int = 0
+    keys_closed: int = 0
+    keys_reopened: int = 0
+    left_patches: bool = False
+    unknown_columns: list[str] = field(default_factory=list)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

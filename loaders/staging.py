@@ -1,0 +1,243 @@
+"""Staging: the rows of a load's files, typed and hashed, in a side table; bad rows set aside."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+
+from analytics.warehouse.errors import UnreadableData
+
+from . import staging_sql
+from .history_sql import rejects_of_run
+from .lake import Lake, LakeObject
+from .results import FileOutcome, LoadFailed, LoadResult
+from .shapes import Shape, ShapedFile, UnusableFile, read_shape
+from .sources import EngineSource, Relation, Source, WorkerSource
+from .workspace import Workspace
+
+# So many files are read in one statement: bounds its text, and what a damaged file costs.
+FILES_PER_STATEMENT = 200
+NAMES_PER_STATEMENT = 100_000
+
+
+class _DamagedFile(Exception):
+    def __init__(self, file: ShapedFile, reason: str) -> None:
+        super().__init__(reason)
+        self.file = file
+        self.reason = reason
+
+
+class _PassingError(Exception):
+    """A read failed, but every file can be read."""
+
+
+class Staging:
+    """Fills `workspace.staged`, and tells `result` about files, rows and columns."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        lake: Lake,
+        result: LoadResult,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._workspace = workspace
+        self._table = workspace.table
+        self._lake = lake
+        self._result = result
+        self._progress = progress
+        self._worker_source = WorkerSource(lake, workspace.raw)
+        self._may_read_again = True  # once: an error may have passed
+        self._tolerant: set[str] = set()  # keys of CSV files that the engine could not parse
+
+    # --- Files
+
+    def shapes(self, files: Iterable[LakeObject]) -> list[ShapedFile]:
+        """What the headers say. Files without a usable one are set aside."""
+        files = list(files)
+        self._progress(f"Reading the headers of {len(files)} files")
+        with ThreadPoolExecutor(8) as threads:
+            shaped = [file for file in threads.map(self._shape, files) if file]
+        for file in sorted(shaped, key=lambda file: file.object.last_modified):
+            if file.columns:  # the newest file of a format tells what upstream sends now
+                self._result.columns[file.shape.format] = dict(file.columns)
+        self._note_unknown(name for file in shaped for name in file.shape.unknown)
+        return shaped
+
+    def _shape(self, each: LakeObject) -> ShapedFile | None:
+        try:
+            return read_shape(self._lake, each, self._table)
+        except UnusableFile as error:
+            self.set_aside(each, str(error))
+            return None
+
+    def set_aside(self, each: LakeObject, reason: str) -> None:
+        self._result.files[each] = FileOutcome(error=reason)
+
+    def _note_unknown(self, names: Iterable[str]) -> None:
+        self._result.unknown_columns = sorted({*self._result.unknown_columns, *names})
+
+    # --- Rows
+
+    def stage(self, files: list[ShapedFile]) -> list[ShapedFile]:
+        """Stage all rows that can be; begins anew without a file that proves to be damaged.
+
+        Returns the files that were staged.
+        """
+        workspace = self._workspace
+        while True:
+            workspace.create_staged()
+            try:
+                for group, source in self._groups(files):
+                    self._stage_group(group, source)
+                return files
+            except _PassingError:
+                workspace.drop(workspace.staged)
+            except _DamagedFile as damaged:
+                workspace.drop(workspace.staged)
+                file = damaged.file
+                if file.shape.format == "csv" and self._is_engine(file):
+                    self._tolerant.add(file.object.key)
+                else:
+                    self.set_aside(file.object, damaged.reason)
+                    files = [each for each in files if each != file]
+
+    def _is_engine(self, file: ShapedFile) -> bool:
+        return settings.LOAD_TRANSPORT == "engine" and file.object.key not in self._tolerant
+
+    def _groups(self, files: list[ShapedFile]) -> list[tuple[list[ShapedFile], Source]]:
+        """Files that one statement can read: same shape, same way, not too many."""
+        alike: dict[tuple[Shape, bool], list[ShapedFile]] = {}
+        for file in files:
+            alike.setdefault((file.shape, self._is_engine(file)), []).append(file)
+        engine = EngineSource(self._lake)
+        return [
+            (part, engine if by_engine else self._worker_source)
+            for (_, by_engine), group in alike.items()
+            for part in _parts(group)
+        ]
+
+    def _stage_group(self, group: list[ShapedFile], source: Source) -> None:
+        shape = group[0].shape
+        self._progress(f"Staging {len(group)} {shape.format} files")
+        workspace = self._workspace
+        try:
+            with source.relation(self._table, group) as relation:
+                workspace.run(
+                    staging_sql.stage(self._table, relation.shape, relation.sql, workspace.staged),
+                    max_insert_threads=2,
+                )
+                if self._may_hold_rejects(group):
+                    self._progress("Explaining rejected rows")
+                    workspace.run(
+                        staging_sql.reject(
+                            self._table, relation.shape, relation.sql, workspace.rejects
+                        ),
+                        input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
+                    )
+                if shape.format == "jsonl":
+                    self._note_json_columns(relation)
+        except UnreadableData as error:
+            named = self._named(group, str(error))
+            damaged = self._damaged([*named, *group], source)
+            if damaged is None and self._may_read_again:
+                self._may_read_again = False
+                raise _PassingError from error
+            raise _DamagedFile(damaged or [*named, *group][0], str(error)) from error
+        except UnusableFile as error:
+            raise _DamagedFile(error.file or group[0], str(error)) from error
+
+    def _may_hold_rejects(self, group: list[ShapedFile]) -> bool:
+        """Footers tell how many rows there are; where they do not, the rows are read again."""
+        if any(file.rows is None for file in group):
+            return True
+        staged = self._count_staged()
+        return any(staged.get(file.object.path, 0) != file.rows for file in group)
+
+    def _note_json_columns(self, relation: Relation) -> None:
+        known = {*self._table.source_names, "tenant_id"}
+        names = self._workspace.value(staging_sql.json_columns(relation.sql))
+        self._result.columns.setdefault("jsonl", {}).update(dict.fromkeys(names, "JSON"))
+        self._note_unknown(name for name in names if name not in known)
+
+    def _damaged(self, group: list[ShapedFile], source: Source) -> ShapedFile | None:
+        """The first file of a group that cannot be read by itself, if there is one."""
+        for file in group:
+            try:
+                with source.relation(self._table, [file]) as relation:
+                    self._workspace.value(f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)")
+            except UnreadableData:
+                return file
+        return None
+
+    def _named(self, group: list[ShapedFile], message: str) -> list[ShapedFile]:
+        named = re.search(r"in file/uri (.+?)\)", message)
+        return [file for file in group if named and file.object.path == named[1]]
+
+    # --- Keys alone
+
+    def key_digests(self, files: list[ShapedFile]) -> dict[str, tuple[int, int, int]]:
+        """(rows, and two sums over the keys) of each file, by path."""
+        digests: dict[str, tuple[int, int, int]] = {}
+        for group, source in self._groups(files):
+            with source.relation(self._table, group) as relation:
+                rows = self._workspace.rows(
+                    staging_sql.digest_of_keys(self._table, relation.shape, relation.sql)
+                )
+            digests.update({path: tuple(digest) for path, *digest in rows})
+        return digests
+
+    def read_keys(self, files: list[ShapedFile]) -> dict[str, int]:
+        """Fill `workspace.keys` from files whose rows an earlier load staged; rows by path."""
+        workspace = self._workspace
+        for group, source in self._groups(files):
+            with source.relation(self._table, group) as relation:
+                workspace.run(
+                    staging_sql.keys(self._table, relation.shape, relation.sql, workspace.keys)
+                )
+        return dict(workspace.rows(f"SELECT source_file, count() FROM {workspace.keys} GROUP BY 1"))
+
+    # --- Counting
+
+    def _count_staged(self) -> dict[str, int]:
+        sql = f"SELECT source_file, count() FROM {self._workspace.staged} GROUP BY source_file"
+        return dict(self._workspace.rows(sql))
+
+    def _reject_counts(self) -> dict[str, int]:
+        sql = f"""SELECT source_file, uniqExact(source_row) FROM {self._workspace.rejects}
+            WHERE {rejects_of_run(self._table)} GROUP BY source_file"""
+        return dict(self._workspace.rows(sql))
+
+    def count(self, files: list[ShapedFile]) -> None:
+        """Reconcile: every row of every file is either staged or rejected."""
+        staged, rejected = self._count_staged(), self._reject_counts()
+        for file in files:
+            path = file.object.path
+            outcome = FileOutcome(
+                staged.get(path, 0) + rejected.get(path, 0), rejected.get(path, 0)
+            )
+            self._result.files[file.object] = outcome
+            if file.rows is not None and outcome.rows_read != file.rows:
+                raise LoadFailed(
+                    f"{path} has {file.rows} rows, of which {staged.get(path, 0)} were staged and "
+                    f"{outcome.rows_rejected} rejected. It was probably replaced meanwhile: "
+                    "load again."
+                )
+        self._result.rows_read = sum(each.rows_read for each in self._result.files.values())
+        self._result.rows_rejected = sum(each.rows_rejected for each in self._result.files.values())
+        self._result.rows_loaded = self._result.rows_read - self._result.rows_rejected
+
+
+def _parts(group: list[ShapedFile]) -> Iterator[list[ShapedFile]]:
+    """`group` cut into what one statement can name: so many files, with names so long."""
+    part: list[ShapedFile] = []
+    length = 0
+    for file in group:
+        longest = len(file.object.key.encode()) * 3  # each byte may be %-encoded
+        if part and (len(part) == FILES_PER_STATEMENT or length + longest > NAMES_PER_STATEMENT):
+            yield part
+            part, length = [], 0
+        part.append(file)
+        length += longest
+    yield part

@@ -1,0 +1,53 @@
+"""Dying at a chosen statement."""
+
+from analytics.warehouse.writer import Writer
+
+
+class Crash(BaseException):
+    """The process is gone: nothing that handles errors may run usefully after it."""
+
+
+def crash_at(monkeypatch, number, *, before):
+    """Die at the `number`th statement, before it is sent or after it was carried out.
+
+    Returns a function that tells how many statements were tried.
+    """
+    count = 0
+    methods = {name: getattr(Writer, name) for name in ("run", "insert")}
+
+    def dying(name):
+        def call(self, *args, **kwargs):
+            nonlocal count
+            count += 1
+            if count > number or (count == number and before):
+                raise Crash
+            result = methods[name](self, *args, **kwargs)
+            if count == number:
+                raise Crash
+            return result
+
+        return call
+
+    for name in methods:
+        monkeypatch.setattr(Writer, name, dying(name))
+    return lambda: count
+
+
+def before_statement(monkeypatch, number, action):
+    """Call `action` just before the `number`th statement; tells afterwards whether it was."""
+    count = 0
+    methods = {name: getattr(Writer, name) for name in ("run", "insert", "rows")}
+
+    def counting(name):
+        def call(self, *args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == number:
+                action()
+            return methods[name](self, *args, **kwargs)
+
+        return call
+
+    for name in methods:
+        monkeypatch.setattr(Writer, name, counting(name))
+    return lambda: count >= number

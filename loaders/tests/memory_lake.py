@@ -1,0 +1,63 @@
+"""A lake in memory, read by the engine from the statement itself: S3 is all that it replaces."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from analytics.warehouse.writer import literal
+from loaders import load, staging
+from loaders.lake import LakeObject
+from loaders.shapes import TEXT_LANE, Shape, ShapedFile
+from loaders.sources import Relation, raw_columns
+from loaders.workspace import instant
+
+
+@dataclass
+class MemoryLake:
+    """Files by key: (rows as dicts of text or None, last modified)."""
+
+    bucket: str = "memory"
+    files: dict[str, tuple[list[dict[str, str | None]], datetime]] = field(default_factory=dict)
+
+    def objects(self, prefix):
+        for key in sorted(self.files):
+            if key.startswith(prefix):
+                rows, modified = self.files[key]
+                yield LakeObject(self.bucket, key, f"{hash(repr(rows)):x}", 1, modified)
+
+    def shape(self, lake, found, table):
+        rows, _ = self.files[found.key]
+        names = sorted({name for row in rows for name in row})
+        shape = Shape("parquet", tuple((name, TEXT_LANE) for name in names))
+        return ShapedFile(found, shape, len(rows))
+
+    @contextmanager
+    def relation(self, table, files):
+        shape = files[0].shape
+        names = [name for name, _ in shape.lanes]
+        selects = []
+        for file in files:
+            rows, modified = self.files[file.object.key]
+            for number, row in enumerate(rows):
+                values = [_text(row.get(name)) for name in names]
+                time = literal(instant(modified))
+                position = (
+                    f"{literal(file.object.path)}, toUInt64({number}), "
+                    f"toNullable(toDateTime64({time}, 3, 'UTC'))"
+                )
+                selects.append(f"({', '.join(values)}, {position})")
+        types = "".join(f"{name} {TEXT_LANE}, " for name in names)
+        structure = f"{types}_path String, _row_number UInt64, _time Nullable(DateTime64(3, 'UTC'))"
+        rows = f"SELECT * FROM values({literal(structure)}, {', '.join(selects)})"
+        yield Relation(raw_columns(table, shape, f"({rows})"), shape)
+
+
+def _text(value):
+    return "NULL" if value is None else literal(value)
+
+
+def use(lake, monkeypatch):
+    """Let every load of this test find, read and stage from `lake`."""
+    monkeypatch.setattr(load, "Lake", lambda: lake)
+    monkeypatch.setattr(staging, "read_shape", lake.shape)
+    monkeypatch.setattr(staging, "EngineSource", lambda _: lake)

@@ -1,0 +1,215 @@
+"""Each fault that can be put into history is found, told of, and mended where it can be."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.writer import Writer
+from loaders import jobs, runs
+from loaders.integrity import check
+from loaders.load import Load
+from loaders.models import LoadJob
+from loaders.tests.histories import deliver, history, load, remove, row, stored
+from loaders.tests.lakes import put_jsonl
+from tenants.models import Alert
+
+pytestmark = pytest.mark.usefixtures("warehouse")
+
+SOUND = [("A", 1, 3), ("B", 3, 5), ("C", 5, None)]
+
+
+@pytest.fixture
+def loaded(acme, lake):
+    """One company with three versions and one with one, by two loads."""
+    deliver(lake, acme, "a.jsonl", row("A", 1), row("B", 3), row("X", 1, id="2"))
+    deliver(lake, acme, "b.jsonl", row("C", 5))
+    assert history(acme) == SOUND
+    return acme
+
+
+def spoil(tenant, change, where):
+    """Write to the warehouse what no load would."""
+    Writer().run(
+        f"UPDATE shared_companies SET {change} WHERE tenant_id = {{t:String}} AND {where}",
+        {"t": tenant.id},
+    )
+
+
+def faults(tenant):
+    return {fault["check"]: fault["count"] for fault in check(tenant, TABLES["companies"]).faults}
+
+
+def repair(tenant, **options):
+    return load(tenant, kind=LoadJob.Kind.REPAIR, **options)
+
+
+def test_what_loads_made_is_sound(loaded):
+    found = check(loaded, TABLES["companies"])
+    assert found.is_sound, found.faults
+    assert (found.versions, found.keys) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "expected"),
+    [
+        ("expiry_date = '2026-01-04'", "status = 'A'", "overlap"),
+        ("expiry_date = '2026-01-02'", "status = 'A'", "gap"),
+        ("expiry_date = '2026-02-01', is_current = false", "status = 'C'", "gap"),
+        ("is_current = false", "status = 'C'", "currency"),
+        ("is_current = true", "status = 'B'", "several_current"),
+        ("expiry_date = effective_date, is_current = false", "company_id = '1'", "none_visible"),
+        ("expiry_date = '2025-01-01'", "status = 'B'", "expiry"),
+        ("record_hash = 'wrong'", "status = 'C'", "hash"),
+        ("name = 'slipped in'", "status = 'C'", "hash"),
+    ],
+)
+def test_a_fault_is_found_and_mended(loaded, change, where, expected):
+    spoil(loaded, change, where)
+    assert expected in faults(loaded)
+    before = stored(loaded, "*")
+    tried = repair(loaded, dry_run=True)
+    assert tried.notes[0].startswith("Would mend: ")
+    assert stored(loaded, "*") == before
+    done = repair(loaded)
+    assert done.state == LoadJob.State.SUCCEEDED, done.error
+    assert done.notes[0].startswith("Mended: ")
+    assert faults(loaded) == {}
+    assert history(loaded) == SOUND
+    assert repair(loaded).notes == ["There is nothing to repair."]
+
+
+def test_rows_of_a_load_that_failed_are_removed(loaded):
+    columns = "tenant_id, company_id, effective_date, expiry_date, is_current, load_id"
+    Writer().run(
+        f"INSERT INTO shared_companies ({columns}, record_hash) "
+        "SELECT {t:String}, '1', toDateTime64('2026-01-09', 3, 'UTC'), "
+        "toDateTime64('2026-01-08', 3, 'UTC'), false, 999999, hex(1)",
+        {"t": loaded.id},
+    )
+    assert "leftover" in faults(loaded)
+    repair(loaded)
+    assert faults(loaded) == {}
+    assert stored(loaded) == [(4,)]
+
+
+def test_versions_stored_twice_are_found_and_kept_once(loaded):
+    Writer().run(
+        "INSERT INTO shared_companies SELECT * FROM shared_companies "
+        "WHERE tenant_id = {t:String} AND status = 'C'",
+        {"t": loaded.id},
+    )
+    assert {"repeated", "several_current", "counts"} <= faults(loaded).keys()
+    repair(loaded)
+    assert faults(loaded) == {}
+    assert history(loaded) == SOUND
+
+
+def test_versions_that_were_lost_show_in_the_counts(loaded):
+    Writer().run(
+        "DELETE FROM shared_companies IN PARTITION {t:String} WHERE company_id = '2'",
+        {"t": loaded.id},
+    )
+    found = check(loaded, TABLES["companies"])
+    [fault] = found.faults
+    assert "brought 3 versions, of which 2 are stored" in fault["what"]
+    assert not fault["is_repairable"]
+
+
+def test_dates_in_the_future_are_named_but_not_changed(loaded, lake):
+    deliver(lake, loaded, "c.jsonl", row("soon", 1, updated_at="2099-01-01T00:00:00Z"))
+    found = check(loaded, TABLES["companies"])
+    [fault] = found.faults
+    assert (fault["check"], fault["keys"]) == ("future", ["1"])
+    assert "upstream" in fault["advice"]
+
+
+def test_what_a_full_refresh_closed_stays_closed(loaded, lake):
+    remove(lake, loaded, "b.jsonl")
+    remove(lake, loaded, "a.jsonl")
+    deliver(
+        lake,
+        loaded,
+        "c.jsonl",
+        row("X", 1, id="2"),
+        kind=LoadJob.Kind.REFRESH,
+        vanished=LoadJob.Vanished.CLOSE,
+    )
+    closed = history(loaded)
+    assert closed[-1][2] is not None
+    assert faults(loaded) == {}
+    spoil(loaded, "is_current = true", "status = 'A'")
+    repair(loaded)
+    assert history(loaded) == closed
+
+
+def test_a_fault_raises_one_alert_until_it_is_over(
+    loaded, settings, django_capture_on_commit_callbacks
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    spoil(loaded, "is_current = false", "status = 'C'")
+    for _ in range(2):
+        with django_capture_on_commit_callbacks(execute=True):
+            check(loaded, TABLES["companies"])
+    [alert] = Alert.objects.filter(tenant=loaded)
+    assert alert.over_at is None
+    [message] = mail.outbox
+    assert "current flag" in message.body
+    repair(loaded)
+    check(loaded, TABLES["companies"])
+    alert.refresh_from_db()
+    assert alert.over_at
+
+
+def test_a_failed_load_raises_an_alert_until_one_succeeds(acme, lake):
+    load(acme)
+    assert Alert.objects.filter(tenant=acme, kind="load", over_at=None).count() == 1
+    deliver(lake, acme, "a.jsonl", row("A", 1))
+    assert not Alert.objects.filter(tenant=acme, over_at=None).exists()
+
+
+def test_the_command_checks_repairs_and_tells(loaded, capsys):
+    arguments = {"tenant": [loaded.id], "table": ["companies"]}
+    call_command("warehouse_integrity", **arguments)
+    assert "sound, 4 versions of 2 keys" in capsys.readouterr().out
+    spoil(loaded, "is_current = false", "status = 'C'")
+    with pytest.raises(CommandError, match="1 tables have faults"):
+        call_command("warehouse_integrity", **arguments, repair=True, dry_run=True)
+    assert "Would mend: 1 versions with a wrong validity." in capsys.readouterr().out
+    call_command("warehouse_integrity", **arguments, repair=True)
+    assert "sound" in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(CommandError, match="No active tenant: nobody"):
+        call_command("warehouse_integrity", tenant=["nobody"])
+
+
+def test_a_load_whose_workers_all_die_raises_an_alert(acme):
+    job = jobs.request_load(acme, TABLES["companies"])
+    long_ago = timezone.now() - timedelta(days=1)
+    LoadJob.objects.filter(pk=job.pk).update(
+        state=LoadJob.State.RUNNING, attempt=jobs.MAX_ATTEMPTS, heartbeat_at=long_ago
+    )
+    jobs.sweep()
+    assert Alert.objects.filter(tenant=acme, kind="load", over_at=None).exists()
+
+
+def test_a_repair_does_not_end_the_alert_of_a_load(loaded, lake):
+    remove(lake, loaded, "a.jsonl")
+    remove(lake, loaded, "b.jsonl")
+    load(loaded)
+    repair(loaded, dry_run=True)
+    assert Alert.objects.filter(tenant=loaded, kind="load", over_at=None).exists()
+
+
+def test_a_load_taken_up_again_counts_what_it_brought(acme, lake, monkeypatch):
+    monkeypatch.setattr(jobs, "FIRST_RETRY", timedelta(0))
+    put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(Load, "_log", lambda self: 1 / 0)
+        job = load(acme)
+    runs.run(job.pk)
+    job.refresh_from_db()
+    assert (job.rows_new, job.rows_unchanged) == (1, 0)
+    assert check(acme, TABLES["companies"]).is_sound

@@ -1,0 +1,171 @@
+"""Where one run of a load works: tables of its own, and the parameters its statements share.
+
+A run that was declared dead may still have a statement going. Each of its statements needs one of
+its tables, and dropping waits until no statement uses the table: once the next run has fenced off
+earlier ones, none of theirs is under way and none can begin.
+"""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from analytics.warehouse.catalog import Table
+from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.schema import placement
+from analytics.warehouse.writer import Writer, literal
+from tenants.models import Tenant
+
+from .sources import READ_SETTINGS
+
+
+class Workspace:
+    """Side tables by what they hold, as quoted names.
+
+    `staged` and `rebuilt` have the target's structure, `raw` is the worker transport's. `stored`
+    holds what the target has of the staged keys, `touched` the keys for which there is something to
+    plan, `plan` what becomes of each version, `moves` the part of it that the flip looks up, and
+    `keys` the keys of files that need no staging. Parameters: `tenant_id`, `load_id`, `attempt` and
+    `loaded_at`, which no two runs share.
+
+    A workspace made `light` keeps its tables in memory, which suits small batches. A restart of the
+    warehouse empties them: statements that write for readers carry `intact`.
+    """
+
+    def __init__(self, tenant: Tenant, table: Table, load_id: int, attempt: int) -> None:
+        self.tenant = tenant
+        self.table = table
+        self.load_id = load_id
+        self.attempt = attempt
+        self.writer = Writer(label=label_of(load_id, attempt))
+        self.at = placement()
+        # Tenant ids hold no colon, so that no tenant's tables look like another's. The engine's
+        # joinGet takes no name with a dot in it.
+        self._prefix = f"stage:{tenant.id}:{table.name}:"
+        self._run = f"{self._prefix}{load_id}:{attempt}"
+        self.target = self.at.qualified(table.shared_name)
+        self.load_log = self.at.qualified("load_log")
+        self.rejects = self.at.qualified("load_rejects")
+        self.staged = self._named("staged")
+        self.rebuilt = self._named("rebuilt")
+        self.raw = self._named("raw")
+        self.stored = self._named("stored")
+        self.touched = self._named("touched")
+        self.plan = self._named("plan")
+        self.moves = self._named("moves")
+        self.keys = self._named("keys")
+        self.light = False
+        self._staged_rows = 0
+        self.parameters: dict[str, Any] = {
+            "tenant_id": tenant.id,
+            "load_id": load_id,
+            "attempt": attempt,
+            "loaded_at": instant(datetime.now(UTC)),
+        }
+
+    def _named(self, part: str) -> str:
+        return self.at.qualified(f"{self._run}:{part}")
+
+    @property
+    def moves_for_join_get(self) -> str:
+        return literal(f"{self.at.database}.{self._run}:moves")
+
+    # --- Statements
+
+    def run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> None:
+        parameters = self.parameters if bind else None
+        self.writer.run(sql, parameters, **READ_SETTINGS, **query_settings)
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        return self.writer.rows(sql, {**self.parameters, **parameters}, **READ_SETTINGS)
+
+    def value(self, sql: str, **parameters: Any) -> Any:
+        return self.rows(sql, **parameters)[0][0]
+
+    def note_staged(self, rows: int) -> None:
+        """From now on `intact` holds only as long as there are so many staged rows."""
+        self._staged_rows = rows
+
+    @property
+    def intact(self) -> str:
+        """A condition that is true, or fails its statement if side tables were lost meanwhile."""
+        lost = f"(SELECT count() FROM {self.staged}) != {self._staged_rows}"
+        return f"NOT throwIf({lost}, 'The warehouse restarted during the load. Load again.')"
+
+    # --- Tables
+
+    def create_staged(self) -> None:
+        self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.light else ''}")
+
+    def create_rebuilt(self) -> None:
+        self._create(self.rebuilt, f"AS {self.target}")
+
+    def create_moves(self, columns: str, keys: str) -> None:
+        """A table for joinGet, which finds rows by `keys`."""
+        persistent = 0 if self.light else 1
+        self._create(
+            self.moves,
+            f"({columns}) ENGINE = Join(ANY, LEFT, {keys}) SETTINGS persistent = {persistent}",
+        )
+
+    def create(self, name: str, columns: str, order_by: str = "tuple()") -> None:
+        engine = "Memory" if self.light else f"MergeTree ORDER BY {order_by}"
+        self._create(name, f"({columns}) ENGINE = {engine}")
+
+    def _create(self, name: str, what: str) -> None:
+        self.writer.run(f"CREATE TABLE {name}{self.at.on_cluster} {what}")
+
+    def swap_in(self, side: str) -> None:
+        """Put `side` in place of the tenant's partition, in one step for readers."""
+        self.run(
+            f"ALTER TABLE {self.target}{self.at.on_cluster} "
+            f"REPLACE PARTITION {literal(self.tenant.id)} FROM {side}",
+            bind=False,
+        )
+
+    def log(self, kind: str, **more: Any) -> None:
+        """Note in load_log what readers may rely on: a finished load or repair, or one `SHOWING`.
+
+        A run notes SHOWING before it shows anything, and what it is once it has: whoever keeps
+        answers keeps none in between. The second note takes the place of the first.
+        """
+        row = {
+            "tenant_id": self.tenant.id,
+            "table_name": self.table.name,
+            "load_id": self.load_id,
+            "kind": kind,
+            "finished_at": datetime.now(UTC),
+            **more,
+        }
+        self.writer.insert(self.load_log, list(row), [[value] for value in row.values()])
+
+    def drop(self, name: str) -> None:
+        self.writer.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
+
+    def fence_off_earlier_runs(self) -> None:
+        """Remove the side tables of every run of this tenant and table."""
+        for name in self._existing(self._prefix):
+            self.drop(self.at.qualified(name))
+
+    def tidy_up(self) -> None:
+        """Remove this run's tables. A failure to do so must not hide why the load failed."""
+        with suppress(WarehouseError):
+            for name in self._existing(f"{self._run}:"):
+                self.drop(self.at.qualified(name))
+
+    def _existing(self, prefix: str) -> list[str]:
+        rows = self.writer.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} "
+            "AND startsWith(name, {prefix:String})",
+            {"database": self.at.database, "prefix": prefix},
+        )
+        return [name for (name,) in rows]
+
+
+def label_of(load_id: int, attempt: int) -> str:
+    """With what the ids of a run's statements begin."""
+    return f"load-{load_id}-{attempt}-"
+
+
+def instant(moment: datetime) -> str:
+    """An aware datetime as a DateTime64(3, 'UTC') parameter."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
