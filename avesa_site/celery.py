@@ -1,10 +1,12 @@
 """The Celery application; workers and beat start with `-A avesa_site`."""
 
 import os
+import threading
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery.signals import beat_init, worker_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "avesa_site.settings")
 
@@ -24,3 +26,24 @@ def stop_if_misconfigured(**kwargs: Any) -> None:
         call_command("check")
     except SystemCheckError as error:
         raise SystemExit(str(error)) from error
+
+
+@worker_ready.connect
+def watch_beat(**kwargs: Any) -> None:
+    """From a thread, since without beat no task comes that could do it."""
+    threading.Thread(target=_keep_watching, name="watch-beat", daemon=True).start()
+
+
+def _keep_watching() -> None:
+    from django.db import DatabaseError, connections
+
+    from .health import OLDEST_SIGN, watch
+
+    while True:
+        time.sleep(OLDEST_SIGN)
+        try:
+            watch("beat")
+        except DatabaseError:  # which every other part notices by itself
+            pass
+        finally:
+            connections.close_all()

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from analytics.warehouse.connection import address, reachable
 from analytics.warehouse.errors import WarehouseError
+from loaders.schedule import refresh_time
 
 BROKER_SCHEMES = {"redis", "rediss", "filesystem"}
 CACHE_SCHEMES = {"redis", "rediss"}
@@ -122,6 +123,31 @@ def load_settings_are_valid(
                 "Only one of LAKE_ACCESS_KEY_ID and LAKE_SECRET_ACCESS_KEY is set.",
                 hint="Set both, or neither to use the AWS credential chain.",
                 id="avesa.E006",
+            )
+        )
+    return problems
+
+
+@register()
+def schedule_is_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    for name, least in (("LOADS_AT_ONCE", 1), ("LOADS_PER_TENANT", 1), ("PIPELINE_MINUTES", 0)):
+        if getattr(settings, name) < least:
+            problems.append(
+                Error(
+                    f"{name} is {getattr(settings, name)}.",
+                    hint=f"Use a number from {least} on.",
+                    id="avesa.E010",
+                )
+            )
+    try:
+        refresh_time()
+    except ValueError:
+        problems.append(
+            Error(
+                f"PIPELINE_REFRESH_AT is {settings.PIPELINE_REFRESH_AT!r}.",
+                hint="Use a time of day such as 02:30, or leave it empty for no nightly refresh.",
+                id="avesa.E011",
             )
         )
     return problems

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -13,12 +14,11 @@ from django.utils import timezone
 
 from analytics.reports.models import Report, Schedule
 from analytics.warehouse import schema
-from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.schema import SchemaRefused
-from loaders.jobs import request_load
 from loaders.lake import Lake, LakeError
-from loaders.models import LoadJob
+from loaders.models import LoadJob, PipelineRun
+from loaders.pipelines import RunRefused, request_run
 from loaders.sample import SAMPLE_TENANTS, generate
 from loaders.sample.service import PRIORITIES
 from tenants.models import Membership, SlaTarget, Tenant, User
@@ -117,33 +117,32 @@ def _user(name: str, password: str, *, is_staff: bool) -> User:
 
 
 def load(check: Callable[[], None]) -> str:
-    """Load what was never loaded, through the workers, and wait for it."""
-    wanted = [
-        (tenant, table)
-        for tenant in Tenant.objects.filter(id__in=[each.tenant_id for each in SAMPLE_TENANTS])
-        for table in TABLES.values()
-    ]
-    for tenant, table in wanted:
-        jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
-        if not jobs.filter(state__in=[*LoadJob.ACTIVE, LoadJob.State.SUCCEEDED]).exists():
-            request_load(tenant, table)
-    return _wait_for_loads(check)
-
-
-def _wait_for_loads(check: Callable[[], None]) -> str:
-    left = None
-    while active := LoadJob.objects.filter(state__in=LoadJob.ACTIVE).count():
-        check()
-        if active != left:
-            print(f" {active}", end="", flush=True)
-            left = active
-        time.sleep(0.3)
+    """Run the pipeline of tenants that have no data yet, through the workers, and wait for it."""
+    samples = Tenant.objects.filter(id__in=[each.tenant_id for each in SAMPLE_TENANTS])
+    loaded = LoadJob.objects.filter(state=LoadJob.State.SUCCEEDED)
+    without = list(samples.exclude(id__in=loaded.values("tenant_id")))
+    for tenant in without:
+        with suppress(RunRefused):  # the schedule was first
+            request_run(tenant, PipelineRun.Trigger.COMMAND)
+    if without:
+        _wait_for_pipelines(check)
     failed = LoadJob.objects.filter(state=LoadJob.State.FAILED).first()
     if failed:
         print(f" {failed} failed: {failed.error}", file=sys.stderr)
-    done = LoadJob.objects.filter(state=LoadJob.State.SUCCEEDED)
-    rows = sum(done.values_list("rows_loaded", flat=True))
-    return f"{rows:,} rows from {done.count()} load jobs" + ("" if left else ", none was needed")
+    versions = sum(loaded.values_list("rows_new", flat=True))
+    tables = loaded.values("tenant_id", "table").distinct().count()
+    return f"{versions:,} rows in {tables} tables" + ("" if without else ", none was needed")
+
+
+def _wait_for_pipelines(check: Callable[[], None]) -> None:
+    left = None
+    while PipelineRun.objects.filter(state__in=PipelineRun.ACTIVE).exists():
+        check()
+        active = LoadJob.objects.filter(state__in=LoadJob.ACTIVE).count()
+        if active and active != left:
+            print(f" {active}", end="", flush=True)
+            left = active
+        time.sleep(0.3)
 
 
 def welcome(port: int) -> str:

@@ -11,9 +11,13 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from tenants import alerts
+from tenants.models import Alert
+
 from .models import Heartbeat
 
 OLDEST_SIGN = 180  # seconds: of three canaries one may be lost
+PROCESSES = ("beat", "worker")
 
 
 @require_safe
@@ -33,17 +37,42 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"ready": True, "database": "well"})
 
 
+def signs() -> dict[str, int | None]:
+    """Seconds since the last sign of each process; None if there never was one."""
+    ages = {each.name: round(each.age.total_seconds()) for each in Heartbeat.objects.all()}
+    return {name: ages.get(name) for name in PROCESSES}
+
+
+def watch(name: str) -> bool:
+    """Raise an alert if a process is silent, end it if it is not; returns whether it is well.
+
+    Beat watches the workers and they watch beat, since a silent process cannot tell of itself.
+    """
+    age = signs()[name]
+    if age is not None and age <= OLDEST_SIGN:
+        alerts.all_clear(Alert.Kind.SILENT, None, name)
+        return True
+    since = "never" if age is None else f"not for {age} seconds"
+    alerts.raise_alert(
+        Alert.Kind.SILENT,
+        None,
+        name,
+        f"The {name} has {since} shown that it works. See whether it runs and reaches the broker "
+        "and the database.",
+    )
+    return False
+
+
 @require_safe
 @never_cache
 def workers(request: HttpRequest) -> JsonResponse:
     """Seconds since the last sign of each; null if there never was one."""
     try:
-        ages = {each.name: round(each.age.total_seconds()) for each in Heartbeat.objects.all()}
+        found = signs()
     except DatabaseError:
         return JsonResponse({"working": False, "database": "away"}, status=503)
-    signs = {name: ages.get(name) for name in ("beat", "worker")}
-    working = all(age is not None and age <= OLDEST_SIGN for age in signs.values())
-    return JsonResponse({"working": working, **signs}, status=200 if working else 503)
+    working = all(age is not None and age <= OLDEST_SIGN for age in found.values())
+    return JsonResponse({"working": working, **found}, status=200 if working else 503)
 
 
 urlpatterns = [

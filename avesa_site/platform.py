@@ -11,11 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from analytics.reports.models import Delivery, Occurrence
-from analytics.warehouse.catalog import REPAIR, SHOWING, TABLES
+from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer
-from loaders.models import LoadJob
+from loaders.lateness import newest_files
+from loaders.models import LoadJob, PipelineRun
 from tenants.models import Alert, Tenant
 
 from .health import OLDEST_SIGN
@@ -68,8 +69,11 @@ def _counts() -> list[Count]:
     alerts = Alert.objects.filter(over_at__isnull=True).count()
     waiting = Delivery.objects.filter(state=Delivery.State.QUEUED).count()
     waiting += Occurrence.objects.filter(state=Occurrence.State.WAITING).count()
+    running = PipelineRun.objects.filter(state=PipelineRun.State.RUNNING).count()
+    at_runs = reverse("admin:loaders_pipelinerun_changelist") + "?state__exact="
     at_reports = reverse("admin:reports_occurrence_changelist") + "?state__exact=waiting"
     return [
+        Count("Pipelines running", running, f"{at_runs}running"),
         Count("Loads running", jobs.filter(state=state.RUNNING).count(), f"{at_jobs}running"),
         Count("Loads queued", jobs.filter(state=state.QUEUED).count(), f"{at_jobs}queued"),
         Count("Loads failed, last day", failed, f"{at_jobs}failed", is_bad=True),
@@ -113,12 +117,8 @@ def _holdings() -> tuple[dict[str, Holding], str, str]:
     writer = Writer()
     try:
         version = str(writer.value("SELECT version()"))
-        for tenant_id, table, newest in writer.rows(
-            "SELECT tenant_id, table_name, max(newest_file_time) FROM load_log "
-            "WHERE kind NOT IN {others:Array(String)} GROUP BY tenant_id, table_name",
-            {"others": [REPAIR, SHOWING]},
-        ):
-            found.setdefault(tenant_id, Holding()).newest[table] = newest
+        for tenant_id, newest in newest_files().items():
+            found.setdefault(tenant_id, Holding()).newest = newest
         for tenant_id, rows, size in writer.rows(
             "SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active "
             "AND database = {database:String} AND table IN {tables:Array(String)} "

@@ -14,6 +14,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from kombu import Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -155,6 +156,14 @@ else:
     # Longer than the longest load, or Redis hands a running task to a second worker.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A worker serves all queues unless it is told which: celery … worker --queues loads
+CELERY_TASK_DEFAULT_QUEUE = "upkeep"
+CELERY_TASK_QUEUES = [Queue("loads"), Queue("reports"), Queue("upkeep")]
+CELERY_TASK_ROUTES = {
+    "loaders.tasks.run_next_load": {"queue": "loads"},
+    "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
+    "analytics.reports.tasks.send_delivery": {"queue": "reports"},
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -165,6 +174,12 @@ CELERY_BEAT_SCHEDULER = "avesa_site.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "canary": {"task": "avesa_site.tasks.canary", "schedule": 60.0},
     "sweep load jobs": {"task": "loaders.tasks.sweep_load_jobs", "schedule": 30.0},
+    "sweep pipelines": {"task": "loaders.tasks.sweep_pipelines", "schedule": 15.0},
+    "watch freshness": {"task": "loaders.tasks.watch_freshness", "schedule": 300.0},
+    "forget quiet runs": {
+        "task": "loaders.tasks.forget_quiet_runs",
+        "schedule": crontab(hour="4", minute="41"),
+    },
     "check integrity": {
         "task": "loaders.tasks.check_integrity",
         "schedule": crontab(hour="3", minute="17"),
@@ -193,6 +208,10 @@ LAKE_SECRET = env.str("LAKE_SECRET", default="")
 LOAD_TRANSPORT = env.str("LOAD_TRANSPORT", default="engine")
 LOAD_OVERLAP_MINUTES = env.int("LOAD_OVERLAP_MINUTES", default=120)
 DATA_LATE_HOURS = env.int("DATA_LATE_HOURS", default=26)
+LOADS_AT_ONCE = env.int("LOADS_AT_ONCE", default=3)
+LOADS_PER_TENANT = env.int("LOADS_PER_TENANT", default=2)
+PIPELINE_MINUTES = env.int("PIPELINE_MINUTES", default=15)
+PIPELINE_REFRESH_AT = env.str("PIPELINE_REFRESH_AT", default="")
 LOAD_HEARTBEAT_TIMEOUT = env.int("LOAD_HEARTBEAT_TIMEOUT", default=120)
 
 # --- Mail and alerts
@@ -298,6 +317,11 @@ UNFOLD = {
             {
                 "title": "Data",
                 "items": [
+                    {
+                        "title": "Pipeline runs",
+                        "icon": "conversion_path",
+                        "link": reverse_lazy("admin:loaders_pipelinerun_changelist"),
+                    },
                     {
                         "title": "Load jobs",
                         "icon": "cloud_sync",

@@ -1,5 +1,6 @@
 """Which files of the lake belong to a tenant's table."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import Table
 from tenants.models import Tenant
 
-from .lake import Lake, LakeError, LakeObject
+from .lake import Lake, LakeObject, NoFiles
 from .models import LoadedFile, LoadJob
 from .results import FileOutcome
 
@@ -46,13 +47,28 @@ class Found:
     files: list[LakeObject] = field(default_factory=list)
     set_aside: dict[LakeObject, str] = field(default_factory=dict)
 
+    @property
+    def listing(self) -> str:
+        """A digest that changes when any of the objects does."""
+        lines = sorted(
+            f"{each.key}\0{each.etag}\0{each.last_modified.isoformat()}"
+            for each in (*self.files, *self.set_aside)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def has_young(self) -> bool:
+        """Whether an incremental load would look at some of them again in any case."""
+        since = overlap_begins()
+        return any(each.last_modified >= since for each in (*self.files, *self.set_aside))
+
     def without_examined(self, before: Mapping[str, Examined]) -> "Found":
         """What an incremental load looks at: objects that are young, or not in `before`.
 
         Young ones are looked at again, since unchanged rows write nothing, and it heals what a
         warehouse lost that crashed just after a load.
         """
-        since = timezone.now() - timedelta(minutes=settings.LOAD_OVERLAP_MINUTES)
+        since = overlap_begins()
 
         def is_due(each: LakeObject) -> bool:
             examined = before.get(each.key)
@@ -64,13 +80,17 @@ class Found:
         )
 
 
+def overlap_begins() -> datetime:
+    return timezone.now() - timedelta(minutes=settings.LOAD_OVERLAP_MINUTES)
+
+
 def prefix_of(tenant: Tenant, table: Table) -> str:
     """The only place in the lake that data of `tenant` is taken from."""
     return f"{tenant.id}/canonical/{table.name}/"
 
 
 def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
-    """Everything under the prefix. LakeError if there is nothing to load."""
+    """Everything under the prefix. NoFiles if there is nothing to load; LakeError."""
     prefix = prefix_of(tenant, table)
     found = Found()
     for each in lake.objects(prefix):
@@ -83,7 +103,7 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
         else:
             found.files.append(each)
     if not found.files and not found.set_aside:
-        raise LakeError(
+        raise NoFiles(
             f"There is no file under s3://{lake.bucket}/{prefix}. Check that the upstream "
             "pipeline has delivered this tenant, that the tenant id is right, and LAKE_BUCKET."
         )
@@ -97,12 +117,13 @@ def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
     Loads before the last one that began history anew do not count.
     """
     jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
-    succeeded = jobs.filter(state=LoadJob.State.SUCCEEDED)
+    succeeded = jobs.filter(state=LoadJob.State.SUCCEEDED, dry_run=False)
     anew = succeeded.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
     files = LoadedFile.objects.filter(
         Q(state=LoadedFile.State.SET_ASIDE) | Q(job__state=LoadJob.State.SUCCEEDED),
         job__tenant=tenant,
         job__table=table.name,
+        job__dry_run=False,
         job_id__gte=anew,
     ).order_by("job_id")
     fields = ("key", "etag", "last_modified", "rows_read", "rows_rejected", "error")

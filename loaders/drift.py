@@ -10,7 +10,11 @@ _FORMATS = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}
 def columns_before(job: LoadJob) -> Columns:
     """The columns of the last load of the same tenant and table that succeeded, by format."""
     earlier = LoadJob.objects.filter(
-        tenant_id=job.tenant_id, table=job.table, state=LoadJob.State.SUCCEEDED, pk__lt=job.pk
+        tenant_id=job.tenant_id,
+        table=job.table,
+        state=LoadJob.State.SUCCEEDED,
+        dry_run=False,
+        pk__lt=job.pk,
     )
     return earlier.order_by("-pk").values_list("columns", flat=True).first() or {}
 

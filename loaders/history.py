@@ -36,7 +36,7 @@ class Snapshot:
 
 
 class History:
-    """Plans and shows what `workspace.staged` holds.
+    """Plans and shows what `workspace.staged` holds; a `dry_run` only plans.
 
     `stored` is how many rows the tenant has, or 0 where history begins anew.
     """
@@ -47,12 +47,14 @@ class History:
         result: LoadResult,
         progress: Callable[[str], None],
         stored: int,
+        dry_run: bool = False,
     ) -> None:
         self._workspace = workspace
         self._table = workspace.table
         self._result = result
         self._progress = progress
         self._stored = stored
+        self._dry_run = dry_run
         self._moves = 0
         self._show: Callable[[], None] = lambda: None
 
@@ -71,6 +73,8 @@ class History:
         if snapshot is not None and self._stored:
             self._close(snapshot)
         self._account()
+        if self._dry_run:
+            return
         if self._moves > self._stored * SWAP_ABOVE:
             self._rebuild()
         elif self._moves:

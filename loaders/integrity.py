@@ -270,7 +270,7 @@ def _count_faults(tenant: Tenant, table: Table) -> list[Fault]:
 def _countable(tenant: Tenant, table: Table) -> Iterator[LoadJob]:
     """The loads that the stored history rests on: since the last one that began it anew."""
     loads = LoadJob.objects.filter(
-        tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED
+        tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED, dry_run=False
     ).exclude(kind=LoadJob.Kind.REPAIR)
     anew = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
     since = loads.filter(pk__gte=anew).annotate(

@@ -4,21 +4,24 @@ queued -> running -> succeeded | failed | cancelled; running -> queued again for
 """
 
 import logging
+from collections import Counter
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.writer import kill
+from avesa_site.locks import alone
 from tenants import alerts
 from tenants.models import Alert, Tenant, User
 
-from .models import LoadedFile, LoadJob
+from .messages import tell_pipeline, wake_loader
+from .models import LoadedFile, LoadJob, PipelineRun
 from .results import LoadResult
 from .workspace import instant, label_of
 
@@ -38,8 +41,6 @@ _COUNTS = (
     "keys_reopened",
 )
 FIRST_RETRY = timedelta(seconds=30)
-# A queued job that no worker took is announced again after this long.
-ANNOUNCE_AGAIN = timedelta(minutes=5)
 
 
 class LoadRefused(Exception):
@@ -54,11 +55,12 @@ def request_load(
     vanished: LoadJob.Vanished = LoadJob.Vanished.CLOSE_IF_FEW,
     vanished_limit: int = LoadJob.VANISHED_LIMIT,
     dry_run: bool = False,
+    pipeline: PipelineRun | None = None,
 ) -> LoadJob:
     """Queue a load. LoadRefused if the tenant is suspended or a load of the table is active.
 
     `vanished` and `vanished_limit` (percent) say what a full refresh does with keys that are gone;
-    `dry_run` that a repair only finds out what it would do.
+    `dry_run` that it only finds out what it would do.
     """
     if not tenant.is_active:
         raise LoadRefused(f"{tenant} is suspended, so nothing is loaded for it.")
@@ -72,41 +74,20 @@ def request_load(
                 vanished=vanished,
                 vanished_limit=vanished_limit,
                 dry_run=dry_run,
+                pipeline=pipeline,
             )
     except IntegrityError as error:
         raise LoadRefused(f"A load of {tenant.id}/{table.name} is already active.") from error
-    transaction.on_commit(lambda: announce(job.pk))
+    wake_loader()
     return job
-
-
-def announce(job_id: int) -> None:
-    """Tell the workers of a queued job. Without a broker the sweep tells them later."""
-    from .tasks import run_load_job
-
-    try:
-        run_load_job.delay(job_id)
-    except (OperationalError, OSError) as error:
-        log.warning("load job %s waits for the sweep: the broker is away (%s)", job_id, error)
-        return
-    LoadJob.objects.filter(pk=job_id).update(notified_at=timezone.now())
-
-
-def announce_upkeep(job: LoadJob) -> None:
-    """Have a worker merge what the job's flip left. Reads are only slower until one does."""
-    from .tasks import tidy_table
-
-    try:
-        tidy_table.delay(job.tenant_id, job.table, job.pk)
-    except (OperationalError, OSError) as error:
-        log.warning("%s/%s was not tidied: no broker (%s)", job.tenant_id, job.table, error)
 
 
 def claim(job_id: int) -> LoadJob | None:
     """Make a queued job ours and running; None if it is not queued (any more) or not yet due."""
     now = timezone.now()
     claimed = (
-        LoadJob.objects.filter(pk=job_id, state=LoadJob.State.QUEUED, tenant__is_active=True)
-        .filter(Q(not_before__isnull=True) | Q(not_before__lte=now))
+        _due()
+        .filter(pk=job_id)
         .update(
             state=LoadJob.State.RUNNING,
             attempt=F("attempt") + 1,
@@ -114,16 +95,54 @@ def claim(job_id: int) -> LoadJob | None:
             finished_at=None,
             heartbeat_at=now,
             step="Starting",
+            percent=0,
+            bytes_done=0,
             error="",
         )
     )
     return LoadJob.objects.select_related("tenant").get(pk=job_id) if claimed else None
 
 
-def beat(job: LoadJob, step: str | None = None) -> bool:
-    """Note that this run lives, and its step. False if the job is no longer this run's."""
-    changes = {"heartbeat_at": timezone.now()} | ({} if step is None else {"step": step})
-    return bool(_this_run(job).update(**changes))
+def claim_next() -> LoadJob | None:
+    """Claim the queued job whose turn it is; None if there is none, or enough are running.
+
+    At most LOADS_AT_ONCE run, and LOADS_PER_TENANT of one tenant. It is the turn of the tenant of
+    which the fewest are running; among those, of the job that waits longest.
+    """
+    with alone("claim a load"):
+        running = Counter(
+            LoadJob.objects.filter(state=LoadJob.State.RUNNING).values_list("tenant_id", flat=True)
+        )
+        if running.total() >= settings.LOADS_AT_ONCE:
+            return None
+        for count in range(settings.LOADS_PER_TENANT):
+            busy = [tenant_id for tenant_id, number in running.items() if number == count]
+            whose = Q(tenant_id__in=busy) if count else ~Q(tenant_id__in=list(running))
+            job = _due().filter(whose).order_by("requested_at", "pk").first()
+            if job is not None:
+                return claim(job.pk)
+    return None
+
+
+def _due() -> QuerySet[LoadJob]:
+    """Queued jobs that may run now."""
+    queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=True)
+    return queued.filter(Q(not_before__isnull=True) | Q(not_before__lte=timezone.now()))
+
+
+def wake_for_queued() -> int:
+    """Wake a loader for each due job that could run at once; returns how many."""
+    running = LoadJob.objects.filter(state=LoadJob.State.RUNNING).count()
+    free = max(0, settings.LOADS_AT_ONCE - running)
+    count = _due()[:free].count() if free else 0
+    for _ in range(count):
+        wake_loader()
+    return count
+
+
+def beat(job: LoadJob, **progress: Any) -> bool:
+    """Note that this run lives, and how far it is. False if the job is no longer this run's."""
+    return bool(_this_run(job).update(heartbeat_at=timezone.now(), **progress))
 
 
 def commit(job: LoadJob) -> bool:
@@ -152,10 +171,17 @@ def succeed(job: LoadJob, result: LoadResult) -> bool:
     """Record the end of a run that loaded. False if the job is no longer this run's."""
     with transaction.atomic():
         done = _this_run(job).update(
-            state=LoadJob.State.SUCCEEDED, finished_at=timezone.now(), step="", error=""
+            state=LoadJob.State.SUCCEEDED,
+            finished_at=timezone.now(),
+            step="",
+            error="",
+            percent=100,
+            bytes_done=F("bytes_found"),
+            needs_person=False,
         )
         if done:
             _record(job, result, loaded=True)
+            tell_pipeline(job)
     return bool(done)
 
 
@@ -165,6 +191,7 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
         rows_read=result.rows_read,
         rows_rejected=result.rows_rejected,
         **{name: getattr(result, name) if loaded else 0 for name in _COUNTS},
+        listing=result.listing,
         columns=_storable_json(result.columns),
         notes=[_storable(note) for note in result.notes],
         unknown_columns=[_storable(name) for name in result.unknown_columns[:NAMES_KEPT]],
@@ -202,10 +229,16 @@ def _storable(text: str) -> str:
 
 
 def fail(
-    job: LoadJob, reason: str, *, may_retry: bool, result: LoadResult | None = None
+    job: LoadJob,
+    reason: str,
+    *,
+    may_retry: bool,
+    is_outage: bool = False,
+    result: LoadResult | None = None,
 ) -> LoadJob.State | None:
     """End a run that failed: queued again with back-off while attempts are left, else failed.
 
+    What failed for good needs a person, unless it `is_outage` of a part that the load needs.
     `result` is what it had found by then. Returns the new state, or None if the job is no longer
     this run's.
     """
@@ -219,10 +252,12 @@ def fail(
             error=_storable(reason),
             finished_at=None if retry else now,
             not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
-            notified_at=None,
+            needs_person=not retry and not is_outage,
         )
         if ended and result is not None:
             _record(job, result, loaded=False)
+        if ended and not retry:
+            tell_pipeline(job)
     if ended and state == LoadJob.State.FAILED:
         alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
     return state if ended else None
@@ -240,6 +275,7 @@ def cancel(job: LoadJob) -> bool:
     if cancelled:
         job.refresh_from_db()
         transaction.on_commit(lambda: _kill_statements(job))
+        tell_pipeline(job)
     return bool(cancelled)
 
 
@@ -253,8 +289,8 @@ def _kill_statements(job: LoadJob) -> None:
 def sweep() -> int:
     """Repair what crashes and lost messages left behind; returns how many jobs it touched.
 
-    Running jobs without a heartbeat are failed or queued again; queued jobs that are due and that
-    no worker was told of (lately) are announced.
+    Running jobs without a heartbeat are failed or queued again; loaders are woken for queued ones,
+    and those of suspended tenants are cancelled.
     """
     now = timezone.now()
     lost = LoadJob.objects.filter(
@@ -262,17 +298,12 @@ def sweep() -> int:
         heartbeat_at__lt=now - timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT),
     )
     touched = 0
+    for job in LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=False):
+        touched += cancel(job)
     for job in lost:
         reason = f"The worker of attempt {job.attempt} stopped without a word."
         touched += fail(job, reason, may_retry=True) is not None
-    due = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=True).filter(
-        Q(not_before__isnull=True) | Q(not_before__lte=now),
-        Q(notified_at__isnull=True) | Q(notified_at__lt=now - ANNOUNCE_AGAIN),
-    )
-    for job_id in due.values_list("pk", flat=True):
-        announce(job_id)
-        touched += 1
-    return touched
+    return touched + wake_for_queued()
 
 
 def _this_run(job: LoadJob) -> QuerySet[LoadJob]:

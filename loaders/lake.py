@@ -24,6 +24,10 @@ class LakeError(Exception):
     """The lake could not be read. The text says what to do."""
 
 
+class NoFiles(LakeError):
+    """There is nothing where a tenant's table should be."""
+
+
 class LakeChanged(LakeError):
     """A file was replaced or deleted while it was read. Trying again will help."""
 

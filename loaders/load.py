@@ -15,8 +15,9 @@ from analytics.warehouse.catalog import SHOWING, Table
 from analytics.warehouse.writer import quote
 from tenants.models import Tenant
 
-from . import history_sql
+from . import extent, history_sql
 from .discovery import Examined, Found, discover, examined_before, prefix_of
+from .extent import Extent
 from .history import History, Snapshot
 from .lake import Lake, LakeChanged
 from .models import LoadJob
@@ -46,7 +47,8 @@ class Load:
 
     `still_ours` is asked just before readers see a change: if another run has taken over, this one
     stops. `vanished` and `limit` matter to a full refresh alone; `note_closing` is told, before
-    readers see it, at which instant it closes keys.
+    readers see it, at which instant it closes keys. A `dry_run` does everything short of that and
+    writes to tables of its own alone. `extent` says how far it is.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Load:
         kind: LoadJob.Kind = Kind.INCREMENTAL,
         vanished: Vanished = Vanished.CLOSE_IF_FEW,
         limit: int = LoadJob.VANISHED_LIMIT,
+        dry_run: bool = False,
         progress: Callable[[str], None] = lambda step: None,
         still_ours: Callable[[], bool] = lambda: True,
         note_closing: Callable[[datetime], None] = lambda moment: None,
@@ -67,13 +70,15 @@ class Load:
         self._kind = kind
         self._vanished = vanished
         self._limit = limit
+        self._dry_run = dry_run
         self._progress = progress
         self._still_ours = still_ours
         self._note_closing = note_closing
         self._lake = Lake()
-        self._workspace = Workspace(tenant, table, load_id, attempt)
+        self._workspace = Workspace(tenant, table, load_id, attempt, dry_run)
         self.result = LoadResult()
-        self._staging = Staging(self._workspace, self._lake, self.result, progress)
+        self.extent = Extent()
+        self._staging = Staging(self._workspace, self._lake, self.result, self.extent, progress)
 
     def run(self) -> LoadResult:
         """Load. Raises LoadFailed, LakeError or WarehouseError.
@@ -83,7 +88,10 @@ class Load:
         """
         self._progress("Looking for files")
         self._stored = self._count_stored()
-        files = self._files(discover(self._lake, self._tenant, self._table))
+        found = discover(self._lake, self._tenant, self._table)
+        self.result.listing = found.listing
+        files = self._files(found)
+        self.extent.found(each.object for each in files.to_stage)
         if not files.to_stage and not files.known and self._kind is Kind.INCREMENTAL:
             self._fail_if_all_were_set_aside()
             return self.result
@@ -95,7 +103,10 @@ class Load:
                 self._count_known(files)
             else:
                 self._make_history(files)
-            self._log()
+            if self._dry_run:
+                self.result.notes.append("A test: nothing was written, rejects were only counted.")
+            else:
+                self._log()
         finally:
             self._workspace.tidy_up()
         self._note_set_aside()
@@ -103,15 +114,19 @@ class Load:
 
     def _make_history(self, files: _Files) -> None:
         self._stage(files)
-        history = History(self._workspace, self.result, self._progress, self._stored)
+        history = History(self._workspace, self.result, self._progress, self._stored, self._dry_run)
         snapshot = self._snapshot(files)
+        self.extent.passed = extent.COMPARING
         history.prepare(snapshot)
         self._reconcile()
+        self._check_unchanged(files)
+        if self._dry_run:
+            return
         if snapshot and self.result.keys_closed:
             self._note_closing(snapshot.taken_at)
-        self._check_unchanged(files)
         if not self._still_ours():
             raise LoadFailed("Another run has taken over this load.")
+        self.extent.passed = extent.SHOWING
         self._progress("Showing the new history")
         self._workspace.log(SHOWING)
         history.show()

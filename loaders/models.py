@@ -1,4 +1,4 @@
-"""Load jobs and the files they took: the truth about what was loaded, whatever the broker says."""
+"""Pipeline runs, load jobs and the files they took: the truth, whatever the broker says."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,9 +11,104 @@ from django.utils import timezone
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant, User
 
+# Below this much progress nothing can be said about the rest.
+LEAST_PERCENT = 5
+
 
 def _count(help_text: str) -> "models.BigIntegerField[Any, Any]":
     return models.BigIntegerField(default=0, help_text=help_text)
+
+
+class PipelineRun(models.Model):
+    """One turn of a tenant's pipeline: from the schema's check over its loads to its readers."""
+
+    class Kind(models.TextChoices):
+        INCREMENTAL = "incremental", "Incremental"
+        REFRESH = "refresh", "Full refresh"
+
+    class Trigger(models.TextChoices):
+        SCHEDULE = "schedule", "Schedule"
+        PERSON = "person", "Staff"
+        COMMAND = "command", "Command"
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Step(models.TextChoices):
+        SCHEMA = "schema", "Check the schema"
+        LOOK = "look", "Look for files"
+        LOAD = "load", "Load"
+        INTEGRITY = "integrity", "Check integrity"
+        TELL = "tell", "Tell readers"
+
+    ACTIVE = (State.QUEUED, State.RUNNING)
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipeline_runs")
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
+    trigger = models.CharField(max_length=16, choices=Trigger)
+    is_test = models.BooleanField(
+        "test mode", default=False, help_text="Goes through every step and writes nothing."
+    )
+    planned_for = models.DateTimeField(
+        null=True, blank=True, help_text="When the schedule wanted it."
+    )
+    requested_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    requested_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    claimed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Last sign of the worker at it; none while it waits."
+    )
+    claims = models.PositiveIntegerField(default=0, help_text="How often a worker took it up.")
+    try_at = models.DateTimeField(help_text="A worker looks at it again at this moment.")
+    attempts = models.PositiveIntegerField(default=0, help_text="Of the step, in a row.")
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    step = models.CharField(max_length=16, choices=Step, default=Step.SCHEMA)
+    steps = models.JSONField(
+        default=dict, blank=True, help_text="When each step began and ended, and what it says."
+    )
+    rows_loaded = models.BigIntegerField(default=0)
+    rows_rejected = models.BigIntegerField(default=0)
+    faults = models.PositiveIntegerField(default=0, help_text="Tables that are not sound.")
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-requested_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=Q(state__in=["queued", "running"]),
+                name="one_active_run_per_tenant",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "kind", "planned_for"], name="one_run_per_planned_time"
+            ),
+        ]
+        permissions = [("run_pipelinerun", "Can start and cancel pipeline runs")]
+        indexes = [
+            models.Index(fields=["state", "try_at"], name="pipeline_sweep"),
+            models.Index(fields=["planned_for"], name="pipeline_planned"),
+            models.Index(fields=["finished_at"], name="pipeline_finished"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} run {self.pk}: {self.tenant_id}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+    @property
+    def duration(self) -> timedelta | None:
+        if self.started_at is None:
+            return None
+        return (self.finished_at or timezone.now()) - self.started_at
 
 
 class LoadJob(models.Model):
@@ -58,7 +153,10 @@ class LoadJob(models.Model):
         validators=[MaxValueValidator(100)],
         help_text="Percent of the current keys: as many as this are no longer few.",
     )
-    dry_run = models.BooleanField(default=False, help_text="Only find out what a repair would do.")
+    dry_run = models.BooleanField(default=False, help_text="Only find out what it would do.")
+    pipeline = models.ForeignKey(
+        PipelineRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
+    )
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     requested_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
@@ -67,9 +165,6 @@ class LoadJob(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    notified_at = models.DateTimeField(
-        null=True, blank=True, help_text="When a worker was last told of it."
-    )
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="A retry waits until this moment."
     )
@@ -78,6 +173,16 @@ class LoadJob(models.Model):
     )
     attempt = models.PositiveIntegerField(default=0)
     step = models.CharField(max_length=200, blank=True, help_text="What it is doing now.")
+    files_found = _count("Files to read.")
+    bytes_found = _count("Their size.")
+    bytes_done = _count("Of which so much was read.")
+    percent = models.PositiveSmallIntegerField(default=0, help_text="How far it is, about.")
+    listing = models.CharField(
+        max_length=64, blank=True, help_text="A digest of what the lake held for it."
+    )
+    needs_person = models.BooleanField(
+        default=False, help_text="It failed, and would fail again with the same files."
+    )
     rows_read = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
     rows_loaded = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
     rows_rejected = models.BigIntegerField(default=0, validators=[MinValueValidator(0)])
@@ -125,6 +230,13 @@ class LoadJob(models.Model):
         if self.started_at is None:
             return None
         return (self.finished_at or timezone.now()) - self.started_at
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long it will still run if it goes on as it did; None while that cannot be told."""
+        if self.state != self.State.RUNNING or self.percent < LEAST_PERCENT or not self.duration:
+            return None
+        return self.duration * (100 - self.percent) / self.percent
 
 
 class LoadedFile(models.Model):

@@ -10,6 +10,7 @@ from analytics.warehouse.catalog import REPAIR, SHOWING
 
 from . import history_sql
 from .casting import record_hash
+from .extent import Extent
 from .jobs import closings_of
 from .results import LoadFailed, LoadResult
 from .workspace import Workspace
@@ -31,6 +32,7 @@ class Repair:
         self._progress = progress
         self._still_ours = still_ours
         self.result = LoadResult()
+        self.extent = Extent()
 
     def run(self) -> LoadResult:
         """Repair. Raises LoadFailed or WarehouseError; readers see no change then."""

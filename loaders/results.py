@@ -20,7 +20,7 @@ class FileOutcome:
 
 @dataclass
 class LoadResult:
-    """What a load did, per file and in all.
+    """What a load did, per file and in all. `listing` is a digest of what the lake held for it.
 
     rows_read = rows_loaded + rows_rejected, and rows_loaded is the sum of rows_new, rows_changed,
     rows_late, rows_unchanged and rows_duplicate. `keys_closed` and `keys_reopened` are what a full
@@ -44,3 +44,4 @@ class LoadResult:
     unknown_columns: list[str] = field(default_factory=list)
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    listing: str = ""

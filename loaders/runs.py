@@ -1,13 +1,11 @@
 """Running one load job from claim to end."""
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections
+from django.db import InterfaceError, OperationalError, connection
 
+from analytics.warehouse import writer
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import (
     Interrupted,
@@ -21,30 +19,43 @@ from tenants import alerts
 from tenants.models import Alert
 
 from . import drift, jobs
+from .heart import beating
 from .lake import LakeChanged, LakeError, LakeUnreachable
 from .load import Load
+from .messages import tidy_soon
 from .models import LoadJob
 from .repair import Repair
 from .results import LoadFailed, LoadResult
-from .workspace import Workspace
+from .workspace import Workspace, label_of
 
 log = logging.getLogger(__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError)
-_PASSING = (
-    Unreachable,
-    QueryTimeout,
-    OutOfMemory,
-    Interrupted,
-    LakeUnreachable,
-    LakeChanged,
-    *_DATABASE_AWAY,
-)
+# Not the load's own fault: once the part is back it will succeed.
+_OUTAGES = (Unreachable, LakeUnreachable, *_DATABASE_AWAY)
+# May be gone when it is tried again; if not, somebody has to look.
+_PASSING = (*_OUTAGES, QueryTimeout, OutOfMemory, Interrupted, LakeChanged)
+# Staff who watch see a load move this often (seconds).
+PROGRESS_SECONDS = 2.0
 
 
 def run(job_id: int) -> LoadJob.State | None:
     """Claim and run a job; the state it ended in, or None if it was not ours to run."""
-    job = jobs.claim(job_id)
+    return _run_claimed(jobs.claim(job_id))
+
+
+def run_next() -> LoadJob.State | None:
+    """The same with the queued job whose turn it is. Afterwards a worker is woken for the next."""
+    job = jobs.claim_next()
+    if job is None:
+        return None
+    try:
+        return _run_claimed(job)
+    finally:
+        jobs.wake_for_queued()
+
+
+def _run_claimed(job: LoadJob | None) -> LoadJob.State | None:
     if job is None:
         return None
     with noted(tenant=job.tenant_id, job=job.pk):
@@ -54,7 +65,7 @@ def run(job_id: int) -> LoadJob.State | None:
 def _run(job: LoadJob) -> LoadJob.State | None:
     load = _work(job)
     try:
-        with _heartbeat(job):
+        with beating(lambda: _beat(job, load), _seconds_between()):
             result = load.run()
         _compare_columns(job, result)
         succeeded = jobs.succeed(job, result)
@@ -62,16 +73,16 @@ def _run(job: LoadJob) -> LoadJob.State | None:
         return _failed(job, error, load.result)
     if not succeeded:
         return None
-    if job.kind != LoadJob.Kind.REPAIR:
+    if job.kind != LoadJob.Kind.REPAIR and not job.dry_run:
         alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
     if result.left_patches or job.attempt > 1:
-        jobs.announce_upkeep(job)
+        tidy_soon(job)
     return LoadJob.State.SUCCEEDED
 
 
 def _work(job: LoadJob) -> Load | Repair:
     def progress(step: str) -> None:
-        _progress(job, step)
+        _progress(job, load, step)
 
     def still_ours() -> bool:
         return jobs.commit(job)
@@ -79,8 +90,9 @@ def _work(job: LoadJob) -> Load | Repair:
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
         workspace = Workspace(job.tenant, table, job.pk, job.attempt)
-        return Repair(workspace, job.dry_run, progress, still_ours)
-    return Load(
+        load: Load | Repair = Repair(workspace, job.dry_run, progress, still_ours)
+        return load
+    load = Load(
         job.tenant,
         table,
         job.pk,
@@ -88,10 +100,12 @@ def _work(job: LoadJob) -> Load | Repair:
         LoadJob.Kind(job.kind),
         LoadJob.Vanished(job.vanished),
         job.vanished_limit,
+        job.dry_run,
         progress=progress,
         still_ours=still_ours,
         note_closing=lambda moment: jobs.note_closing(job, moment),
     )
+    return load
 
 
 def _compare_columns(job: LoadJob, result: LoadResult) -> None:
@@ -101,9 +115,9 @@ def _compare_columns(job: LoadJob, result: LoadResult) -> None:
     result.columns = {**before, **result.columns}
 
 
-def _progress(job: LoadJob, step: str) -> None:
+def _progress(job: LoadJob, load: Load | Repair, step: str) -> None:
     log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
-    if not jobs.beat(job, step):
+    if not jobs.beat(job, step=step, listing=load.result.listing, **load.extent.now()):
         raise LoadFailed("The load was cancelled, or another run has taken over.")
 
 
@@ -120,30 +134,27 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
     swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
     may_retry = swapped or isinstance(error, _PASSING)
     _compare_columns(job, result)
-    state = jobs.fail(job, reason, may_retry=may_retry, result=result)
-    return state
+    return jobs.fail(
+        job,
+        reason,
+        may_retry=may_retry,
+        is_outage=isinstance(error, _OUTAGES),
+        result=result,
+    )
 
 
-@contextmanager
-def _heartbeat(job: LoadJob) -> Iterator[None]:
-    """Beats from a thread of its own while a long statement keeps the worker waiting."""
-    stop = threading.Event()
+def _seconds_between() -> float:
+    return min(PROGRESS_SECONDS, float(settings.LOAD_HEARTBEAT_TIMEOUT) / 6)
 
-    def keep_beating() -> None:
-        try:
-            while not stop.wait(settings.LOAD_HEARTBEAT_TIMEOUT / 6):
-                try:
-                    jobs.beat(job)
-                except DatabaseError as error:  # one missed beat is no reason to miss the next
-                    log.warning("load job %s missed a heartbeat: %s", job.pk, error)
-                    connections.close_all()
-        finally:
-            connections.close_all()
 
-    thread = threading.Thread(target=keep_beating, name=f"heartbeat-{job.pk}", daemon=True)
-    thread.start()
+def _beat(job: LoadJob, load: Load | Repair) -> None:
+    jobs.beat(job)
+    if extent := _extent(job, load):
+        jobs.beat(job, **extent)
+
+
+def _extent(job: LoadJob, load: Load | Repair) -> dict[str, int]:
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+        return load.extent.now(*writer.under_way(label_of(job.pk, job.attempt)))
+    except WarehouseError:  # the run's own statement will tell
+        return {}

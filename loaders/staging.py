@@ -9,6 +9,7 @@ from django.conf import settings
 from analytics.warehouse.errors import UnreadableData
 
 from . import staging_sql
+from .extent import Extent
 from .history_sql import rejects_of_run
 from .lake import Lake, LakeObject
 from .results import FileOutcome, LoadFailed, LoadResult
@@ -40,12 +41,14 @@ class Staging:
         workspace: Workspace,
         lake: Lake,
         result: LoadResult,
+        extent: Extent,
         progress: Callable[[str], None],
     ) -> None:
         self._workspace = workspace
         self._table = workspace.table
         self._lake = lake
         self._result = result
+        self._extent = extent
         self._progress = progress
         self._worker_source = WorkerSource(lake, workspace.raw)
         self._may_read_again = True  # once: an error may have passed
@@ -88,9 +91,12 @@ class Staging:
         workspace = self._workspace
         while True:
             workspace.create_staged()
+            self._extent.found(file.object for file in files)
             try:
                 for group, source in self._groups(files):
+                    self._extent.reading(group)
                     self._stage_group(group, source)
+                    self._extent.read()
                 return files
             except _PassingError:
                 workspace.drop(workspace.staged)

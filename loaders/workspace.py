@@ -28,10 +28,13 @@ class Workspace:
     `loaded_at`, which no two runs share.
 
     A workspace made `light` keeps its tables in memory, which suits small batches. A restart of the
-    warehouse empties them: statements that write for readers carry `intact`.
+    warehouse empties them: statements that write for readers carry `intact`. That of a `dry_run`
+    keeps rejects to itself, too.
     """
 
-    def __init__(self, tenant: Tenant, table: Table, load_id: int, attempt: int) -> None:
+    def __init__(
+        self, tenant: Tenant, table: Table, load_id: int, attempt: int, dry_run: bool = False
+    ) -> None:
         self.tenant = tenant
         self.table = table
         self.load_id = load_id
@@ -44,7 +47,9 @@ class Workspace:
         self._run = f"{self._prefix}{load_id}:{attempt}"
         self.target = self.at.qualified(table.shared_name)
         self.load_log = self.at.qualified("load_log")
-        self.rejects = self.at.qualified("load_rejects")
+        self.dry_run = dry_run
+        shared_rejects = self.at.qualified("load_rejects")
+        self.rejects = self._named("rejects") if dry_run else shared_rejects
         self.staged = self._named("staged")
         self.rebuilt = self._named("rebuilt")
         self.raw = self._named("raw")
@@ -95,6 +100,9 @@ class Workspace:
 
     def create_staged(self) -> None:
         self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.light else ''}")
+        if self.dry_run:
+            self.drop(self.rejects)
+            self._create(self.rejects, f"AS {self.at.qualified('load_rejects')}")
 
     def create_rebuilt(self) -> None:
         self._create(self.rebuilt, f"AS {self.target}")

@@ -18,8 +18,11 @@ from .models import Alert
 log = logging.getLogger(__name__)
 
 
-def raise_alert(kind: Alert.Kind, tenant_id: str, subject: str, text: str) -> None:
-    """Open an alert and tell it once; one that is open already only gets the text."""
+def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str) -> None:
+    """Open an alert and tell it once; one that is open already only gets the text.
+
+    Without a tenant it is the platform that is at fault.
+    """
     try:
         with transaction.atomic():
             alert = Alert.objects.create(kind=kind, tenant_id=tenant_id, subject=subject, text=text)
@@ -62,11 +65,11 @@ def _by_sns(alert: Alert) -> None:
         publish(settings.ALERT_SNS_TOPIC, str(alert), f"{alert}\n\n{alert.text}\n")
 
 
-def all_clear(kind: Alert.Kind, tenant_id: str, subject: str) -> None:
+def all_clear(kind: Alert.Kind, tenant_id: str | None, subject: str) -> None:
     _open(kind, tenant_id, subject).update(over_at=timezone.now())
 
 
-def _open(kind: Alert.Kind, tenant_id: str, subject: str) -> QuerySet[Alert]:
+def _open(kind: Alert.Kind, tenant_id: str | None, subject: str) -> QuerySet[Alert]:
     return Alert.objects.filter(
         kind=kind, tenant_id=tenant_id, subject=subject, over_at__isnull=True
     )

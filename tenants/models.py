@@ -85,6 +85,25 @@ class Tenant(models.Model):
         help_text="One per line, such as example.com: reports may be sent to addresses there. "
         "Members can always be sent reports.",
     )
+    load_minutes = models.PositiveIntegerField(
+        "minutes between loads",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(7 * 24 * 60)],
+        help_text="Blank: as everywhere (PIPELINE_MINUTES). 0: only when somebody asks for it.",
+    )
+    refresh_at = models.TimeField(
+        "nightly refresh",
+        null=True,
+        blank=True,
+        help_text="A full refresh at this local time. Blank: as everywhere (PIPELINE_REFRESH_AT).",
+    )
+    loading_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when the pipeline is loading new data; reports wait for it.",
+    )
     is_active = models.BooleanField(
         "active",
         default=True,
@@ -210,10 +229,20 @@ class Alert(models.Model):
         LOAD = "load", "A load failed"
         INTEGRITY = "integrity", "History is not sound"
         REPORT = "report", "A report did not go out"
+        PIPELINE = "pipeline", "A pipeline run failed"
+        LATE = "late", "Data are late"
+        SILENT = "silent", "A process is silent"
 
     kind = models.CharField(max_length=16, choices=Kind)
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="alerts")
-    subject = models.CharField(max_length=200, help_text="The table or report that is at fault.")
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="alerts",
+        help_text="None if it is the platform that is at fault.",
+    )
+    subject = models.CharField(max_length=200, help_text="The table, report or process at fault.")
     text = models.TextField()
     raised_at = models.DateTimeField(auto_now_add=True)
     over_at = models.DateTimeField(null=True, blank=True)
@@ -225,8 +254,14 @@ class Alert(models.Model):
                 fields=["kind", "tenant", "subject"],
                 condition=models.Q(over_at__isnull=True),
                 name="one_open_alert_per_fault",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["kind", "subject"],
+                condition=models.Q(over_at__isnull=True, tenant__isnull=True),
+                name="one_open_alert_per_fault_of_the_platform",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()}: {self.tenant_id}/{self.subject}"
+        where = f"{self.tenant_id}/{self.subject}" if self.tenant_id else self.subject
+        return f"{self.get_kind_display()}: {where}"

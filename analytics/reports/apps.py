@@ -6,4 +6,8 @@ class ReportsConfig(AppConfig):
     label = "reports"
 
     def ready(self) -> None:
-        from . import bounces  # noqa: F401 (it listens to django-anymail)
+        from tenants.signals import data_arrived
+
+        from . import bounces, occurrences  # noqa: F401 (bounces listens to django-anymail)
+
+        data_arrived.connect(occurrences.data_arrived)

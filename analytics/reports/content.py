@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from analytics import charts, periods
@@ -146,7 +146,8 @@ def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
     """
     tables = tables_of(asks)
     newest = {each.table_name: each for each in freshness_of(report.tenant, tables)}
-    found = []
+    since = report.tenant.loading_since
+    found = ["New data are being loaded."] if since and now - since < LONGEST_LOADING else []
     for name in sorted(tables):
         fresh = newest.get(name)
         label = _label(name)
@@ -168,6 +169,8 @@ def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
     ]
 
 
+# After this long whoever was loading has died, or will not be done soon.
+LONGEST_LOADING = timedelta(hours=2)
 _IN_WORDS: dict[str, str] = {
     Alert.Kind.LOAD: "The last load of {} failed: newer data may be missing.",
     Alert.Kind.INTEGRITY: "The last check of {} found faults that are not resolved yet.",

@@ -7,6 +7,7 @@ to the next in one UPDATE has it; everybody else finds nothing to do.
 import logging
 from datetime import datetime, timedelta
 from email.utils import make_msgid, parseaddr
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from analytics.warehouse.errors import WarehouseError
 from avesa_site.logs import noted
-from tenants.models import User
+from tenants.models import Tenant, User
 
 from . import outcomes
 from .content import asks_of, compose, troubles
@@ -86,6 +87,16 @@ def release(occurrence: Occurrence) -> bool:
 
 
 # --- Running one
+
+
+def data_arrived(tenant: Tenant, **signal: Any) -> int:
+    """The tenant's pipeline has ended: what waits for data is tried now; returns how many do."""
+    waiting = Occurrence.objects.filter(state=State.WAITING, report__tenant=tenant)
+    waiting.update(try_at=timezone.now())
+    found = list(waiting)
+    for each in found:
+        compose_soon(each)
+    return len(found)
 
 
 def to_run(now: datetime) -> QuerySet[Occurrence]:

@@ -17,11 +17,14 @@ class Writer:
 
     `database` is where unqualified names are looked up: AVESA's own, or another that is sure to
     be there while AVESA's is not. The ids of all statements begin with `label`, by which `kill`
-    finds those under way. None runs longer than CLICKHOUSE_LOAD_TIMEOUT.
+    finds those under way. None runs longer than `seconds`, or else CLICKHOUSE_LOAD_TIMEOUT.
     """
 
-    def __init__(self, database: str | None = None, label: str = "avesa-") -> None:
-        self._pool: Pool = pool(settings.CLICKHOUSE_LOAD_TIMEOUT, database)
+    def __init__(
+        self, database: str | None = None, label: str = "avesa-", seconds: int | None = None
+    ) -> None:
+        self._seconds = seconds or settings.CLICKHOUSE_LOAD_TIMEOUT
+        self._pool: Pool = pool(self._seconds, database)
         self._label = label
 
     def run(self, sql: str, params: Params | None = None, **query_settings: Any) -> int:
@@ -40,7 +43,7 @@ class Writer:
     def _execute(
         self, client: Client, sql: str, params: Params | None, query_settings: dict[str, Any]
     ) -> Any:
-        limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
+        limits = {"max_execution_time": self._seconds}
         query_id = f"{self._label}{uuid.uuid4()}"
         return client.execute(
             sql, params or {}, settings=limits | query_settings, query_id=query_id
@@ -61,6 +64,16 @@ def kill(label: str) -> int:
     where = f"startsWith(query_id, {literal(label)})"
     cluster = f" ON CLUSTER {quote(name)}" if (name := settings.CLICKHOUSE_CLUSTER) else ""
     return len(Writer().rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
+
+
+def under_way(label: str) -> tuple[int, int]:
+    """(rows, bytes) that statements under way whose ids begin with `label` have read."""
+    rows = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
+        "SELECT sum(read_rows), sum(read_bytes) FROM system.processes "
+        "WHERE startsWith(query_id, {label:String})",
+        {"label": label},
+    )
+    return int(rows[0][0]), int(rows[0][1])
 
 
 def quote(identifier: str) -> str:

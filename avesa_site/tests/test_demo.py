@@ -62,7 +62,7 @@ def test_the_demo_starts_loads_stops_and_starts_again(tmp_path):
     port = _free_port()
     first = Demo(tmp_path, port)
     assert f"http://127.0.0.1:{port}/" in first.output
-    assert re.search(r"[\d,]+ rows from 12 load jobs", first.output), first.output
+    assert re.search(r"[\d,]+ rows in 12 tables", first.output), first.output
     assert "none was needed" not in first.output
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/login/", timeout=10) as page:
         assert page.status == 200

@@ -31,6 +31,7 @@ from tenants.models import Tenant, User
 from .. import jobs
 from ..models import LoadedFile, LoadJob
 from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
+from .progress import bar
 
 
 class LoadForm(forms.Form):
@@ -121,7 +122,7 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
     date_hierarchy = "requested_at"
     inlines = [LoadedFileInline]
     actions_list = ["start_loads"]
-    actions = ["cancel_selected"]
+    actions = ["cancel_selected", "load_again"]
     change_list_template = "loaders/admin/job_list.html"
     change_form_template = "loaders/admin/job.html"
     fieldsets = [
@@ -129,8 +130,8 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
             None,
             {
                 "fields": [
-                    ("tenant", "table", "kind"),
-                    ("state", "step", "attempt"),
+                    ("tenant", "table", "kind", "pipeline"),
+                    ("state", "progress", "attempt", "needs_person"),
                     "error",
                     "shown_notes",
                     ("read", "loaded", "rejected"),
@@ -151,6 +152,7 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
         ),
     ]
     readonly_fields = [
+        "progress",
         "read",
         "loaded",
         "rejected",
@@ -166,7 +168,7 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
 
     @display(description="Now")
     def progress(self, job: LoadJob) -> str:
-        return job.step or job.error[:80] or "–"
+        return bar(job)
 
     @display(description="Rows read")
     def read(self, job: LoadJob) -> str:
@@ -271,11 +273,29 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
         for job in queryset:
             self._cancel(request, job)
 
+    @admin.action(description="Load the selected again", permissions=["run"])
+    def load_again(self, request: HttpRequest, queryset: Any) -> None:
+        for job in queryset.select_related("tenant"):
+            self._again(request, job)
+
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
         if jobs.cancel(job):
             messages.success(request, f"{job} was cancelled.")
         else:
             messages.warning(request, f"{job} cannot be cancelled any more.")
+
+    def _again(self, request: HttpRequest, job: LoadJob) -> None:
+        if job.kind == LoadJob.Kind.REPAIR:
+            self._must(request.user.has_perm("loaders.repair_history"))
+        self._request(
+            request,
+            job.tenant,
+            job.table,
+            kind=job.kind,
+            vanished=job.vanished,
+            vanished_limit=job.vanished_limit,
+            dry_run=job.dry_run,
+        )
 
     def _request(self, request: HttpRequest, tenant: Tenant, table: str, **options: Any) -> None:
         user = request.user if isinstance(request.user, User) else None
@@ -302,6 +322,9 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "Load from the lake",
+            "explanation": "Readers keep seeing what is there now until a load has finished; then "
+            "they see the new state at once.",
+            "button": "Load",
             "form": form,
             "opts": LoadJob._meta,
         }
@@ -309,18 +332,7 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
 
     def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         self._must(self.has_run_permission(request))
-        job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
-        if job.kind == LoadJob.Kind.REPAIR:
-            self._must(request.user.has_perm("loaders.repair_history"))
-        self._request(
-            request,
-            job.tenant,
-            job.table,
-            kind=job.kind,
-            vanished=job.vanished,
-            vanished_limit=job.vanished_limit,
-            dry_run=job.dry_run,
-        )
+        self._again(request, get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id))
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
 
     def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:

@@ -3,15 +3,10 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from analytics.warehouse.catalog import TABLES
-from loaders import jobs, runs, tasks
+from loaders import jobs, runs
 from loaders.models import LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import ApiToken, User
-
-
-@pytest.fixture(autouse=True)
-def _no_messages(monkeypatch):
-    monkeypatch.setattr(tasks.run_load_job, "delay", lambda job_id: None)
 
 
 @pytest.fixture
@@ -133,6 +128,8 @@ def test_members_do_not_enter_the_admin(client, request, name, finished):
         "tenants_user_add",
         "tenants_apitoken_add",
         "loaders_loadedfile_changelist",
+        "loaders_pipelinerun_changelist",
+        "loaders_run",
     ],
 )
 def test_every_admin_page_opens(staff, finished, page):

@@ -26,7 +26,6 @@ def test_the_databases_connections_may_break_before_any_statement(
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no connections that could break")
     monkeypatch.setattr(jobs, "FIRST_RETRY", timedelta(0))
-    monkeypatch.setattr(jobs, "announce", lambda job_id: None)
     for number in statements(MOST_STATEMENTS):
         key = str(number)
         put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1, id=key)])

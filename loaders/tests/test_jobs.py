@@ -9,6 +9,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.writer import Writer
 from loaders import jobs, runs, tasks
+from loaders.heart import beating
 from loaders.load import Load
 from loaders.models import LoadedFile, LoadJob
 from loaders.results import LoadResult
@@ -20,28 +21,37 @@ State = LoadJob.State
 
 
 @pytest.fixture
-def announced(monkeypatch):
-    """The ids of jobs that workers were told of; nothing is sent."""
-    ids = []
-    monkeypatch.setattr(tasks.run_load_job, "delay", ids.append)
-    return ids
+def woken(monkeypatch, django_capture_on_commit_callbacks):
+    """Runs an action, returns how many loaders were woken by it; nothing is sent."""
+
+    def count(action):
+        messages = []
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks.run_next_load, "delay", lambda: messages.append(1))
+            with django_capture_on_commit_callbacks(execute=True):
+                action()
+        return len(messages)
+
+    return count
 
 
 @pytest.fixture
-def job(acme, announced):
+def job(acme):
     return jobs.request_load(acme, TABLES["companies"])
 
 
-def test_a_load_is_announced_once_it_is_committed(
-    acme, announced, django_capture_on_commit_callbacks
-):
-    with django_capture_on_commit_callbacks(execute=True):
-        job = jobs.request_load(acme, TABLES["companies"])
-        assert announced == []
-    assert announced == [job.pk]
+def test_a_loader_is_woken_once_the_load_is_committed(acme, monkeypatch):
+    messages = []
+    monkeypatch.setattr(tasks.run_next_load, "delay", lambda: messages.append(1))
+    jobs.request_load(acme, TABLES["companies"])
+    assert messages == [], "the test's transaction is not committed"
 
 
-def test_one_table_has_one_active_load(job, acme, globex, announced):
+def test_each_load_wakes_one_loader(acme, woken):
+    assert woken(lambda: jobs.request_load(acme, TABLES["companies"])) == 1
+
+
+def test_one_table_has_one_active_load(job, acme, globex):
     with pytest.raises(jobs.LoadRefused, match="already active"):
         jobs.request_load(acme, TABLES["companies"])
     jobs.request_load(acme, TABLES["tickets"])
@@ -49,7 +59,7 @@ def test_one_table_has_one_active_load(job, acme, globex, announced):
     assert LoadJob.objects.count() == 3
 
 
-def test_nothing_is_loaded_for_a_suspended_tenant(acme, announced):
+def test_nothing_is_loaded_for_a_suspended_tenant(acme):
     acme.is_active = False
     acme.save()
     with pytest.raises(jobs.LoadRefused, match="suspended"):
@@ -61,10 +71,10 @@ def test_a_job_is_claimed_once(job):
     assert jobs.claim(job.pk) is None
 
 
-def test_a_message_for_a_finished_job_does_nothing(job, lake, warehouse, acme):
+def test_a_message_too_many_does_nothing(job, lake, warehouse, acme):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
-    assert tasks.run_load_job(job.pk) == State.SUCCEEDED
-    assert tasks.run_load_job(job.pk) is None
+    assert tasks.run_next_load() == State.SUCCEEDED
+    assert tasks.run_next_load() is None
 
 
 def test_a_finished_load_records_counts_and_files(job, lake, warehouse, acme):
@@ -116,7 +126,7 @@ def test_an_unreachable_warehouse_is_tried_again(job, lake, acme, settings):
     assert "cannot be reached" in job.error
 
 
-def test_a_job_whose_worker_died_is_queued_again(job, announced):
+def test_a_job_whose_worker_died_is_queued_again(job):
     claimed = jobs.claim(job.pk)
     assert jobs.sweep() == 0
     LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
@@ -126,12 +136,15 @@ def test_a_job_whose_worker_died_is_queued_again(job, announced):
     assert not jobs.beat(claimed), "the dead run must not come back"
 
 
-def test_a_lost_message_is_sent_again(job, announced):
-    assert announced == []
-    jobs.sweep()
-    assert announced == [job.pk]
-    jobs.sweep()
-    assert announced == [job.pk], "not at every sweep"
+def test_lost_messages_are_sent_again_for_as_many_as_may_run(acme, globex, woken, settings):
+    settings.LOADS_AT_ONCE = 3
+    assert woken(jobs.sweep) == 0
+    for tenant in (acme, globex):
+        for name in ("companies", "contacts"):
+            jobs.request_load(tenant, TABLES[name])
+    assert woken(jobs.sweep) == 3
+    jobs.claim_next()
+    assert woken(jobs.sweep) == 2
 
 
 def test_a_cancelled_run_changes_nothing(job, lake, warehouse, acme):
@@ -147,14 +160,14 @@ def test_a_cancelled_run_changes_nothing(job, lake, warehouse, acme):
 def test_without_a_broker_a_load_waits_for_the_sweep(
     acme, monkeypatch, django_capture_on_commit_callbacks
 ):
-    def refuse(job_id):
+    def refuse():
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr(tasks.run_load_job, "delay", refuse)
+    monkeypatch.setattr(tasks.run_next_load, "delay", refuse)
     with django_capture_on_commit_callbacks(execute=True):
         job = jobs.request_load(acme, TABLES["companies"])
     job.refresh_from_db()
-    assert (job.state, job.notified_at) == (State.QUEUED, None)
+    assert job.state == State.QUEUED
 
 
 def test_an_overtaken_run_leaves_its_successors_record_alone(job, lake, warehouse, acme):
@@ -217,18 +230,15 @@ def test_names_that_postgres_cannot_keep_do_not_stop_a_load(job, lake, warehouse
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_missed_heartbeat_does_not_end_the_heart(acme, monkeypatch, settings):
-    settings.LOAD_HEARTBEAT_TIMEOUT = 0.3
+def test_a_missed_heartbeat_does_not_end_the_heart(acme):
     beats = []
 
-    def beat(job, step=None):
-        beats.append(job)
+    def beat():
+        beats.append(1)
         if len(beats) == 1:
             raise OperationalError("database is locked")
-        return True
 
-    monkeypatch.setattr(jobs, "beat", beat)
-    with runs._heartbeat(LoadJob(pk=1)):
+    with beating(beat, 0.05):
         deadline = time.monotonic() + 5
         while len(beats) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -1,0 +1,251 @@
+"""Staff's pages for pipeline runs: start them, watch them, see their steps and loads."""
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import VERTICAL
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from tenants.admin import ReadOnly
+from tenants.models import Tenant, User
+
+from .. import pipelines
+from ..models import LoadJob, PipelineRun
+from .jobs import STATE_COLORS
+from .progress import bar
+
+
+class RunForm(forms.Form):
+    """Which pipelines to run."""
+
+    tenants = forms.ModelMultipleChoiceField(
+        Tenant.objects.filter(is_active=True), widget=UnfoldAdminCheckboxSelectMultipleWidget
+    )
+    kind = forms.ChoiceField(
+        choices=[
+            ("incremental", "Incremental: new and changed files"),
+            ("refresh", "Full refresh: all files, and keys that are gone, if they are few"),
+        ],
+        widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
+        initial="incremental",
+    )
+    is_test = forms.BooleanField(
+        label="Test mode",
+        help_text="Goes through every step and writes nothing: to see whether a new tenant's files "
+        "can be loaded.",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+    )
+
+
+class LoadJobInline(ReadOnly, TabularInline):
+    model = LoadJob
+    fields = ["table", "shown_state", "progress", "rows_loaded", "rows_rejected", "error"]
+    readonly_fields = ["shown_state", "progress"]
+    extra = 0
+    tab = True
+    hide_title = True
+    show_change_link = True
+    ordering = ["table"]
+    verbose_name_plural = "Loads"
+
+    @display(description="State", label=STATE_COLORS)
+    def shown_state(self, job: LoadJob) -> tuple[str, str]:
+        return job.state, job.get_state_display()
+
+    @display(description="Now")
+    def progress(self, job: LoadJob) -> str:
+        return bar(job)
+
+
+@admin.register(PipelineRun)
+class PipelineRunAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id",
+        "tenant",
+        "kind",
+        "trigger",
+        "shown_state",
+        "now",
+        "loaded",
+        "rejected",
+        "requested_at",
+        "took",
+    ]
+    list_filter = ["state", "kind", "trigger", "is_test", "tenant"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name", "tenant__id", "error"]
+    date_hierarchy = "requested_at"
+    inlines = [LoadJobInline]
+    actions_list = ["start_runs"]
+    actions = ["cancel_selected"]
+    change_list_template = "loaders/admin/job_list.html"
+    change_form_template = "loaders/admin/run.html"
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("tenant", "kind", "trigger"),
+                    ("state", "is_test", "took"),
+                    "error",
+                    ("loaded", "rejected", "faults"),
+                    ("requested_by", "requested_at", "planned_for"),
+                ]
+            },
+        )
+    ]
+    readonly_fields = ["loaded", "rejected", "took"]
+
+    @display(description="State", ordering="state", label=STATE_COLORS)
+    def shown_state(self, run: PipelineRun) -> tuple[str, str]:
+        return run.state, run.get_state_display()
+
+    @display(description="Now")
+    def now(self, run: PipelineRun) -> str:
+        if run.is_active:
+            return run.get_step_display()
+        return run.error[:80] or ("Test" if run.is_test else "–")
+
+    @display(description="Rows loaded", ordering="rows_loaded")
+    def loaded(self, run: PipelineRun) -> str:
+        return f"{run.rows_loaded:,}"
+
+    @display(description="Rows rejected", ordering="rows_rejected")
+    def rejected(self, run: PipelineRun) -> str:
+        return f"{run.rows_rejected:,}"
+
+    @display(description="Took")
+    def took(self, run: PipelineRun) -> str:
+        return f"{run.duration.total_seconds():,.1f} s" if run.duration else "–"
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path("start/", self.admin_site.admin_view(self.start_view), name="loaders_run"),
+            path(
+                "<int:run_id>/cancel/",
+                self.admin_site.admin_view(require_POST(self.cancel_view)),
+                name="loaders_cancel_run",
+            ),
+        ]
+        return [*own, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        active = PipelineRun.objects.filter(state__in=PipelineRun.ACTIVE).exists()
+        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        context = {
+            **(extra_context or {}),
+            "watching": run is not None and run.is_active,
+            "may_run": self.has_run_permission(request),
+            "steps": _steps(run) if run else [],
+        }
+        return super().change_view(request, object_id, form_url, context)
+
+    # --- Buttons
+
+    @action(
+        description="Run pipelines", url_path="start-runs", icon="play_arrow", permissions=["run"]
+    )
+    def start_runs(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:loaders_run"))
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("loaders.run_pipelinerun")
+
+    def _must_be_allowed(self, request: HttpRequest) -> None:
+        if not self.has_run_permission(request):
+            raise PermissionDenied
+
+    @admin.action(description="Cancel the selected runs", permissions=["run"])
+    def cancel_selected(self, request: HttpRequest, queryset: Any) -> None:
+        for run in queryset.select_related("tenant"):
+            self._cancel(request, run)
+
+    def _cancel(self, request: HttpRequest, run: PipelineRun) -> None:
+        if pipelines.cancel(run, f"By {request.user}."):
+            messages.success(request, f"{run} was cancelled.")
+        else:
+            messages.warning(request, f"{run} had already ended.")
+
+    # --- Pages of their own
+
+    def start_view(self, request: HttpRequest) -> HttpResponse:
+        self._must_be_allowed(request)
+        form = RunForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            for tenant in form.cleaned_data["tenants"]:
+                self._request(request, tenant, form.cleaned_data)
+            return HttpResponseRedirect(reverse("admin:loaders_pipelinerun_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Run pipelines",
+            "explanation": "A run checks the schema, loads what is new, checks it and tells those "
+            "who wait for it.",
+            "button": "Run",
+            "form": form,
+            "opts": PipelineRun._meta,
+        }
+        return TemplateResponse(request, "loaders/admin/start.html", context)
+
+    def _request(self, request: HttpRequest, tenant: Tenant, chosen: dict[str, Any]) -> None:
+        try:
+            run = pipelines.request_run(
+                tenant,
+                PipelineRun.Trigger.PERSON,
+                PipelineRun.Kind(chosen["kind"]),
+                is_test=chosen["is_test"],
+                requested_by=request.user if isinstance(request.user, User) else None,
+            )
+        except pipelines.RunRefused as error:
+            messages.warning(request, str(error))
+        else:
+            url = reverse("admin:loaders_pipelinerun_change", args=[run.pk])
+            messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, run))
+
+    def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        self._must_be_allowed(request)
+        self._cancel(request, get_object_or_404(PipelineRun.objects, pk=run_id))
+        return HttpResponseRedirect(reverse("admin:loaders_pipelinerun_change", args=[run_id]))
+
+
+def _steps(run: PipelineRun) -> list[dict[str, Any]]:
+    """Each step with when it began, how long it took and what it says."""
+    shown = []
+    for step in PipelineRun.Step:
+        note = run.steps.get(step, {})
+        began, ended = _instant(note.get("began")), _instant(note.get("ended"))
+        took = f"{(ended - began).total_seconds():,.1f} s" if began and ended else ""
+        is_now = run.is_active and run.step == step
+        says = note.get("says", "") or ("Under way" if is_now else "")
+        shown.append({"label": step.label, "began": began, "took": took, "says": says})
+    return shown
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,35 @@
+"""Signs of life from a thread of its own, while long work keeps a worker waiting."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.db import DatabaseError, connections
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def beating(beat: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Calls `beat` every so many seconds for as long as the context lasts."""
+    stop = threading.Event()
+
+    def keep_beating() -> None:
+        try:
+            while not stop.wait(seconds):
+                try:
+                    beat()
+                except DatabaseError as error:  # one missed beat is no reason to miss the next
+                    log.warning("a heartbeat was missed: %s", error)
+                    connections.close_all()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=keep_beating, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,93 @@
+"""Which tenants' data are late: files that do not come, pipelines that do not end."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Max
+from django.utils import timezone
+
+from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.writer import Writer
+from tenants import alerts
+from tenants.models import Alert, Tenant
+
+from .models import PipelineRun
+from .pipelines import SUBJECT
+from .schedule import period_of
+
+# A pipeline is late once it missed so many of its times.
+PERIODS = 3
+LEAST = timedelta(minutes=30)
+
+
+def newest_files() -> dict[str, dict[str, datetime]]:
+    """When the newest loaded file was written, by tenant and table. Raises WarehouseError."""
+    found: dict[str, dict[str, datetime]] = defaultdict(dict)
+    for tenant_id, table, newest in Writer().rows(
+        "SELECT tenant_id, table_name, max(newest_file_time) FROM load_log "
+        "WHERE kind NOT IN {others:Array(String)} GROUP BY tenant_id, table_name",
+        {"others": [REPAIR, SHOWING]},
+    ):
+        found[tenant_id][table] = newest
+    return found
+
+
+def watch() -> int:
+    """Raise an alert for each table or pipeline that is late, end those of what no longer is;
+    returns how many are late.
+    """
+    late = dict(_late())
+    open_alerts = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True)
+    for tenant_id, subject in set(open_alerts.values_list("tenant_id", "subject")) - set(late):
+        alerts.all_clear(Alert.Kind.LATE, tenant_id, subject)
+    for (tenant_id, subject), text in late.items():
+        alerts.raise_alert(Alert.Kind.LATE, tenant_id, subject, text)
+    return len(late)
+
+
+def _late() -> Iterator[tuple[tuple[str, str], str]]:
+    """((tenant id, table or "pipeline"), why)"""
+    tenants = list(Tenant.objects.filter(is_active=True))
+    yield from _late_pipelines(tenants)
+    try:
+        newest = newest_files()
+    except WarehouseError:  # which loads and the doctor say better; what was late stays so
+        yield from _late_before()
+        return
+    latest = timezone.now() - timedelta(hours=settings.DATA_LATE_HOURS)
+    for tenant in tenants:
+        for table, at in newest.get(tenant.pk, {}).items():
+            if at < latest:
+                yield (
+                    (tenant.pk, table),
+                    f"The newest file of {table} is from {at:%Y-%m-%d %H:%M} UTC, which is more "
+                    f"than {settings.DATA_LATE_HOURS} hours ago. Ask upstream whether it delivers.",
+                )
+
+
+def _late_before() -> Iterator[tuple[tuple[str, str], str]]:
+    was = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True).exclude(subject=SUBJECT)
+    for alert in was.exclude(tenant=None):
+        yield (alert.tenant_id or "", alert.subject), alert.text
+
+
+def _late_pipelines(tenants: list[Tenant]) -> Iterator[tuple[tuple[str, str], str]]:
+    now = timezone.now()
+    periods = {each.pk: period for each in tenants if (period := period_of(each))}
+    limits = {key: max(PERIODS * period, LEAST) for key, period in periods.items()}
+    ended = PipelineRun.objects.filter(
+        is_test=False, finished_at__gte=now - max(limits.values(), default=LEAST)
+    )
+    last = dict(ended.values_list("tenant_id").annotate(Max("finished_at")))
+    for tenant in tenants:
+        limit = limits.get(tenant.pk)
+        if limit and now - last.get(tenant.pk, tenant.created_at) > limit:
+            minutes = periods[tenant.pk].total_seconds() / 60
+            yield (
+                (tenant.pk, SUBJECT),
+                f"No pipeline run has ended for {limit.total_seconds() / 60:,.0f} minutes, though "
+                f"one is due every {minutes:,.0f}. See whether beat and the workers run.",
+            )

@@ -1,0 +1,417 @@
+"""One turn of a tenant's pipeline: schema, files, loads, integrity, readers.
+
+The run's row says at which step it is; whoever claims it goes on from there. Each step may be done
+twice: a worker that dies is followed by another, which begins the step anew.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from analytics.warehouse import schema
+from analytics.warehouse.catalog import TABLES, Table
+from analytics.warehouse.errors import WarehouseError
+from avesa_site.logs import noted
+from tenants import alerts
+from tenants.models import Alert, Tenant, User
+from tenants.signals import data_arrived
+
+from . import integrity, jobs
+from .discovery import Found, discover
+from .heart import beating
+from .lake import Lake, LakeError, NoFiles
+from .messages import advance_soon
+from .models import LoadJob, PipelineRun
+
+log = logging.getLogger(__name__)
+
+State, Step, Kind = PipelineRun.State, PipelineRun.Step, PipelineRun.Kind
+MAX_ATTEMPTS = 5  # of one step, in a row
+FIRST_RETRY = timedelta(seconds=15)
+# A run of which nothing was heard is looked at again after this long.
+LOOK_AGAIN = timedelta(minutes=2)
+SUBJECT = "pipeline"
+_OUTAGES = (WarehouseError, LakeError, OperationalError, InterfaceError)
+_CHANGES = ("rows_new", "rows_changed", "rows_late", "keys_closed", "keys_reopened")
+
+
+class RunRefused(Exception):
+    """The run was not queued; the text says why."""
+
+
+class PipelineFailed(Exception):
+    """The run cannot go on as things are. The text says what to do."""
+
+
+def request_run(
+    tenant: Tenant,
+    trigger: PipelineRun.Trigger,
+    kind: PipelineRun.Kind = Kind.INCREMENTAL,
+    *,
+    is_test: bool = False,
+    requested_by: User | None = None,
+    planned_for: datetime | None = None,
+) -> PipelineRun:
+    """Queue a run. RunRefused if the tenant is suspended or has an active run."""
+    if not tenant.is_active:
+        raise RunRefused(f"{tenant} is suspended, so nothing is loaded for it.")
+    try:
+        with transaction.atomic():
+            run = PipelineRun.objects.create(
+                tenant=tenant,
+                trigger=trigger,
+                kind=kind,
+                is_test=is_test,
+                requested_by=requested_by,
+                planned_for=planned_for,
+                try_at=timezone.now() + LOOK_AGAIN,
+            )
+    except IntegrityError as error:
+        raise RunRefused(f"A pipeline run of {tenant.id} is already active.") from error
+    advance_soon(run.pk)
+    return run
+
+
+def cancel(run: PipelineRun, reason: str = "") -> bool:
+    """Cancel an active run and its loads, as far as readers do not see them yet."""
+    with transaction.atomic():
+        active = PipelineRun.objects.filter(pk=run.pk, state__in=PipelineRun.ACTIVE)
+        cancelled = active.update(
+            state=State.CANCELLED, finished_at=timezone.now(), claimed_at=None, error=reason
+        )
+        if not cancelled:
+            return False
+        for job in run.jobs.filter(state__in=LoadJob.ACTIVE):
+            jobs.cancel(job)
+        _tell_readers(run, [])
+    return True
+
+
+def sweep() -> int:
+    """Wake workers for runs that nobody is at, and end those of suspended tenants."""
+    for run in PipelineRun.objects.filter(
+        state__in=PipelineRun.ACTIVE, tenant__is_active=False
+    ).select_related("tenant"):
+        cancel(run, "The tenant was suspended.")
+    now = timezone.now()
+    waiting = list(_free(now).filter(try_at__lte=now).values_list("pk", flat=True))
+    PipelineRun.objects.filter(pk__in=waiting).update(try_at=now + LOOK_AGAIN)
+    for run_id in waiting:
+        advance_soon(run_id)
+    return len(waiting)
+
+
+def _free(now: datetime) -> QuerySet[PipelineRun]:
+    """Active runs at which no worker is."""
+    silent = now - timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
+    return PipelineRun.objects.filter(
+        Q(claimed_at__isnull=True) | Q(claimed_at__lt=silent),
+        state__in=PipelineRun.ACTIVE,
+        tenant__is_active=True,
+    )
+
+
+def advance(run_id: int) -> str | None:
+    """Go on with a run as far as it goes now; its state, or None if it was not ours to take."""
+    run = _claim(run_id)
+    if run is None:
+        return None
+    with noted(tenant=run.tenant_id, run=run.pk), beating(lambda: _beat(run), _seconds_between()):
+        return _advance(run)
+
+
+def _claim(run_id: int) -> PipelineRun | None:
+    now = timezone.now()
+    claimed = (
+        _free(now)
+        .filter(pk=run_id)
+        .update(
+            state=State.RUNNING,
+            claimed_at=now,
+            claims=F("claims") + 1,
+            started_at=Coalesce(F("started_at"), now),
+        )
+    )
+    return PipelineRun.objects.select_related("tenant").get(pk=run_id) if claimed else None
+
+
+def _seconds_between() -> float:
+    return float(settings.LOAD_HEARTBEAT_TIMEOUT) / 6
+
+
+def _beat(run: PipelineRun) -> None:
+    _ours(run).update(claimed_at=timezone.now())
+
+
+def _ours(run: PipelineRun) -> QuerySet[PipelineRun]:
+    """The run's row, as long as nobody cancelled it or took it up after us."""
+    return PipelineRun.objects.filter(pk=run.pk, state=State.RUNNING, claims=run.claims)
+
+
+def _advance(run: PipelineRun) -> str | None:
+    while True:
+        note = run.steps.setdefault(run.step, {"began": timezone.now().isoformat()})
+        try:
+            says = _STEPS[run.step](run)
+        except PipelineFailed as error:
+            return _fail(run, str(error))
+        except _OUTAGES as error:
+            return _try_again(run, error)
+        except Exception as error:
+            log.exception("pipeline run %s failed in an unforeseen way", run.pk)
+            return _fail(run, f"Unforeseen: {type(error).__name__}: {error}")
+        if says is None:
+            return _wait(run)
+        note |= {"ended": timezone.now().isoformat(), "says": says}
+        if run.step == Step.TELL:
+            return _end(run)
+        run.step = _AFTER[run.step]
+        run.attempts, run.error = 0, ""
+        if not _ours(run).update(step=run.step, attempts=0, **_record(run)):
+            return None
+
+
+# --- Ways to stop
+
+
+def _wait(run: PipelineRun) -> str | None:
+    """Until its loads have ended, which wakes a worker for it."""
+    waits = _ours(run).update(
+        claimed_at=None, steps=run.steps, try_at=timezone.now() + LOOK_AGAIN, attempts=0
+    )
+    if waits and not _loads_under_way(run):  # the last one ended meanwhile and found us claimed
+        advance_soon(run.pk)
+    return State.RUNNING if waits else None
+
+
+def _try_again(run: PipelineRun, error: Exception) -> str | None:
+    """A part is away: later and later, for some minutes; the next run on schedule follows anyway.
+
+    The database itself may be what is away: then the sweep finds the run when it is back.
+    """
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+    run.attempts += 1
+    if run.attempts >= MAX_ATTEMPTS:
+        return _fail(run, str(error))
+    wait = FIRST_RETRY * 2 ** (run.attempts - 1)
+    log.warning("pipeline run %s waits %s: %s", run.pk, wait, error)
+    waits = _ours(run).update(
+        claimed_at=None,
+        attempts=run.attempts,
+        steps=run.steps,
+        error=_storable(error),
+        try_at=timezone.now() + wait,
+    )
+    return State.RUNNING if waits else None
+
+
+def _fail(run: PipelineRun, reason: str) -> str | None:
+    run.error = _storable(reason)
+    run.steps[run.step] |= {"ended": timezone.now().isoformat(), "says": run.error}
+    with transaction.atomic():
+        if not _ended(run, State.FAILED):
+            return None
+        _tell_readers(run, [])
+        if not run.is_test:
+            text = f"{run}, {run.get_step_display()}: {reason}"
+            alerts.raise_alert(Alert.Kind.PIPELINE, run.tenant_id, SUBJECT, text)
+    return State.FAILED
+
+
+def _end(run: PipelineRun) -> str | None:
+    """All steps are done: it has failed if one of its loads has, which raised its own alert."""
+    problems = [
+        f"{job.table}: {job.error or job.get_state_display()}"
+        for job in run.jobs.order_by("table")
+        if job.state != LoadJob.State.SUCCEEDED
+    ]
+    held = run.steps[Step.LOOK].get("held", {})
+    problems += [f"{table}: {reason}" for table, reason in held.items()]
+    run.error = _storable("\n".join(problems))
+    state = State.FAILED if problems else State.SUCCEEDED
+    with transaction.atomic():
+        if not _ended(run, state):
+            return None
+        if not run.is_test:
+            alerts.all_clear(Alert.Kind.PIPELINE, run.tenant_id, SUBJECT)
+    return state
+
+
+def _ended(run: PipelineRun, state: PipelineRun.State) -> bool:
+    ended = _ours(run).update(
+        state=state, claimed_at=None, finished_at=timezone.now(), **_record(run)
+    )
+    return bool(ended)
+
+
+def _record(run: PipelineRun) -> dict[str, Any]:
+    """What its steps found, for the row: another worker may go on with it."""
+    names = ("steps", "error", "rows_loaded", "rows_rejected", "faults")
+    return {name: getattr(run, name) for name in names}
+
+
+def _storable(error: object) -> str:
+    return str(error).replace("\0", "\ufffd")
+
+
+# --- The steps: what each says when it is done, or None if it has to wait
+
+
+def _check_schema(run: PipelineRun) -> str:
+    changes = schema.plan()
+    if changes:
+        raise PipelineFailed(
+            f"The warehouse is not as declared ({changes[0]}"
+            f"{', …' if len(changes) > 1 else ''}). Run: manage.py warehouse_schema apply"
+        )
+    return "As declared."
+
+
+def _look(run: PipelineRun) -> str:
+    """Queue a load of each table that has something new."""
+    lake = Lake()
+    found, held = {}, {}
+    asked = dict(run.jobs.values_list("table", "pk"))
+    for name, table in TABLES.items():
+        if name in asked:  # by a worker that died before it could say so
+            found[name] = f"load {asked[name]}"
+            continue
+        try:
+            objects = discover(lake, run.tenant, table)
+        except NoFiles:
+            found[name] = "no files"
+            continue
+        if run.kind == Kind.INCREMENTAL and (reason := _why_held(run, table, objects)):
+            found[name], held[name] = "held", reason
+        elif run.kind == Kind.INCREMENTAL and _is_known(run, table, objects):
+            found[name] = "nothing new"
+        else:
+            found[name] = _request(run, table)
+    run.steps[Step.LOOK]["held"] = held
+    return "; ".join(f"{name}: {says}" for name, says in found.items())
+
+
+def _why_held(run: PipelineRun, table: Table, found: Found) -> str:
+    """Why loading again would only fail again; '' if it may not."""
+    last = _last_load(run, table)
+    if last and last.needs_person and last.listing == found.listing:
+        return (
+            f"Load {last.pk} failed and the files are still the same. It needs a person: see its "
+            "reason, correct the files upstream or load again by hand."
+        )
+    return ""
+
+
+def _is_known(run: PipelineRun, table: Table, found: Found) -> bool:
+    """Whether the last load succeeded with just these files, and none is so young that an
+    incremental load would look at it again.
+    """
+    last = _last_load(run, table)
+    return (
+        last is not None
+        and last.state == LoadJob.State.SUCCEEDED
+        and last.listing == found.listing
+        and not found.has_young
+    )
+
+
+def _last_load(run: PipelineRun, table: Table) -> LoadJob | None:
+    ended = LoadJob.objects.filter(tenant=run.tenant, table=table.name, dry_run=False).exclude(
+        Q(kind=LoadJob.Kind.REPAIR) | Q(state__in=LoadJob.ACTIVE)
+    )
+    return ended.order_by("-pk").first()
+
+
+def _request(run: PipelineRun, table: Table) -> str:
+    kind = LoadJob.Kind(run.kind)
+    try:
+        with transaction.atomic():
+            job = jobs.request_load(
+                run.tenant,
+                table,
+                kind,
+                requested_by=run.requested_by,
+                dry_run=run.is_test,
+                pipeline=run,
+            )
+            if not run.is_test:
+                Tenant.objects.filter(pk=run.tenant_id, loading_since=None).update(
+                    loading_since=timezone.now()
+                )
+    except jobs.LoadRefused as error:
+        return str(error)
+    return f"load {job.pk}"
+
+
+def _await_loads(run: PipelineRun) -> str | None:
+    if _loads_under_way(run):
+        return None
+    done = run.jobs.filter(state=LoadJob.State.SUCCEEDED)
+    sums = done.aggregate(loaded=Sum("rows_loaded"), rejected=Sum("rows_rejected"))
+    run.rows_loaded, run.rows_rejected = sums["loaded"] or 0, sums["rejected"] or 0
+    changed = ", ".join(_changed_tables(run)) or "nothing"
+    return f"{done.count()} of {run.jobs.count()} loads succeeded; changed: {changed}."
+
+
+def _loads_under_way(run: PipelineRun) -> bool:
+    return LoadJob.objects.filter(tenant_id=run.tenant_id, state__in=LoadJob.ACTIVE).exists()
+
+
+def _changed_tables(run: PipelineRun) -> list[str]:
+    """Tables of which readers see something new."""
+    changes = Q()
+    for name in _CHANGES:
+        changes |= Q(**{f"{name}__gt": 0})
+    done = run.jobs.filter(changes, state=LoadJob.State.SUCCEEDED, dry_run=False)
+    return list(done.order_by("table").values_list("table", flat=True))
+
+
+def _check_integrity(run: PipelineRun) -> str:
+    tables = _changed_tables(run)
+    if not tables:
+        return "Nothing changed."
+    checks = [integrity.check(run.tenant, TABLES[name]) for name in tables]
+    run.faults = sum(not each.is_sound for each in checks)
+    return "; ".join(
+        f"{each.table}: {'sound' if each.is_sound else 'not sound'}" for each in checks
+    )
+
+
+def _tell(run: PipelineRun) -> str:
+    tables = _changed_tables(run)
+    _tell_readers(run, tables)
+    versions = {job.table: job.pk for job in run.jobs.order_by("pk")}
+    seen = ", ".join(f"{name} as of load {versions[name]}" for name in tables)
+    return f"Readers see {seen}." if seen else "Readers see what they saw before."
+
+
+def _tell_readers(run: PipelineRun, tables: list[str]) -> None:
+    """Reports that wait for data need wait no longer. Kept answers need no word: each is kept
+    under the loads that it rests on.
+    """
+    if run.is_test:
+        return
+    Tenant.objects.filter(pk=run.tenant_id).update(loading_since=None)
+    for receiver, error in data_arrived.send_robust(
+        sender=PipelineRun, tenant=run.tenant, tables=tables
+    ):
+        if isinstance(error, Exception):
+            log.error("%s was not told of run %s: %s", receiver, run.pk, error)
+
+
+_STEPS: dict[str, Callable[[PipelineRun], str | None]] = {
+    Step.SCHEMA: _check_schema,
+    Step.LOOK: _look,
+    Step.LOAD: _await_loads,
+    Step.INTEGRITY: _check_integrity,
+    Step.TELL: _tell,
+}
+_AFTER: dict[str, Any] = dict(zip(list(_STEPS), list(_STEPS)[1:], strict=False))
