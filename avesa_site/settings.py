@@ -14,7 +14,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
-from kombu import Queue
+from kombu import Exchange, Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -157,8 +157,11 @@ else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A worker serves all queues unless it is told which: celery … worker --queues loads
-CELERY_TASK_DEFAULT_QUEUE = "upkeep"
-CELERY_TASK_QUEUES = [Queue("loads"), Queue("reports"), Queue("upkeep")]
+CELERY_TASK_DEFAULT_QUEUE = CELERY_TASK_DEFAULT_EXCHANGE = "upkeep"
+CELERY_TASK_DEFAULT_ROUTING_KEY = "upkeep"
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name) for name in ("loads", "reports", "upkeep")
+]
 CELERY_TASK_ROUTES = {
     "loaders.tasks.run_next_load": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},

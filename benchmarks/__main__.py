@@ -20,6 +20,7 @@ ALL = [
     "dashboard",
     "explore",
     "reports",
+    "operations",
 ]
 
 
@@ -32,8 +33,9 @@ def run_all():
 
 
 def run_one(name):
-    with stack():
-        section = import_module(f"benchmarks.{name}").measure()
+    module = import_module(f"benchmarks.{name}")
+    with stack(services=getattr(module, "SERVICES", False)):
+        section = module.measure()
         record(section)
     return [] if section.passed else [name]
 

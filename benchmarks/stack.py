@@ -7,15 +7,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import psycopg
+import redis
 
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 
+POSTGRES, REDIS = "postgres://postgres@127.0.0.1:5432", "redis://127.0.0.1:6379/15"
+
 
 @contextmanager
-def stack():
-    """Starts the parts, sets the environment for them and sets Django up."""
+def stack(services=False):
+    """Starts the parts, sets the environment for them and sets Django up.
+
+    With `services` on the PostgreSQL and Redis of this machine, else on their stand-ins.
+    """
     folder = Path(tempfile.mkdtemp(prefix="avesa-bench-"))
     port = _free_port()
     s3 = subprocess.Popen(
@@ -24,8 +32,10 @@ def stack():
         stderr=subprocess.DEVNULL,
     )
     try:
-        with EmbeddedClickHouse(folder / "clickhouse") as endpoint:
+        with EmbeddedClickHouse(folder / "clickhouse") as endpoint, ExitStack() as cleanup:
             _set_environment(folder, port, endpoint.port)
+            if services:
+                _use_services(cleanup)
             os.environ["BENCH_ENDPOINT_PID"] = str(endpoint.pid)
             _wait_for(port)
             _set_up()
@@ -59,6 +69,23 @@ def _set_environment(folder, s3_port, warehouse_port):
         LAKE_SECRET_ACCESS_KEY="bench-secret",
         LOG_LEVEL="ERROR",
     )
+
+
+def _use_services(cleanup):
+    """A database of this run's own, dropped at its end, and a Redis database, emptied."""
+    name = f"avesa_bench_{os.getpid()}"
+
+    def run(sql):
+        with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True) as connection:
+            connection.execute(sql)
+
+    run(f"CREATE DATABASE {name}")
+    cleanup.callback(run, f"DROP DATABASE {name} WITH (FORCE)")
+    broker = redis.Redis.from_url(REDIS)
+    broker.flushdb()
+    cleanup.callback(broker.close)
+    cleanup.callback(broker.flushdb)
+    os.environ.update(DATABASE_URL=f"{POSTGRES}/{name}", CELERY_BROKER_URL=REDIS)
 
 
 def _wait_for(port):

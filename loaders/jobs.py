@@ -228,6 +228,15 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def may_have_leftovers(job: LoadJob) -> bool:
+    """Whether earlier runs, of this job or the one before it, may have left rows unseen."""
+    if job.attempt > 1:
+        return True
+    before = LoadJob.objects.filter(tenant_id=job.tenant_id, table=job.table, pk__lt=job.pk)
+    state = before.order_by("-pk").values_list("state", flat=True).first()
+    return state in (LoadJob.State.FAILED, LoadJob.State.CANCELLED)
+
+
 def fail(
     job: LoadJob,
     reason: str,

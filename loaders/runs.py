@@ -75,7 +75,7 @@ def _run(job: LoadJob) -> LoadJob.State | None:
         return None
     if job.kind != LoadJob.Kind.REPAIR and not job.dry_run:
         alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
-    if result.left_patches or job.attempt > 1:
+    if result.left_patches or jobs.may_have_leftovers(job):
         tidy_soon(job)
     return LoadJob.State.SUCCEEDED
 

@@ -1,10 +1,13 @@
 """The main flow as a person has it, in Debian's Chromium, with nothing reported on its console."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from importlib.resources import files
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 from selenium import webdriver
 from selenium.webdriver import ActionChains
@@ -15,8 +18,13 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from analytics.reports import tasks as report_tasks
 from analytics.tests.versions import company, log_load, ticket
-from loaders import tasks
+from loaders import runs, tasks
+from loaders.models import LoadJob
+from loaders.sources import EngineSource
+from loaders.staging import Staging
+from loaders.tests.lakes import put_parquet
 from loaders.tests.thoroughness import THOROUGH
+from tenants.models import Tenant
 
 pytestmark = [
     pytest.mark.browser,
@@ -266,21 +274,93 @@ def test_an_empty_tenant_is_welcomed(browser, live_server, alice, acme, warehous
     no_sideways_scrolling(browser)
 
 
-def test_staff_start_a_load_and_see_it_queued(
-    browser, live_server, dora, acme, warehouse, monkeypatch
-):
+@pytest.fixture
+def gate(monkeypatch):
+    """Loads stop half way through reading until it is opened. No message is sent."""
+    opened = threading.Event()
+    stage = Staging._stage_group
+
+    def stop_there(self, group, source):
+        stage(self, group, source)
+        while not opened.wait(0.1):
+            self._progress("Staging, slowly")  # which ends it if it was cancelled
+
+    monkeypatch.setattr(Staging, "_stage_group", stop_there)
+    monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
+    monkeypatch.setattr(runs, "PROGRESS_SECONDS", 0.2)
     monkeypatch.setattr(tasks.run_next_load, "delay", lambda: None)
-    width(browser, 1440)
-    log_in(browser, live_server, "dora", "/admin/login/?next=/admin/loaders/loadjob/start/")
-    browser.find_element(By.CSS_SELECTOR, f"input[value={acme.id}]").click()
-    for box in browser.find_elements(By.CSS_SELECTOR, "input[name=tables]:checked")[1:]:
-        box.click()
-    browser.find_element(
-        By.CSS_SELECTOR, "main button[type=submit], #main button[type=submit]"
-    ).click()
-    table = browser.find_element(By.ID, "result_list")
-    assert "companies" in table.text
-    assert "QUEUED" in table.text.upper()
+    monkeypatch.setattr(tasks.advance_pipeline, "delay", lambda run_id: None)
+    yield opened
+    opened.set()
+
+
+def _one_by_one(staging, files):
+    source = EngineSource(staging._lake)
+    return [([file], source) for file in files]
+
+
+def test_staff_create_a_tenant_load_it_watch_cancel_and_retry(
+    browser, live_server, dora, warehouse, lake, gate
+):
+    for pixels, name in ((1440, "initech"), (390, "hooli")):
+        width(browser, pixels)
+        tenant = Tenant(id=name)
+        for number in range(2):
+            rows = [{"id": f"{number}-{row}"} for row in range(50)]
+            put_parquet(lake, tenant, "companies", f"{number}.parquet", rows)
+        if pixels == 1440:
+            log_in(browser, live_server, "dora", "/admin/login/?next=/admin/tenants/tenant/add/")
+        else:
+            browser.get(live_server.url + "/admin/tenants/tenant/add/")
+        browser.find_element(By.NAME, "id").send_keys(name)
+        browser.find_element(By.NAME, "name").send_keys(name.title())
+        open_page(browser, browser.find_element(By.NAME, "_save"))
+        browser.get(live_server.url + "/admin/loaders/loadjob/start/")
+        browser.find_element(By.CSS_SELECTOR, f"input[value={name}]").click()
+        for box in browser.find_elements(By.CSS_SELECTOR, "input[name=tables]:checked")[1:]:
+            box.click()
+        submit = "main button[type=submit], #main button[type=submit]"
+        open_page(browser, browser.find_element(By.CSS_SELECTOR, submit))
+        assert "QUEUED" in browser.find_element(By.ID, "result_list").text.upper()
+        job = LoadJob.objects.get(tenant=name)
+        browser.get(f"{live_server.url}/admin/loaders/loadjob/{job.pk}/change/")
+        with ThreadPoolExecutor(1) as worker:
+            running = worker.submit(work)
+            _watch(browser, "of", "in 2 files")
+            assert browser.find_element(By.TAG_NAME, "progress").get_attribute("max") == "100"
+            no_sideways_scrolling(browser)
+            open_page(browser, browser.find_element(By.XPATH, "//*[text()='Cancel this load']"))
+            assert "was cancelled" in browser.find_element(By.TAG_NAME, "body").text
+            assert running.result(20) is None
+        job.refresh_from_db()
+        assert job.state == LoadJob.State.CANCELLED
+        gate.set()
+        open_page(browser, browser.find_element(By.XPATH, "//*[text()='Load again']"))
+        assert "is queued" in browser.find_element(By.TAG_NAME, "body").text
+        with ThreadPoolExecutor(1) as worker:
+            assert worker.submit(work).result(30) == LoadJob.State.SUCCEEDED
+        again = LoadJob.objects.filter(tenant=name).first()
+        browser.get(f"{live_server.url}/admin/loaders/loadjob/{again.pk}/change/")
+        assert "SUCCEEDED" in browser.find_element(By.TAG_NAME, "body").text.upper()
+        no_sideways_scrolling(browser)
+        gate.clear()
+
+
+def work():
+    try:
+        return runs.run_next()
+    finally:
+        connections.close_all()
+
+
+def _watch(browser, *texts):
+    """Waits until the page has shown these texts without being loaded again."""
+
+    def shows(page):
+        seen = page.find_element(By.TAG_NAME, "body").text
+        return all(text in seen for text in texts)
+
+    WebDriverWait(browser, 20).until(shows)
 
 
 def test_a_report_is_composed_with_a_live_preview_and_tried_out(

@@ -26,6 +26,9 @@ def problems(**changes):
         ({"LOAD_TRANSPORT": "pigeon"}, "avesa.E005", "engine"),
         ({"LAKE_SECRET_ACCESS_KEY": ""}, "avesa.E006", "both"),
         ({"CLICKHOUSE_URL": "http://x:8123/db"}, "avesa.E007", "clickhouse://"),
+        ({"LOADS_AT_ONCE": 0}, "avesa.E010", "from 1"),
+        ({"PIPELINE_MINUTES": -1}, "avesa.E010", "from 0"),
+        ({"PIPELINE_REFRESH_AT": "25:00"}, "avesa.E011", "02:30"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_what_to_do(changes, check, hint):

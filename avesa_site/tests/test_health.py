@@ -1,13 +1,15 @@
 """What probes are told."""
 
 from datetime import timedelta
+from time import monotonic
 
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from avesa_site import beat, tasks
+from avesa_site import beat, health, tasks
 from avesa_site.models import Heartbeat
+from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +73,34 @@ def test_beat_shows_that_it_lives_at_each_tick(monkeypatch):
     first = Heartbeat.objects.get(name="beat").at
     assert scheduler.tick() == 5.0
     assert Heartbeat.objects.get(name="beat").at == first  # not at every tick
+
+
+@pytest.mark.parametrize("name", ["beat", "worker"])
+def test_a_silent_process_raises_one_alert_until_it_speaks(name, settings, mailoutbox):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    open_alerts = Alert.objects.filter(kind=Alert.Kind.SILENT, over_at=None)
+    assert not health.watch(name)
+    Heartbeat.note(name)
+    assert health.watch(name)
+    assert not open_alerts.exists()
+    Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=10))
+    assert not health.watch(name)
+    assert not health.watch(name)
+    alert = open_alerts.get()
+    assert (alert.tenant, alert.subject) == (None, name)
+    assert "not for 600 seconds" in alert.text
+    assert Alert.objects.count() == 2
+
+
+def test_beat_watches_the_worker_once_it_had_time_to_show_up(monkeypatch):
+    monkeypatch.setattr(beat.DatabaseScheduler, "tick", lambda self: 5.0)
+    scheduler = object.__new__(beat.Scheduler)
+    scheduler._began = monotonic()
+    scheduler.tick()
+    assert not Alert.objects.exists()
+    scheduler._began, scheduler._noted = monotonic() - 600, float("-inf")
+    scheduler.tick()
+    assert Alert.objects.get().subject == "worker"
 
 
 def test_probes_need_no_tls(client, settings):

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
-from loaders import integrity, jobs, lateness, pipelines, runs, schedule
+from loaders import history, integrity, jobs, lateness, pipelines, runs, schedule
 from loaders.lake import Lake
 from loaders.models import LoadJob, PipelineRun
 from loaders.pipelines import RunRefused, request_run
@@ -203,6 +203,37 @@ def test_a_part_that_is_away_is_waited_for(delivered, settings, warehouse):
     settings.CLICKHOUSE_URL = url
     assert work(run).state == State.SUCCEEDED
     assert run.error == ""
+
+
+def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
+    delivered, lake, warehouse, monkeypatch
+):
+    class Died(BaseException):
+        pass
+
+    def die(self):
+        raise Died
+
+    turn(delivered)
+    put_jsonl(lake, delivered, "tickets", "b.jsonl", [{"id": "8"}])
+    run = request_run(delivered, Trigger.COMMAND)
+    pipelines.advance(run.pk)
+    job = run.jobs.get(table="tickets")
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "SWAP_ABOVE", 100)
+        patch.setattr(history.History, "show", die)
+        with pytest.raises(Died):
+            runs.run(job.pk)
+        LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        jobs.sweep()
+        LoadJob.objects.update(not_before=None)
+        patch.undo()
+    unseen = "SELECT count() FROM shared_tickets WHERE expiry_date < effective_date"
+    assert warehouse.value(unseen) == 1
+    run = work(run)
+    assert (run.state, run.faults) == (State.SUCCEEDED, 0)
+    assert warehouse.value(unseen) == 0
+    assert not Alert.objects.exists()
 
 
 def test_a_part_that_stays_away_ends_the_run(delivered, settings, lake):

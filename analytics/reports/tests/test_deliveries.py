@@ -19,7 +19,8 @@ from analytics.reports import deliveries, occurrences, tasks
 from analytics.reports.models import Delivery, Occurrence, Schedule, Unsubscription
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
 from avesa_site.urls import anymail_urls
-from tenants.models import Alert, Membership
+from tenants.models import Alert, Membership, Tenant
+from tenants.signals import data_arrived
 
 ALICE = "alice@example.com"
 BOTH_SENT = {ALICE: "sent", OUTSIDE: "sent"}
@@ -349,6 +350,28 @@ def test_it_is_held_if_the_tenant_wants_that_and_can_be_released(report, due, ma
     assert not occurrences.release(due)
     assert work() == ["sending", "sent", "sent"]
     assert "NOTE" in mailbox.sent_to(OUTSIDE)[0].get_body(("plain",)).get_content()
+
+
+def test_it_waits_for_the_pipeline_and_goes_out_once_that_has_ended(
+    report, due, mailbox, django_capture_on_commit_callbacks, monkeypatch
+):
+    Tenant.objects.update(loading_since=timezone.now())
+    assert work() == ["waiting"]
+    assert "being loaded" in report.occurrences.get(state="waiting").note
+    Tenant.objects.update(loading_since=None)
+    assert work() == [], "it is looked at again in some minutes"
+    woken = []
+    monkeypatch.setattr(tasks.run_occurrence, "delay", woken.append)
+    with django_capture_on_commit_callbacks(execute=True):
+        data_arrived.send(sender=None, tenant=report.tenant, tables=["tickets"])
+    assert len(woken) == 1
+    assert "sent" in work()
+    assert "being loaded" not in mailbox.mails[0][1].as_string()
+
+
+def test_a_pipeline_that_never_ends_is_not_waited_for(report, due, mailbox):
+    Tenant.objects.update(loading_since=timezone.now() - timedelta(hours=3))
+    assert "waiting" not in work()
 
 
 def test_unsound_history_keeps_it_waiting(report, due, mailbox):
