@@ -298,6 +298,7 @@ UNFOLD = {
     "SITE_SYMBOL": "stacked_line_chart",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
+    "STYLES": [lambda request: static("avesa/admin.css")],
     "DASHBOARD_CALLBACK": "avesa_site.platform.dashboard",
     "COLORS": {
         "primary": {

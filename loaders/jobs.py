@@ -17,6 +17,7 @@ from analytics.warehouse.catalog import Table
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.writer import kill
 from avesa_site.locks import alone
+from avesa_site.texts import storable
 from tenants import alerts
 from tenants.models import Alert, Tenant, User
 
@@ -193,8 +194,8 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
         **{name: getattr(result, name) if loaded else 0 for name in _COUNTS},
         listing=result.listing,
         columns=_storable_json(result.columns),
-        notes=[_storable(note) for note in result.notes],
-        unknown_columns=[_storable(name) for name in result.unknown_columns[:NAMES_KEPT]],
+        notes=[storable(note) for note in result.notes],
+        unknown_columns=[storable(name) for name in result.unknown_columns[:NAMES_KEPT]],
     )
     job.files.all().delete()
     files = [
@@ -208,7 +209,7 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
             state=LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED,
             rows_read=outcome.rows_read,
             rows_rejected=outcome.rows_rejected,
-            error=_storable(outcome.error),
+            error=storable(outcome.error),
         )
         for found, outcome in result.files.items()
         if loaded or outcome.error
@@ -218,14 +219,9 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
 
 def _storable_json(value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return {
-        form: {_storable(name): _storable(kind) for name, kind in columns.items()}
+        form: {storable(name): storable(kind) for name, kind in columns.items()}
         for form, columns in value.items()
     }
-
-
-def _storable(text: str) -> str:
-    """Text from files as PostgreSQL takes it, which knows no NUL."""
-    return text.replace("\0", "\ufffd")
 
 
 def may_have_leftovers(job: LoadJob) -> bool:
@@ -258,7 +254,7 @@ def fail(
         ended = _this_run(job).update(
             state=state,
             step="",
-            error=_storable(reason),
+            error=storable(reason),
             finished_at=None if retry else now,
             not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
             needs_person=not retry and not is_outage,

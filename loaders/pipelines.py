@@ -19,6 +19,7 @@ from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.errors import WarehouseError
 from avesa_site.logs import noted
+from avesa_site.texts import storable
 from tenants import alerts
 from tenants.models import Alert, Tenant, User
 from tenants.signals import data_arrived
@@ -207,14 +208,14 @@ def _try_again(run: PipelineRun, error: Exception) -> str | None:
         claimed_at=None,
         attempts=run.attempts,
         steps=run.steps,
-        error=_storable(error),
+        error=storable(error),
         try_at=timezone.now() + wait,
     )
     return State.RUNNING if waits else None
 
 
 def _fail(run: PipelineRun, reason: str) -> str | None:
-    run.error = _storable(reason)
+    run.error = storable(reason)
     run.steps[run.step] |= {"ended": timezone.now().isoformat(), "says": run.error}
     with transaction.atomic():
         if not _ended(run, State.FAILED):
@@ -235,7 +236,7 @@ def _end(run: PipelineRun) -> str | None:
     ]
     held = run.steps[Step.LOOK].get("held", {})
     problems += [f"{table}: {reason}" for table, reason in held.items()]
-    run.error = _storable("\n".join(problems))
+    run.error = storable("\n".join(problems))
     state = State.FAILED if problems else State.SUCCEEDED
     with transaction.atomic():
         if not _ended(run, state):
@@ -256,10 +257,6 @@ def _record(run: PipelineRun) -> dict[str, Any]:
     """What its steps found, for the row: another worker may go on with it."""
     names = ("steps", "error", "rows_loaded", "rows_rejected", "faults")
     return {name: getattr(run, name) for name in names}
-
-
-def _storable(error: object) -> str:
-    return str(error).replace("\0", "\ufffd")
 
 
 # --- The steps: what each says when it is done, or None if it has to wait

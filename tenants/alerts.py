@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from avesa_site.aws import AwsError, publish
+from avesa_site.texts import storable
 
 from .models import Alert
 
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str) -> None:
     """Open an alert and tell it once; one that is open already only gets the text.
 
-    Without a tenant it is the platform that is at fault.
+    Without a tenant it is the platform that is at fault. Secrets in the text are hidden.
     """
+    text = storable(text)
     try:
         with transaction.atomic():
             alert = Alert.objects.create(kind=kind, tenant_id=tenant_id, subject=subject, text=text)

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib.resources import files
 
@@ -302,48 +303,69 @@ def _one_by_one(staging, files):
 def test_staff_create_a_tenant_load_it_watch_cancel_and_retry(
     browser, live_server, dora, warehouse, lake, gate
 ):
+    log_in(browser, live_server, "dora", "/admin/login/?next=/admin/")
+    admin = live_server.url + "/admin"
     for pixels, name in ((1440, "initech"), (390, "hooli")):
         width(browser, pixels)
-        tenant = Tenant(id=name)
-        for number in range(2):
-            rows = [{"id": f"{number}-{row}"} for row in range(50)]
-            put_parquet(lake, tenant, "companies", f"{number}.parquet", rows)
-        if pixels == 1440:
-            log_in(browser, live_server, "dora", "/admin/login/?next=/admin/tenants/tenant/add/")
-        else:
-            browser.get(live_server.url + "/admin/tenants/tenant/add/")
-        browser.find_element(By.NAME, "id").send_keys(name)
-        browser.find_element(By.NAME, "name").send_keys(name.title())
-        open_page(browser, browser.find_element(By.NAME, "_save"))
-        browser.get(live_server.url + "/admin/loaders/loadjob/start/")
-        browser.find_element(By.CSS_SELECTOR, f"input[value={name}]").click()
-        for box in browser.find_elements(By.CSS_SELECTOR, "input[name=tables]:checked")[1:]:
-            box.click()
-        submit = "main button[type=submit], #main button[type=submit]"
-        open_page(browser, browser.find_element(By.CSS_SELECTOR, submit))
-        assert "QUEUED" in browser.find_element(By.ID, "result_list").text.upper()
-        job = LoadJob.objects.get(tenant=name)
-        browser.get(f"{live_server.url}/admin/loaders/loadjob/{job.pk}/change/")
-        with ThreadPoolExecutor(1) as worker:
-            running = worker.submit(work)
+        _deliver_two_files(lake, Tenant(id=name))
+        _create_tenant(browser, f"{admin}/tenants/tenant/add/", name)
+        job = _start_load(browser, f"{admin}/loaders/loadjob/start/", name)
+        browser.get(f"{admin}/loaders/loadjob/{job.pk}/change/")
+        with at_work(gate) as running:
             _watch(browser, "of", "in 2 files")
             assert browser.find_element(By.TAG_NAME, "progress").get_attribute("max") == "100"
             no_sideways_scrolling(browser)
-            open_page(browser, browser.find_element(By.XPATH, "//*[text()='Cancel this load']"))
-            assert "was cancelled" in browser.find_element(By.TAG_NAME, "body").text
+            _press(browser, "Cancel this load", "was cancelled")
             assert running.result(20) is None
         job.refresh_from_db()
         assert job.state == LoadJob.State.CANCELLED
-        gate.set()
-        open_page(browser, browser.find_element(By.XPATH, "//*[text()='Load again']"))
-        assert "is queued" in browser.find_element(By.TAG_NAME, "body").text
-        with ThreadPoolExecutor(1) as worker:
-            assert worker.submit(work).result(30) == LoadJob.State.SUCCEEDED
-        again = LoadJob.objects.filter(tenant=name).first()
-        browser.get(f"{live_server.url}/admin/loaders/loadjob/{again.pk}/change/")
-        assert "SUCCEEDED" in browser.find_element(By.TAG_NAME, "body").text.upper()
+        _press(browser, "Load again", "is queued")
+        with at_work(gate) as running:
+            gate.set()
+            assert running.result(30) == LoadJob.State.SUCCEEDED
+        _watch(browser, "Succeeded", "100 new")
         no_sideways_scrolling(browser)
-        gate.clear()
+
+
+def _deliver_two_files(lake, tenant):
+    for number in range(2):
+        rows = [{"id": f"{number}-{row}"} for row in range(50)]
+        put_parquet(lake, tenant, "companies", f"{number}.parquet", rows)
+
+
+def _create_tenant(browser, url, name):
+    browser.get(url)
+    browser.find_element(By.NAME, "id").send_keys(name)
+    browser.find_element(By.NAME, "name").send_keys(name.title())
+    open_page(browser, browser.find_element(By.NAME, "_save"))
+
+
+def _start_load(browser, url, name):
+    """Of the first table only."""
+    browser.get(url)
+    browser.find_element(By.CSS_SELECTOR, f"input[value={name}]").click()
+    for box in browser.find_elements(By.CSS_SELECTOR, "input[name=tables]:checked")[1:]:
+        box.click()
+    submit = "main button[type=submit], #main button[type=submit]"
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, submit))
+    assert "QUEUED" in browser.find_element(By.ID, "result_list").text.upper()
+    return LoadJob.objects.get(tenant=name)
+
+
+def _press(browser, button, answer):
+    open_page(browser, browser.find_element(By.XPATH, f"//button[contains(., '{button}')]"))
+    assert answer in browser.find_element(By.TAG_NAME, "body").text
+
+
+@contextmanager
+def at_work(gate):
+    """A worker runs the next load; whatever happens here, it ends."""
+    gate.clear()
+    with ThreadPoolExecutor(1) as worker:
+        try:
+            yield worker.submit(work)
+        finally:
+            gate.set()
 
 
 def work():

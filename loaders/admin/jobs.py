@@ -31,7 +31,7 @@ from tenants.models import Tenant, User
 from .. import jobs
 from ..models import LoadedFile, LoadJob
 from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
-from .progress import bar
+from .progress import Watched, bar
 
 
 class LoadForm(forms.Form):
@@ -103,7 +103,7 @@ class LoadedFileAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(LoadJob)
-class LoadJobAdmin(ReadOnly, ModelAdmin):
+class LoadJobAdmin(ReadOnly, Watched):
     list_display = [
         "id",
         "tenant",
@@ -130,8 +130,10 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
             None,
             {
                 "fields": [
-                    ("tenant", "table", "kind", "pipeline"),
-                    ("state", "progress", "attempt", "needs_person"),
+                    ("tenant", "table"),
+                    ("kind", "pipeline"),
+                    ("shown_state", "attempt"),
+                    "asks_for_a_person",
                     "error",
                     "shown_notes",
                     ("read", "loaded", "rejected"),
@@ -144,15 +146,17 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
             "Times",
             {
                 "fields": [
-                    ("requested_by", "requested_at", "not_before"),
-                    ("started_at", "finished_at", "took"),
-                    "heartbeat_at",
+                    ("requested_at", "requested_by"),
+                    "not_before",
+                    ("started_at", "finished_at"),
+                    ("heartbeat_at", "took"),
                 ]
             },
         ),
     ]
     readonly_fields = [
-        "progress",
+        "shown_state",
+        "asks_for_a_person",
         "read",
         "loaded",
         "rejected",
@@ -169,6 +173,10 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
     @display(description="Now")
     def progress(self, job: LoadJob) -> str:
         return bar(job)
+
+    @display(description="Needs a person", boolean=True)
+    def asks_for_a_person(self, job: LoadJob) -> bool:
+        return job.needs_person
 
     @display(description="Rows read")
     def read(self, job: LoadJob) -> str:
@@ -233,26 +241,8 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
         ]
         return [*own, *super().get_urls()]
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        active = LoadJob.objects.filter(state__in=LoadJob.ACTIVE).exists()
-        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        job = self.get_object(request, object_id)
-        context = {
-            **(extra_context or {}),
-            "watching": job is not None and job.is_active,
-            "may_run": self.has_run_permission(request),
-        }
-        return super().change_view(request, object_id, form_url, context)
+    def shown_with(self, work: LoadJob) -> dict[str, Any]:
+        return {"bar": bar(work)}
 
     # --- Buttons
 
@@ -284,10 +274,10 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
         else:
             messages.warning(request, f"{job} cannot be cancelled any more.")
 
-    def _again(self, request: HttpRequest, job: LoadJob) -> None:
+    def _again(self, request: HttpRequest, job: LoadJob) -> LoadJob | None:
         if job.kind == LoadJob.Kind.REPAIR:
             self._must(request.user.has_perm("loaders.repair_history"))
-        self._request(
+        return self._request(
             request,
             job.tenant,
             job.table,
@@ -297,15 +287,19 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
             dry_run=job.dry_run,
         )
 
-    def _request(self, request: HttpRequest, tenant: Tenant, table: str, **options: Any) -> None:
+    def _request(
+        self, request: HttpRequest, tenant: Tenant, table: str, **options: Any
+    ) -> LoadJob | None:
+        """Queue a load, and say so; None if it was refused."""
         user = request.user if isinstance(request.user, User) else None
         try:
             job = jobs.request_load(tenant, TABLES[table], requested_by=user, **options)
         except jobs.LoadRefused as error:
             messages.warning(request, str(error))
-        else:
-            url = reverse("admin:loaders_loadjob_change", args=[job.pk])
-            messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))
+            return None
+        url = reverse("admin:loaders_loadjob_change", args=[job.pk])
+        messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))
+        return job
 
     # --- Pages of their own
 
@@ -332,8 +326,9 @@ class LoadJobAdmin(ReadOnly, ModelAdmin):
 
     def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         self._must(self.has_run_permission(request))
-        self._again(request, get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id))
-        return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
+        old = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
+        shown = self._again(request, old) or old
+        return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[shown.pk]))
 
     def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         self._must(self.has_run_permission(request))

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -27,7 +27,7 @@ from tenants.models import Tenant, User
 from .. import pipelines
 from ..models import LoadJob, PipelineRun
 from .jobs import STATE_COLORS
-from .progress import bar
+from .progress import Watched, bar
 
 
 class RunForm(forms.Form):
@@ -74,7 +74,7 @@ class LoadJobInline(ReadOnly, TabularInline):
 
 
 @admin.register(PipelineRun)
-class PipelineRunAdmin(ReadOnly, ModelAdmin):
+class PipelineRunAdmin(ReadOnly, Watched):
     list_display = [
         "id",
         "tenant",
@@ -101,16 +101,18 @@ class PipelineRunAdmin(ReadOnly, ModelAdmin):
             None,
             {
                 "fields": [
-                    ("tenant", "kind", "trigger"),
-                    ("state", "is_test", "took"),
+                    ("tenant", "kind"),
+                    ("shown_state", "took"),
+                    ("trigger", "is_test"),
                     "error",
                     ("loaded", "rejected", "faults"),
-                    ("requested_by", "requested_at", "planned_for"),
+                    ("requested_at", "requested_by"),
+                    "planned_for",
                 ]
             },
         )
     ]
-    readonly_fields = ["loaded", "rejected", "took"]
+    readonly_fields = ["shown_state", "loaded", "rejected", "took"]
 
     @display(description="State", ordering="state", label=STATE_COLORS)
     def shown_state(self, run: PipelineRun) -> tuple[str, str]:
@@ -145,27 +147,9 @@ class PipelineRunAdmin(ReadOnly, ModelAdmin):
         ]
         return [*own, *super().get_urls()]
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        active = PipelineRun.objects.filter(state__in=PipelineRun.ACTIVE).exists()
-        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run = self.get_object(request, object_id)
-        context = {
-            **(extra_context or {}),
-            "watching": run is not None and run.is_active,
-            "may_run": self.has_run_permission(request),
-            "steps": _steps(run) if run else [],
-        }
-        return super().change_view(request, object_id, form_url, context)
+    def shown_with(self, work: PipelineRun) -> dict[str, Any]:
+        running = work.jobs.filter(state=LoadJob.State.RUNNING).order_by("table")
+        return {"steps": _steps(work), "loads": [(job, bar(job)) for job in running]}
 
     # --- Buttons
 

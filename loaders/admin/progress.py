@@ -1,11 +1,48 @@
-"""How far a load is, as staff see it."""
+"""How far work is, as staff see it."""
 
 from datetime import timedelta
+from typing import Any
 
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
+from unfold.admin import ModelAdmin
 
 from ..models import LoadJob
+
+
+class Watched(ModelAdmin):
+    """Lists and pages of work, kept up to date while some of it is active (see watch.html)."""
+
+    def shown_with(self, work: Any) -> dict[str, Any]:
+        """What the page of one piece of work shows besides its fields."""
+        raise NotImplementedError
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        active = self.model._default_manager.filter(state__in=self.model.ACTIVE).exists()
+        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        work = self.get_object(request, object_id)
+        is_active = work is not None and work.is_active
+        context = {
+            **(extra_context or {}),
+            **(self.shown_with(work) if work else {}),
+            "watching": is_active,
+            "may_run": self.has_run_permission(request),
+        }
+        response = super().change_view(request, object_id, form_url, context)
+        if "HX-Request" in request.headers and not is_active:
+            response["HX-Refresh"] = "true"  # it has ended since, so all of the page is old
+        return response
 
 
 def bar(job: LoadJob) -> str:
@@ -20,7 +57,7 @@ def bar(job: LoadJob) -> str:
     if job.time_left is not None:
         figures.append(f"about {in_words(job.time_left)} left")
     return format_html(
-        '<progress class="block w-40" max="100" value="{}" aria-label="Progress"></progress>'
+        '<progress class="avesa-progress" max="100" value="{}" aria-label="Progress"></progress>'
         '<span class="text-xs">{}</span>',
         job.percent,
         " · ".join(filter(None, figures)),
