@@ -393,6 +393,7 @@ def test_a_report_is_composed_with_a_live_preview_and_tried_out(
     log_in(browser, live_server, "alice", f"/login/?next=/t/{acme.id}/reports/new/")
     browser.find_element(By.NAME, "name").send_keys("Printers")
     Select(browser.find_element(By.NAME, "dashboard")).select_by_visible_text("Tiles I choose")
+    Select(browser.find_element(By.NAME, "period")).select_by_value("last-7-days")
     Select(browser.find_element(By.NAME, "tiles-0-tile")).select_by_value("chart:tickets_opened")
     browser.switch_to.frame("preview")
     WebDriverWait(browser, 20).until(

@@ -31,6 +31,7 @@ def written(settings, caplog):
     """All lines, as the handlers of a process would write them."""
     for name, secret in SECRETS.items():
         setattr(settings, name, secret)
+    logs._configured.cache_clear()
     lines = []
     handler = logging.Handler(logging.DEBUG)
     formatter = logs.LineFormatter("%(levelname)s %(message)s")
@@ -39,6 +40,7 @@ def written(settings, caplog):
     caplog.set_level(logging.DEBUG)
     yield lines
     logging.getLogger().removeHandler(handler)
+    logs._configured.cache_clear()
 
 
 def rows_of_every_model():

@@ -121,7 +121,8 @@ def test_whoever_saves_owns_and_a_new_time_does_not_count_for_the_past(report, a
 
 
 def test_the_preview_shows_mail_and_document_and_saves_nothing(loaded, alice, portal):
-    answer = portal.post(url(loaded, "preview/"), form(loaded, alice, members=[]))
+    chosen = form(loaded, alice, members=[], period="last-7-days")
+    answer = portal.post(url(loaded, "preview/"), chosen)
     page = answer.content.decode()
     assert answer["X-Frame-Options"] == "SAMEORIGIN"
     assert "script" not in answer["Content-Security-Policy"]
