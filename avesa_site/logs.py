@@ -5,6 +5,7 @@ get theirs from `RequestId`. With LOG_FORMAT=json each line is one JSON object.
 """
 
 import logging
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 HIDDEN = "[HIDDEN]"
 SHORTEST_SECRET = 6  # what is shorter is a word that lines may hold by chance
+SHORTEST_PATH = 16
 _ids: ContextVar[dict[str, Any]] = ContextVar("ids", default={})  # noqa: B039 (never changed)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _learned: set[str] = set()
@@ -108,7 +110,9 @@ def learn(secret: str) -> None:
 @lru_cache(maxsize=1)
 def _configured() -> frozenset[str]:
     """Every secret of the settings, as it may stand in a line: plain, and as URLs spell it."""
-    urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, settings.CLICKHOUSE_URL]
+    webhook = settings.ALERT_WEBHOOK_URL  # chat programs let in whoever knows the address
+    urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, settings.CLICKHOUSE_URL, webhook]
+    path = urlsplit(webhook).path
     found = [
         settings.SECRET_KEY,
         settings.LAKE_SECRET_ACCESS_KEY,
@@ -116,6 +120,8 @@ def _configured() -> frozenset[str]:
         str(settings.DATABASES["default"].get("PASSWORD") or ""),
         *(unquote(urlsplit(url).password or "") for url in urls),
         *(value for value in settings.ANYMAIL.values() if isinstance(value, str)),
+        *(webhook, path if len(path) >= SHORTEST_PATH else ""),
+        *(os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
     ]
     return frozenset(spelling for secret in found for spelling in _spellings(secret))
 

@@ -178,6 +178,7 @@ CELERY_BEAT_SCHEDULE = {
     "canary": {"task": "avesa_site.tasks.canary", "schedule": 60.0},
     "sweep load jobs": {"task": "loaders.tasks.sweep_load_jobs", "schedule": 30.0},
     "sweep pipelines": {"task": "loaders.tasks.sweep_pipelines", "schedule": 15.0},
+    "tell alerts": {"task": "tenants.tasks.tell_alerts", "schedule": 60.0},
     "watch freshness": {"task": "loaders.tasks.watch_freshness", "schedule": 300.0},
     "forget quiet runs": {
         "task": "loaders.tasks.forget_quiet_runs",
@@ -242,6 +243,7 @@ AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
 # --- Who may come in
 
 AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["tenants.backends.TenantsBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -25,6 +25,14 @@ def tenants_of(user: User) -> QuerySet[Tenant]:
     return Tenant.objects.filter(is_active=True, memberships__user=user).order_by("name")
 
 
+def is_locked_out(user: User) -> bool:
+    """Whether every tenant that `user` is a member of is suspended. Staff never are."""
+    if user.is_staff:
+        return False
+    active = list(user.memberships.values_list("tenant__is_active", flat=True))
+    return bool(active) and not any(active)
+
+
 def access_tenant(user: User, tenant_id: str) -> Tenant:
     """The tenant, if `user` is a member of it. Being staff opens no tenant."""
     is_id = re.match(TENANT_ID_PATTERN, tenant_id)

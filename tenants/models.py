@@ -246,6 +246,12 @@ class Alert(models.Model):
     text = models.TextField()
     raised_at = models.DateTimeField(auto_now_add=True)
     over_at = models.DateTimeField(null=True, blank=True)
+    untold = models.JSONField(
+        default=list, editable=False, help_text="Ways by which it was not told yet."
+    )
+    tell_at = models.DateTimeField(
+        null=True, editable=False, help_text="When those are tried again; none if all were told."
+    )
 
     class Meta:
         ordering = ["-raised_at"]

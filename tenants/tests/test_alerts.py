@@ -1,0 +1,100 @@
+"""What could not be told is told later, and never for ever."""
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from tenants import alerts, tasks
+from tenants.models import Alert
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def away(settings, monkeypatch):
+    """A mail server that is away until it is called."""
+    settings.ADMINS = [("ops", "ops@example.com")]
+    sent = alerts.mail_admins
+
+    def refuse(subject, text):
+        raise ConnectionRefusedError("no mail server")
+
+    monkeypatch.setattr(alerts, "mail_admins", refuse)
+    return lambda: monkeypatch.setattr(alerts, "mail_admins", sent)
+
+
+def raise_one(callbacks, tenant, subject="tickets"):
+    with callbacks(execute=True):
+        alerts.raise_alert(Alert.Kind.LOAD, tenant.id, subject, "It failed.")
+    return Alert.objects.get(subject=subject)
+
+
+def later():
+    Alert.objects.update(tell_at=timezone.now())
+
+
+def test_an_alert_that_was_told_is_not_told_again(
+    acme, settings, mailoutbox, django_capture_on_commit_callbacks
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    alert = raise_one(django_capture_on_commit_callbacks, acme)
+    assert (alert.untold, alert.tell_at) == ([], None)
+    assert tasks.tell_alerts() == 0
+    assert len(mailoutbox) == 1
+
+
+def test_what_could_not_be_told_is_tried_again_later(
+    acme, away, mailoutbox, django_capture_on_commit_callbacks
+):
+    alert = raise_one(django_capture_on_commit_callbacks, acme)
+    assert alert.untold == ["mail"]
+    assert tasks.tell_alerts() == 0, "not at once"
+    later()
+    assert tasks.tell_alerts() == 1
+    alert.refresh_from_db()
+    assert alert.tell_at > timezone.now() + timedelta(minutes=4)
+    away()
+    later()
+    assert tasks.tell_alerts() == 1
+    assert [each.subject for each in mailoutbox] == [f"[AVESA] {alert}"]
+    alert.refresh_from_db()
+    assert (alert.untold, alert.tell_at) == ([], None)
+
+
+def test_a_process_that_died_before_it_told_is_made_up_for(acme, settings, mailoutbox):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    alerts.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")  # nothing is committed
+    assert mail.outbox == []
+    later()
+    assert tasks.tell_alerts() == 1
+    assert len(mailoutbox) == 1
+
+
+def test_waits_grow_with_the_age_of_the_alert(acme, away, django_capture_on_commit_callbacks):
+    alert = raise_one(django_capture_on_commit_callbacks, acme)
+    Alert.objects.update(raised_at=timezone.now() - timedelta(hours=3))
+    later()
+    alerts.tell_untold()
+    alert.refresh_from_db()
+    assert alert.tell_at > timezone.now() + timedelta(hours=2)
+
+
+def test_a_fault_that_is_over_needs_no_telling(
+    acme, away, mailoutbox, django_capture_on_commit_callbacks
+):
+    raise_one(django_capture_on_commit_callbacks, acme)
+    alerts.all_clear(Alert.Kind.LOAD, acme.id, "tickets")
+    away()
+    later()
+    assert tasks.tell_alerts() == 0
+    assert mailoutbox == []
+
+
+def test_one_look_tells_a_few_only(acme, away, django_capture_on_commit_callbacks):
+    for number in range(alerts.AT_ONCE + 1):
+        raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
+    later()
+    assert tasks.tell_alerts() == alerts.AT_ONCE
+    assert tasks.tell_alerts() == 1

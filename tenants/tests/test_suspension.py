@@ -1,0 +1,52 @@
+"""Who belongs to suspended tenants only cannot log in; everybody else can."""
+
+import pytest
+from django.urls import reverse
+
+from tenants.models import Membership, Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+def may_log_in(client, name):
+    client.logout()
+    client.post(reverse("login"), {"username": name, "password": "pass"})
+    return "_auth_user_id" in client.session
+
+
+def test_nobody_logs_in_for_a_suspended_tenant(client, acme, alice, bob):
+    assert may_log_in(client, "alice")
+    Tenant.objects.filter(pk=acme.pk).update(is_active=False)
+    assert not may_log_in(client, "alice")
+    assert not may_log_in(client, "bob")
+    Tenant.objects.filter(pk=acme.pk).update(is_active=True)
+    assert may_log_in(client, "alice")
+
+
+def test_a_session_that_is_open_ends(client, acme, alice):
+    client.force_login(alice)
+    assert client.get("/", follow=False).status_code == 302
+    Tenant.objects.filter(pk=acme.pk).update(is_active=False)
+    assert client.get("/").url.startswith(reverse("login"))
+
+
+def test_members_of_another_tenant_staff_and_newcomers_can(
+    client, acme, globex, alice, dora, django_user_model
+):
+    Membership.objects.create(user=alice, tenant=globex)
+    Membership.objects.create(user=dora, tenant=acme)
+    django_user_model.objects.create_user("newcomer", password="pass")
+    Tenant.objects.filter(pk=acme.pk).update(is_active=False)
+    assert [may_log_in(client, name) for name in ("alice", "dora", "newcomer")] == [True] * 3
+
+
+def test_staff_suspend_and_resume_from_the_list(client, acme, globex, dora):
+    client.force_login(dora)
+    url = reverse("admin:tenants_tenant_changelist")
+    for action, is_active in (("suspend", False), ("resume", True)):
+        chosen = {"action": action, "_selected_action": [acme.pk]}
+        page = client.post(url, chosen, follow=True).content.decode()
+        acme.refresh_from_db()
+        globex.refresh_from_db()
+        assert (acme.is_active, globex.is_active) == (is_active, True)
+        assert ("1 suspended" in page) is not is_active
