@@ -1,14 +1,19 @@
-"""Beat's scheduler, which also shows that it lives and watches the workers."""
+"""Beat's scheduler, which outlives an absent database and a clock that is set back.
+
+It also shows that it lives, and watches the workers.
+"""
 
 import logging
 from time import monotonic
 
-from django.db import DatabaseError
+from django.db import DatabaseError, Error, connections
+from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler
 
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN = 20
+SECONDS_UNTIL_RETRY = 2.0
 
 
 class Scheduler(DatabaseScheduler):  # type: ignore[misc] # it has no types
@@ -16,10 +21,25 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc] # it has no types
     _noted = float("-inf")
 
     def tick(self, *arguments: object, **options: object) -> float:
-        seconds: float = super().tick(*arguments, **options)
+        try:
+            self._heed_the_clock()
+            seconds: float = super().tick(*arguments, **options)
+        except Error as error:
+            log.warning("beat waits for the database: %s", error)
+            connections.close_all()
+            return SECONDS_UNTIL_RETRY
         if monotonic() - self._noted > SECONDS_BETWEEN:
             self._note()
         return min(seconds, SECONDS_BETWEEN)
+
+    def _heed_the_clock(self) -> None:
+        """What was last run in the future, as it seems, would not run until that has come again."""
+        now = timezone.now()
+        ahead = [each for each in self.schedule.values() if each.model.last_run_at > now]
+        for entry in ahead:
+            entry.last_run_at = entry.model.last_run_at = now
+        if ahead:
+            self._heap_invalidated = True  # its times were reckoned from those
 
     def _note(self) -> None:
         from .health import OLDEST_SIGN, watch

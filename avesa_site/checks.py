@@ -1,5 +1,6 @@
 """System checks: misconfiguration stops the start with a hint that names the variable."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from analytics.warehouse.connection import address, reachable
 from analytics.warehouse.errors import WarehouseError
 from loaders.schedule import refresh_time
+
+log = logging.getLogger(__name__)
 
 BROKER_SCHEMES = {"redis", "rediss", "filesystem"}
 CACHE_SCHEMES = {"redis", "rediss"}
@@ -157,7 +160,10 @@ def schedule_is_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down only warns."""
     try:
-        reachable(address())
+        at = address()
+        if at.note:
+            log.info("warehouse: %s", at.note)
+        reachable(at)
     except ValueError as error:
         return [
             Error(

@@ -20,7 +20,8 @@ class Heartbeat(models.Model):
 
     @property
     def age(self) -> timedelta:
-        return timezone.now() - self.at
+        """How long ago; or how far ahead, if the clock was set back since."""
+        return abs(timezone.now() - self.at)
 
     @classmethod
     def note(cls, name: str) -> None:

@@ -7,30 +7,42 @@ hides nothing about the others.
 import os
 import smtplib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.mail import get_connection
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django_redis.exceptions import ConnectionInterrupted
 from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
 
 from analytics.warehouse import schema
-from analytics.warehouse.errors import WarehouseError
-from analytics.warehouse.writer import Writer
+from analytics.warehouse.connection import address
+from analytics.warehouse.errors import StatementFailed, WarehouseError
+from analytics.warehouse.schema import placement
+from analytics.warehouse.writer import Writer, quote
 from tenants.models import Tenant
 
-from .lake import Lake, LakeError, lake_errors
+from .lake import Lake, LakeError, LakeUnreachable, lake_errors
+from .sources import s3_function
 
 MOST_SKEW = timedelta(seconds=10)
 BROKER_SECONDS = 5
+# What loads do in the warehouse, as docs/operations.md lists it.
+RIGHTS = (
+    *("SELECT", "INSERT", "ALTER", "OPTIMIZE", "TRUNCATE"),
+    *("CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW"),
+)
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
@@ -64,8 +76,10 @@ def examine(tenants: Iterable[Tenant]) -> Iterator[Finding]:
     except DatabaseError:
         yield Finding("lake", False, "Without the database, no tenant is known to ask for.", 0.0)
         return
+    lake = _Lake()
     for tenant in known:
-        yield _finding(f"lake for {tenant.id}", partial(_lake, tenant))
+        yield _finding(f"lake for {tenant.id}", partial(lake.ask, tenant))
+    lake.close()
 
 
 def _finding(part: str, ask: Callable[[], str]) -> Finding:
@@ -100,6 +114,11 @@ def _database() -> str:
     return f"{connection.display_name} {version}, all migrations applied"
 
 
+def _remedy(text: str, known: dict[str, str], otherwise: str) -> str:
+    found = (remedy for sign, remedy in known.items() if sign in text)
+    return next(found, otherwise)
+
+
 def _database_remedy(text: str) -> str:
     known = {
         "authentication failed": "It refused the user or password. Check those in DATABASE_URL.",
@@ -112,35 +131,64 @@ def _database_remedy(text: str) -> str:
         "resolve": "The host is unknown. Check its name in DATABASE_URL.",
         "translate host": "The host is unknown. Check its name in DATABASE_URL.",
     }
-    found = (remedy for sign, remedy in known.items() if sign in text)
-    return next(found, "It cannot be used. Check DATABASE_URL.")
+    return _remedy(text, known, "It cannot be used. Check DATABASE_URL.")
+
+
+def _redis_remedy(text: str, setting: str) -> str:
+    password = f"It refused the user or password. Check those in {setting}."
+    known = {
+        "WRONGPASS": password,
+        "invalid username-password": password,
+        "invalid password": password,
+        "NOAUTH": f"It wants a password. Add it to {setting}.",
+        "Authentication required": f"It wants a password. Add it to {setting}.",
+        "NOPERM": f"Its user lacks a right. Give the user in {setting} all commands on its keys.",
+        "imed out": "It did not answer in time. Check host, port and firewalls.",
+        "refused": f"Nothing listens there. Check that it runs, and host and port in {setting}.",
+    }
+    return _remedy(text, known, f"It cannot be used. Check that it runs, and {setting}.")
 
 
 def _broker() -> str:
     with current_app.connection_for_write(connect_timeout=BROKER_SECONDS) as broker:
         try:
             broker.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-        except (BrokerError, OSError) as error:
+            if broker.transport.driver_type == "redis":
+                channel: Any = broker.default_channel
+                return f"Redis {_redis_version(channel.client)}"
+        except (BrokerError, OSError, RedisError) as error:
             raise Unwell(
-                "It does not answer: loads and reports wait until it does. Check that it runs, and "
-                f"host, port and password in CELERY_BROKER_URL. It said: {error}"
+                "Without it loads and reports wait. "
+                f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} It said: {error}"
             ) from error
-        kind = broker.transport.driver_type
-        return f"{kind} ({broker.transport.driver_version()})"
+        return f"{broker.transport.driver_type} ({broker.transport.driver_version()})"
+
+
+def _redis_version(client: Any) -> str:
+    return str(client.info("server")["redis_version"])
 
 
 def _cache() -> str:
+    kept: Any = caches["default"]
+    try:
+        told = f"Redis {_redis_version(kept.client.get_client())}"
+    except AttributeError:  # another kind of cache
+        told = str(settings.CACHES["default"]["BACKEND"])
+    except (ConnectionInterrupted, RedisError, OSError) as error:
+        raise Unwell(
+            f"Without it pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} It said: {error}"
+        ) from error
     cache.set("doctor", "well", 60)
     if cache.get("doctor") != "well":
         raise Unwell(
-            "It does not keep what it is given, so pages are slow. Check that it runs, CACHE_URL, "
-            "and whether it is out of memory or disk space."
+            "It does not keep what it is given, so pages are slow. Check CACHE_URL, and whether it "
+            "is out of memory or disk space."
         )
-    return f"{settings.CACHES['default']['BACKEND']}"
+    return told
 
 
 def _warehouse() -> str:
-    writer = Writer(database="default")
+    writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
     version, now = writer.rows("SELECT version(), now64(3, 'UTC')")[0]
     _check_clock("warehouse server", now.replace(tzinfo=UTC))
     changes = schema.plan()
@@ -149,33 +197,76 @@ def _warehouse() -> str:
             f"{len(changes)} tables or views are missing or differ. "
             "Run: manage.py warehouse_schema apply"
         )
-    return f"ClickHouse {version}, schema as declared"
+    _check_rights(writer)
+    note = f" ({address().note})" if address().note else ""
+    return f"ClickHouse {version}, schema as declared, all rights{note}"
 
 
-def _lake(tenant: Tenant) -> str:
-    lake = Lake()
-    try:
-        with lake_errors(lake.bucket):
-            answer = lake.client.list_objects_v2(
-                Bucket=lake.bucket, Prefix=f"{tenant.id}/canonical/", MaxKeys=1
+def _check_rights(writer: Writer) -> None:
+    """Of those that loads need; servers that cannot tell are believed."""
+    database = quote(placement().database)
+    for right in RIGHTS:
+        try:
+            is_granted = writer.value(f"CHECK GRANT {right} ON {database}.*")
+        except StatementFailed:
+            return
+        if not is_granted:
+            raise Unwell(
+                f"Its user lacks a right that loads need. Run there: GRANT {right} ON {database}.* "
+                f"TO {quote(address().user)}"
             )
-    finally:
-        lake.client.close()
-    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if told:
-        _check_clock("object store", parsedate_to_datetime(told))
-    prefix = f"s3://{lake.bucket}/{tenant.id}/canonical/"
-    if not answer.get("KeyCount"):
-        raise Unwell(f"There is no file under {prefix}. Has the pipeline upstream run?")
-    return f"{prefix} can be listed and holds files"
+
+
+class _Lake:
+    """Asked for each tenant, but no more once it was silent: each would wait as long again."""
+
+    def __init__(self) -> None:
+        self._lake = Lake()
+        self._is_silent = False
+
+    def close(self) -> None:
+        with suppress(LakeError):
+            self._lake.client.close()
+
+    def ask(self, tenant: Tenant) -> str:
+        if self._is_silent:
+            raise Unwell("It was not asked, since the lake does not answer.")
+        try:
+            return self._ask(f"{tenant.id}/canonical/")
+        except LakeUnreachable:
+            self._is_silent = True
+            raise
+
+    def _ask(self, prefix: str) -> str:
+        """List, then read the first file as workers do, and as the warehouse does."""
+        lake = self._lake
+        with lake_errors(lake.bucket):
+            answer = lake.client.list_objects_v2(Bucket=lake.bucket, Prefix=prefix, MaxKeys=1)
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        if told := headers.get("date"):
+            _check_clock("object store", parsedate_to_datetime(told))
+        where = f"s3://{lake.bucket}/{prefix}"
+        found = answer.get("Contents", [])
+        if not found:
+            raise Unwell(f"There is no file under {where}. Has the pipeline upstream run?")
+        key = found[0]["Key"]
+        with lake_errors(lake.bucket, key):
+            lake.client.get_object(Bucket=lake.bucket, Key=key)["Body"].close()
+        readers = "by workers"
+        if settings.LOAD_TRANSPORT == "engine":
+            writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}")
+            readers += " and by the warehouse"
+        return f"{where} can be listed, and read {readers} ({headers.get('server', 'S3')})"
 
 
 def _mail() -> str:
     if settings.EMAIL_BACKEND != SMTP:
         return _mail_without_smtp()
-    mail = get_connection()
+    mail: Any = get_connection()
     try:
         mail.open()
+        name = (mail.connection.ehlo_resp or b"").decode(errors="replace").partition("\n")[0]
     except smtplib.SMTPAuthenticationError as error:
         raise Unwell(
             f"It refused the user or password. Check those in EMAIL_URL. It said: {error}"
@@ -187,7 +278,7 @@ def _mail() -> str:
         ) from error
     finally:
         mail.close()
-    return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} lets us in"
+    return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} ({name}) lets us in"
 
 
 def _mail_without_smtp() -> str:

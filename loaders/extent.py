@@ -12,18 +12,23 @@ COMPARING, SHOWING = 70, 95
 
 @dataclass
 class Extent:
-    """Files and bytes to read, and bytes that were. One thread writes, another may read."""
+    """Files and bytes to read, and bytes and rows that were. One thread writes, another may read.
+
+    Of formats that do not tell their rows these are known once they are counted.
+    """
 
     files_found: int = 0
     bytes_found: int = 0
     bytes_done: int = 0
+    rows_done: int = 0
     passed: int = 0
     _reading_bytes: int = 0
     _reading_rows: int | None = None
 
     def found(self, files: Iterable[LakeObject]) -> None:
         sizes = [each.size for each in files]
-        self.files_found, self.bytes_found, self.bytes_done = len(sizes), sum(sizes), 0
+        self.files_found, self.bytes_found = len(sizes), sum(sizes)
+        self.bytes_done = self.rows_done = 0
 
     def reading(self, group: Sequence[ShapedFile]) -> None:
         """These files are being read from now on."""
@@ -35,6 +40,7 @@ class Extent:
     def read(self) -> None:
         """The files that were being read are done."""
         self.bytes_done += self._reading_bytes
+        self.rows_done += self._reading_rows or 0
         self._reading_bytes, self._reading_rows = 0, None
 
     def now(self, rows: int = 0, size: int = 0) -> dict[str, int]:
@@ -46,5 +52,6 @@ class Extent:
             "files_found": self.files_found,
             "bytes_found": self.bytes_found,
             "bytes_done": done,
+            "rows_read": self.rows_done + (rows if self._reading_bytes else 0),
             "percent": max(self.passed, int(COMPARING * min(1.0, share))),
         }

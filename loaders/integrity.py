@@ -129,7 +129,7 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     """
     found: dict[str, Any] = {}
     try:
-        versions, keys, faults = _undisturbed(tenant, table)
+        versions, keys, faults = find_faults(tenant, table)
         found = {"versions": versions, "keys": keys, "faults": [asdict(each) for each in faults]}
         found["error"] = ""
         problem = "\n".join(map(str, faults))
@@ -156,8 +156,11 @@ def check_all(
             yield check(tenant, TABLES[name])
 
 
-def _undisturbed(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
-    """(versions, keys, faults), looked for again if a load began or ended meanwhile."""
+def find_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
+    """(versions, keys, faults) of one tenant's table; nothing is recorded. Raises WarehouseError.
+
+    They are looked for again if a load began or ended meanwhile.
+    """
     for _ in range(TRIES):
         before = _activity(tenant, table)
         versions, keys, faults = _stored_faults(tenant, table)

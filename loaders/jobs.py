@@ -16,6 +16,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.writer import kill
+from avesa_site.clocks import has_come, is_silent
 from avesa_site.locks import alone
 from avesa_site.texts import storable
 from tenants import alerts
@@ -42,6 +43,7 @@ _COUNTS = (
     "keys_reopened",
 )
 FIRST_RETRY = timedelta(seconds=30)
+LONGEST_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
 
 
 class LoadRefused(Exception):
@@ -98,6 +100,7 @@ def claim(job_id: int) -> LoadJob | None:
             step="Starting",
             percent=0,
             bytes_done=0,
+            rows_read=0,
             error="",
         )
     )
@@ -128,7 +131,8 @@ def claim_next() -> LoadJob | None:
 def _due() -> QuerySet[LoadJob]:
     """Queued jobs that may run now."""
     queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=True)
-    return queued.filter(Q(not_before__isnull=True) | Q(not_before__lte=timezone.now()))
+    may_begin = has_come("not_before", timezone.now(), LONGEST_WAIT)
+    return queued.filter(Q(not_before__isnull=True) | may_begin)
 
 
 def wake_for_queued() -> int:
@@ -182,6 +186,8 @@ def succeed(job: LoadJob, result: LoadResult) -> bool:
         )
         if done:
             _record(job, result, loaded=True)
+            if not job.dry_run and job.kind != LoadJob.Kind.REPAIR:
+                alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
             tell_pipeline(job)
     return bool(done)
 
@@ -238,14 +244,14 @@ def fail(
     reason: str,
     *,
     may_retry: bool,
-    is_outage: bool = False,
+    is_own_fault: bool = True,
     result: LoadResult | None = None,
 ) -> LoadJob.State | None:
     """End a run that failed: queued again with back-off while attempts are left, else failed.
 
-    What failed for good needs a person, unless it `is_outage` of a part that the load needs.
-    `result` is what it had found by then. Returns the new state, or None if the job is no longer
-    this run's.
+    What failed for good needs a person, unless it was not its own fault: then it is tried again
+    with the next pipeline. `result` is what it had found by then. Returns the new state, or None if
+    the job is no longer this run's.
     """
     now = timezone.now()
     retry = may_retry and job.attempt < MAX_ATTEMPTS
@@ -257,14 +263,14 @@ def fail(
             error=storable(reason),
             finished_at=None if retry else now,
             not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
-            needs_person=not retry and not is_outage,
+            needs_person=not retry and is_own_fault,
         )
         if ended and result is not None:
             _record(job, result, loaded=False)
         if ended and not retry:
+            if not job.dry_run:
+                alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
             tell_pipeline(job)
-    if ended and state == LoadJob.State.FAILED:
-        alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
     return state if ended else None
 
 
@@ -297,13 +303,12 @@ def sweep() -> int:
     Running jobs without a heartbeat are failed or queued again; loaders are woken for queued ones,
     and those of suspended tenants are cancelled.
     """
-    now = timezone.now()
+    limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
     lost = LoadJob.objects.filter(
-        state=LoadJob.State.RUNNING,
-        heartbeat_at__lt=now - timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT),
+        is_silent("heartbeat_at", timezone.now(), limit), state=LoadJob.State.RUNNING
     )
     touched = 0
-    for job in LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=False):
+    for job in LoadJob.objects.filter(state__in=LoadJob.ACTIVE, tenant__is_active=False):
         touched += cancel(job)
     for job in lost:
         reason = f"The worker of attempt {job.attempt} stopped without a word."

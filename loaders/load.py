@@ -212,6 +212,7 @@ class Load:
         self._or_fail(files)
         self._staging.count(files.to_stage)
         self._count_known(files)
+        self.extent.rows_done = self.result.rows_read
         if self._kind is not Kind.INCREMENTAL and not self.result.rows_loaded:
             raise LoadFailed(
                 "No row could be loaded, so the data that is there was kept. See the rejects."

@@ -8,15 +8,17 @@ from django.db import InterfaceError, OperationalError, connection
 from analytics.warehouse import writer
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import (
+    AuthenticationFailed,
     Interrupted,
+    LakeAccessError,
     OutOfMemory,
     QueryTimeout,
+    Unanswered,
+    UnknownTable,
     Unreachable,
     WarehouseError,
 )
 from avesa_site.logs import noted
-from tenants import alerts
-from tenants.models import Alert
 
 from . import drift, jobs
 from .heart import beating
@@ -31,10 +33,16 @@ from .workspace import Workspace, label_of
 log = logging.getLogger(__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError)
-# Not the load's own fault: once the part is back it will succeed.
-_OUTAGES = (Unreachable, LakeUnreachable, *_DATABASE_AWAY)
-# May be gone when it is tried again; if not, somebody has to look.
-_PASSING = (*_OUTAGES, QueryTimeout, OutOfMemory, Interrupted, LakeChanged)
+# May be gone when it is tried again.
+_PASSING = (
+    *(Unreachable, LakeUnreachable, *_DATABASE_AWAY),
+    *(QueryTimeout, OutOfMemory, Interrupted, LakeChanged),
+)
+# Not the load's own fault: once the part is back, or lets us in, the same files can be loaded.
+_SURROUNDINGS = (
+    *(Unreachable, Unanswered, Interrupted, AuthenticationFailed, UnknownTable, LakeAccessError),
+    *(LakeError, *_DATABASE_AWAY),
+)
 # Staff who watch see a load move this often (seconds).
 PROGRESS_SECONDS = 2.0
 
@@ -73,8 +81,6 @@ def _run(job: LoadJob) -> LoadJob.State | None:
         return _failed(job, error, load.result)
     if not succeeded:
         return None
-    if job.kind != LoadJob.Kind.REPAIR and not job.dry_run:
-        alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
     if result.left_patches or jobs.may_have_leftovers(job):
         tidy_soon(job)
     return LoadJob.State.SUCCEEDED
@@ -138,7 +144,7 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
         job,
         reason,
         may_retry=may_retry,
-        is_outage=isinstance(error, _OUTAGES),
+        is_own_fault=not isinstance(error, _SURROUNDINGS),
         result=result,
     )
 

@@ -59,11 +59,8 @@ class EngineSource:
     @contextmanager
     def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
         shape = files[0].shape
-        arguments = [self._lake.url([file.object.key for file in files])]
-        if self._lake.credentials:
-            arguments += self._lake.credentials
-        arguments += [_ENGINE_FORMATS[shape.format], _structure(shape)]
-        function = f"s3({', '.join(map(literal, arguments))})"
+        keys = [file.object.key for file in files]
+        function = s3_function(self._lake, keys, _ENGINE_FORMATS[shape.format], _structure(shape))
         yield Relation(raw_columns(table, shape, function), shape)
 
 
@@ -99,6 +96,12 @@ class WorkerSource:
             yield Relation(raw_columns(table, text_shape, self._raw_table, "_broken"), text_shape)
         finally:
             writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+
+
+def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:
+    """A call of s3() that reads these keys; the arguments are its format and structure."""
+    everything = [lake.url(keys), *(lake.credentials or ()), *arguments]
+    return f"s3({', '.join(map(literal, everything))})"
 
 
 def _structure(shape: Shape) -> str:

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from avesa_site.clocks import has_come, is_silent
 from avesa_site.logs import noted
 
 from . import mails, outcomes
@@ -35,7 +36,7 @@ _TOO_MANY_REQUESTS = 429
 
 
 def to_send(now: datetime) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(state=State.QUEUED, try_at__lte=now)
+    return Delivery.objects.filter(has_come("try_at", now, BACK_OFF[-1]), state=State.QUEUED)
 
 
 def send(delivery_id: int) -> str:
@@ -208,7 +209,7 @@ def recover(now: datetime) -> int:
 
     Not handed over: queued again. Handed over and not recorded: unknown.
     """
-    abandoned = Delivery.objects.filter(state=State.SENDING, claimed_at__lt=now - LEASE)
+    abandoned = Delivery.objects.filter(is_silent("claimed_at", now, LEASE), state=State.SENDING)
     again = abandoned.filter(handed_over_at__isnull=True)
     count = again.update(state=State.QUEUED, claimed_at=None, try_at=now)
     related = "occurrence__report__tenant"

@@ -15,6 +15,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from analytics.warehouse.errors import WarehouseError
+from avesa_site.clocks import has_come, is_silent
 from avesa_site.logs import noted
 from tenants.models import Tenant, User
 
@@ -30,6 +31,7 @@ State = Occurrence.State
 LEASE = timedelta(minutes=15)  # far longer than composing takes
 LOOK_AGAIN = timedelta(minutes=5)
 MOST_ATTEMPTS = 5
+LONGEST_WAIT = timedelta(hours=2)
 
 
 # --- Planning
@@ -102,8 +104,8 @@ def data_arrived(tenant: Tenant, **signal: Any) -> int:
 def to_run(now: datetime) -> QuerySet[Occurrence]:
     """What waits and is due to be tried, and what somebody began and never ended."""
     return Occurrence.objects.filter(
-        Q(state=State.WAITING, try_at__lte=now)
-        | Q(state=State.COMPOSING, claimed_at__lt=now - LEASE)
+        Q(has_come("try_at", now, LONGEST_WAIT), state=State.WAITING)
+        | Q(is_silent("claimed_at", now, LEASE), state=State.COMPOSING)
     )
 
 

@@ -1,6 +1,5 @@
 """Connections to ClickHouse: where it is, and a pool of native clients per process."""
 
-import logging
 import os
 import queue
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,6 @@ from .errors import (
     translate,
 )
 
-log = logging.getLogger(__name__)
-
 PORTS = {"clickhouse": 9000, "clickhouses": 9440}
 _HTTPS_PORT = 8443
 HTTP_PORTS = {8123, _HTTPS_PORT}
@@ -31,12 +28,15 @@ HTTP_PORTS = {8123, _HTTPS_PORT}
 
 @dataclass(frozen=True)
 class WarehouseAddress:
+    """`note` says what of a secret was read in another way than it stands there."""
+
     host: str
     port: int
     user: str
     password: str = field(repr=False)
     database: str
     secure: bool
+    note: str = field(default="", compare=False)
 
     @classmethod
     def from_secret(cls, secret: Mapping[str, Any]) -> "WarehouseAddress":
@@ -53,16 +53,18 @@ class WarehouseAddress:
             raise ValueError("its port is not a number") from None
         secure = str(secret.get("secure", "")).lower() in {"true", "1", "yes"}
         secure = secure or protocol == "https" or port == _HTTPS_PORT
+        native, note = PORTS["clickhouses" if secure else "clickhouse"], ""
         if protocol in {"http", "https"} or port in HTTP_PORTS:
-            log.info("the secret tells the HTTP port of ClickHouse; its native port is used")
             port = 0
+            note = f"the secret names HTTP; the native port {native} is used instead"
         return cls(
             host=host,
-            port=port or PORTS["clickhouses" if secure else "clickhouse"],
+            port=port or native,
             user=str(secret.get("username") or "default"),
             password=str(secret.get("password") or ""),
             database=str(secret.get("database") or "avesa"),
             secure=secure,
+            note=note,
         )
 
     @classmethod

@@ -15,7 +15,11 @@ class Unreachable(WarehouseError):
 
 
 class QueryTimeout(WarehouseError):
-    """The statement ran, or the server was silent, for longer than the limit."""
+    """The statement ran for longer than the limit."""
+
+
+class Unanswered(QueryTimeout):
+    """The server was silent for longer than the limit. Asking again would wait as long again."""
 
 
 class AuthenticationFailed(WarehouseError):
@@ -98,7 +102,7 @@ def translate(error: BaseException) -> WarehouseError:
     if isinstance(error, driver.ServerException):
         return _of_server(error)
     if isinstance(error, (TimeoutError, driver.SocketTimeoutError)):
-        return QueryTimeout(
+        return Unanswered(
             "The warehouse did not answer in time. It may be overloaded, or a firewall drops the "
             "connection. Try again, then check host and port in CLICKHOUSE_URL."
         )

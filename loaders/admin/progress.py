@@ -50,6 +50,8 @@ def bar(job: LoadJob) -> str:
     if job.state != LoadJob.State.RUNNING:
         return job.step or job.error[:80] or "–"
     figures = [f"{job.percent} %", job.step]
+    if job.rows_read:
+        figures.append(f"{job.rows_read:,} rows read")
     if job.bytes_found:
         done, found = filesizeformat(job.bytes_done), filesizeformat(job.bytes_found)
         files = "file" if job.files_found == 1 else "files"

@@ -1,0 +1,39 @@
+"""The Celery application in a hurry, for the fault test: `celery -A loaders.tests.hasty worker`.
+
+What waits for minutes waits for a second, and every message is sent twice.
+"""
+
+from datetime import timedelta
+
+import django
+
+from avesa_site.celery import app
+
+django.setup()
+
+from loaders import jobs, pipelines, schedule, tasks  # noqa: E402 (needs the applications)
+
+SECOND = timedelta(seconds=1)
+PERIOD = 5 * SECOND
+SWEEPS = ("sweep load jobs", "sweep pipelines", "tell alerts")
+
+jobs.FIRST_RETRY = pipelines.FIRST_RETRY = SECOND / 2
+pipelines.LOOK_AGAIN = SECOND
+schedule.period_of = lambda tenant: PERIOD
+
+
+def _twice(send):
+    def send_twice(*arguments):
+        send(*arguments)
+        return send(*arguments)
+
+    return send_twice
+
+
+for task in (tasks.run_next_load, tasks.advance_pipeline, tasks.tidy_table):
+    task.delay = _twice(task.delay)
+
+app.conf.beat_schedule = {
+    name: entry | ({"schedule": 1.0} if name in SWEEPS else {})
+    for name, entry in app.conf.beat_schedule.items()
+}
