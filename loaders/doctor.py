@@ -38,6 +38,12 @@ from .sources import s3_function
 
 MOST_SKEW = timedelta(seconds=10)
 BROKER_SECONDS = 5
+# Of the warehouse asking S3, which it would otherwise go on with for minutes.
+IMPATIENT: dict[str, Any] = {
+    "s3_retry_attempts": 1,
+    "s3_connect_timeout_ms": 5000,
+    "s3_request_timeout_ms": 5000,
+}
 # What loads do in the warehouse, as docs/operations.md lists it.
 RIGHTS = (
     *("SELECT", "INSERT", "ALTER", "OPTIMIZE", "TRUNCATE"),
@@ -255,7 +261,7 @@ class _Lake:
         readers = "by workers"
         if settings.LOAD_TRANSPORT == "engine":
             writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}")
+            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **IMPATIENT)
             readers += " and by the warehouse"
         return f"{where} can be listed, and read {readers} ({headers.get('server', 'S3')})"
 

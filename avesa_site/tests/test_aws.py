@@ -60,6 +60,9 @@ def keeper(_s3, settings, monkeypatch):
 def test_what_a_secret_says_of_http_is_read_as_the_native_protocol(secret, host, port, secure):
     at = WarehouseAddress.from_secret(secret)
     assert (at.host, at.port, at.secure) == (host, port, secure)
+    names_http = secret.get("protocol") or str(secret.get("port")) in ("8443", "8123")
+    note = f"the secret names HTTP; the native port {port} is used instead"
+    assert at.note == (note if names_http else "")
 
 
 def test_the_secret_wins_over_the_url_and_is_told_nowhere(keeper, settings):

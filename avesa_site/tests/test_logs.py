@@ -52,6 +52,15 @@ def test_secrets_of_the_settings_are_hidden_however_they_are_spelt(settings):
         assert set(shown.removeprefix("INFO ").split()) == {logs.HIDDEN}
 
 
+def test_the_webhooks_address_is_a_secret(settings):
+    settings.ALERT_WEBHOOK_URL = "https://hooks.example/services/T00/B00/secret-part"
+    for text in (
+        "POST https://hooks.example/services/T00/B00/secret-part failed",
+        "Max retries exceeded with url: /services/T00/B00/secret-part (Caused by …)",
+    ):
+        assert "secret-part" not in LINE.format(record(text))
+
+
 def test_tracebacks_hold_no_secret_either(settings):
     settings.SECRET_KEY = "the-secret-key"
     try:

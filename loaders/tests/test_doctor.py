@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -42,6 +43,8 @@ def test_every_part_is_well_and_tells_its_version(well):
     ]
     assert re.search(r"\d+\.\d+", found["database"].says)
     assert "ClickHouse 2" in found["warehouse"].says
+    assert "all rights" in found["warehouse"].says
+    assert "read by workers and by the warehouse" in found[f"lake for {well.id}"].says
     assert all(each.milliseconds > 0 for each in found.values())
 
 
@@ -84,6 +87,68 @@ def test_pages_do_without_a_cache_that_is_away(well, settings, client, alice, pu
     client.force_login(alice)
     page = b"".join(client.get(f"/t/{well.id}/board/customers/").streaming_content).decode()
     assert '<p class="figure">1</p>' in page
+
+
+@pytest.mark.redis
+def test_redis_tells_its_version(well, settings):
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": settings.CACHE_URL}
+    settings.CACHES = {"default": redis}
+    found = told()
+    for part in ("broker", "cache"):
+        assert re.fullmatch(r"Redis \d+\.\d+\.\d+", found[part].says)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("WRONGPASS invalid username-password pair", "refused the user or password"),
+        ("NOAUTH Authentication required.", "wants a password"),
+        ("NOPERM this user has no permissions", "lacks a right"),
+        ("Timeout connecting to server: timed out", "did not answer in time"),
+        ("Error 111 connecting to h:1. Connection refused.", "Nothing listens there"),
+        ("something else", "cannot be used"),
+    ],
+)
+def test_what_redis_says_has_a_remedy(said, remedy):
+    told = doctor._redis_remedy(said, "CACHE_URL")
+    assert remedy in told
+    assert "CACHE_URL" in told or "firewalls" in told
+
+
+def test_a_warehouse_user_without_a_right(well, monkeypatch):
+    value = doctor.Writer.value
+
+    def refuse_one(self, sql, *parameters):
+        is_granted = value(self, sql, *parameters)
+        return 0 if sql == "CHECK GRANT OPTIMIZE ON `avesa`.*" else is_granted
+
+    monkeypatch.setattr(doctor.Writer, "value", refuse_one)
+    assert "GRANT OPTIMIZE ON `avesa`.* TO `default`" in told()["warehouse"].says
+
+
+def test_a_server_that_cannot_tell_rights_is_believed(well, monkeypatch):
+    monkeypatch.setattr(doctor, "RIGHTS", ("NO SUCH RIGHT",))
+    assert told()["warehouse"].is_well
+
+
+def test_files_that_only_workers_can_read(well, monkeypatch):
+    monkeypatch.setattr(doctor.Lake, "url", lambda self, keys: "http://127.0.0.1:1/bucket/key")
+    says = told(well)[f"lake for {well.id}"].says
+    assert "LAKE_ENDPOINT_URL as seen from the warehouse server" in says
+
+
+def test_a_lake_that_is_silent_is_asked_once(well, globex, settings, monkeypatch):
+    settings.LAKE_ENDPOINT_URL = f"http://{CLOSED}"
+    found = told(well, globex)
+    assert "cannot be reached" in found[f"lake for {well.id}"].says
+    assert "was not asked" in found[f"lake for {globex.id}"].says
+    assert not found[f"lake for {globex.id}"].is_well
+
+
+def test_a_secret_that_names_http_is_told(well, monkeypatch, settings):
+    at = doctor.address()
+    monkeypatch.setattr(doctor, "address", lambda: replace(at, note="the secret names HTTP"))
+    assert told()["warehouse"].says.endswith("(the secret names HTTP)")
 
 
 def test_a_bucket_that_is_not_there_and_a_tenant_without_files(well, globex, settings):

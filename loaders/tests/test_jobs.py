@@ -16,6 +16,7 @@ from loaders.results import LoadResult
 from loaders.staging import Staging
 from loaders.tests.lakes import put_bytes, put_jsonl
 from loaders.workspace import label_of
+from tenants.models import Alert
 
 State = LoadJob.State
 
@@ -124,6 +125,26 @@ def test_an_unreachable_warehouse_is_tried_again(job, lake, acme, settings):
     assert runs.run(job.pk) == State.QUEUED
     job.refresh_from_db()
     assert "cannot be reached" in job.error
+
+
+def test_a_failure_and_its_alert_stand_or_fall_together(job, monkeypatch):
+    """A worker that died between the two would leave a failure that nobody hears of."""
+
+    class Died(BaseException):
+        pass
+
+    def die(*alert):
+        raise Died
+
+    claimed = jobs.claim(job.pk)
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.alerts, "raise_alert", die)
+        with pytest.raises(Died):
+            jobs.fail(claimed, "done", may_retry=False)
+    job.refresh_from_db()
+    assert job.state == State.RUNNING
+    assert jobs.fail(claimed, "done", may_retry=False) == State.FAILED
+    assert Alert.objects.filter(over_at=None).count() == 1
 
 
 def test_a_job_whose_worker_died_is_queued_again(job):

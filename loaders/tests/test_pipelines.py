@@ -9,9 +9,16 @@ from django.utils import timezone
 
 from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import (
+    AuthenticationFailed,
+    LakeAccessError,
+    Unanswered,
+    UnknownTable,
+)
 from loaders import history, integrity, jobs, lateness, pipelines, runs, schedule
-from loaders.lake import Lake
-from loaders.models import LoadJob, PipelineRun
+from loaders.lake import Lake, LakeError
+from loaders.load import Load
+from loaders.models import IntegrityCheck, LoadJob, PipelineRun
 from loaders.pipelines import RunRefused, request_run
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import Alert, Tenant
@@ -113,8 +120,12 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert (run.rows_loaded, run.rows_rejected) == (4, 1)
     assert set(run.steps) == set(PipelineRun.Step)
     assert "what they saw before" in says(run, "tell")
+    assert says(run, "integrity") == (
+        "As stored now: companies: sound; contacts: sound; tickets: sound."
+    )
     assert _all_rows(warehouse) == before
     assert not Alert.objects.exists()
+    assert not IntegrityCheck.objects.exists()
     real = turn(delivered)
     assert (real.rows_loaded, seen(warehouse, delivered)) == (4, 2)
     again = turn(delivered, is_test=True)
@@ -161,16 +172,18 @@ def test_a_tenant_has_one_active_run(acme):
 
 def test_a_suspended_tenant_has_none(acme):
     run = request_run(acme, Trigger.COMMAND)
-    job = jobs.request_load(acme, TABLES["companies"])
+    under_way = jobs.claim(jobs.request_load(acme, TABLES["companies"]).pk)
+    queued = jobs.request_load(acme, TABLES["tickets"])
     Tenant.objects.update(is_active=False)
     assert pipelines.advance(run.pk) is None
     assert runs.run_next() is None
     pipelines.sweep()
     jobs.sweep()
     run.refresh_from_db()
-    job.refresh_from_db()
     assert (run.state, run.error) == (State.CANCELLED, "The tenant was suspended.")
-    assert job.state == LoadJob.State.CANCELLED
+    for job in (under_way, queued):
+        job.refresh_from_db()
+        assert job.state == LoadJob.State.CANCELLED
     acme.refresh_from_db()
     with pytest.raises(RunRefused, match="suspended"):
         request_run(acme, Trigger.COMMAND)
@@ -288,6 +301,40 @@ def test_an_outage_needs_nobody(delivered, settings, lake):
     assert not any(run.jobs.values_list("needs_person", flat=True))
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AuthenticationFailed("refused"),
+        LakeAccessError("denied"),
+        UnknownTable("missing"),
+        Unanswered("silent"),
+        LakeError("denied"),
+    ],
+)
+def test_a_fault_of_the_surroundings_is_tried_again_with_the_next_run(
+    delivered, monkeypatch, fault
+):
+    def fail(self):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Load, "run", fail)
+        run = request_run(delivered, Trigger.COMMAND)
+        for _ in range(jobs.MAX_ATTEMPTS):
+            work(run)
+            LoadJob.objects.update(not_before=None)
+        assert work(run).state == State.FAILED
+    assert not any(run.jobs.values_list("needs_person", flat=True))
+    assert turn(delivered).state == State.SUCCEEDED
+    assert not Alert.objects.filter(over_at=None).exists()
+
+
+def test_a_test_run_that_fails_raises_no_alert(delivered, lake):
+    put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
+    assert turn(delivered, is_test=True).state == State.FAILED
+    assert not Alert.objects.exists()
+
+
 def test_a_cancelled_run_cancels_its_loads(delivered, warehouse):
     run = request_run(delivered, Trigger.COMMAND)
     pipelines.advance(run.pk)
@@ -331,6 +378,29 @@ def test_a_worker_may_die_at_any_step(delivered, warehouse, monkeypatch, step):
     assert work(run).state == State.SUCCEEDED
     assert (run.rows_loaded, seen(warehouse, delivered)) == (3, 2)
     assert run.jobs.count() == 2, "nothing was loaded twice"
+
+
+def test_a_step_that_kills_its_workers_ends_the_run(delivered, monkeypatch):
+    class Died(BaseException):
+        pass
+
+    def die(run):
+        raise Died
+
+    run = request_run(delivered, Trigger.COMMAND)
+    monkeypatch.setitem(pipelines._STEPS, "integrity", die)
+    with pytest.raises(Died):
+        work(run)
+    for _ in range(pipelines.MAX_ATTEMPTS - 1):
+        PipelineRun.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
+        with pytest.raises(Died):
+            pipelines.advance(run.pk)
+    PipelineRun.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
+    assert pipelines.advance(run.pk) == State.FAILED
+    run.refresh_from_db()
+    assert "5 workers stopped without a word at this step" in run.error
+    assert says(run, "integrity") == run.error
+    assert Alert.objects.get(over_at=None).kind == Alert.Kind.PIPELINE
 
 
 def test_a_worker_may_die_between_two_tables(delivered, monkeypatch):
@@ -377,6 +447,23 @@ def test_lost_messages_are_sent_again(delivered, monkeypatch):
     assert pipelines.sweep() == 1
     assert pipelines.sweep() == 0
     assert told == [run.pk, run.pk]
+
+
+def test_signs_from_the_future_are_no_signs_of_life(delivered):
+    """A clock was a day ahead, and was set back while work was under way."""
+    ahead = timezone.now() + timedelta(days=1)
+    run = request_run(delivered, Trigger.COMMAND)
+    PipelineRun.objects.update(try_at=ahead)
+    assert pipelines.sweep() == 1
+    assert pipelines._claim(run.pk) is not None
+    PipelineRun.objects.update(claimed_at=ahead, try_at=ahead)
+    assert pipelines.sweep() == 1
+    pipelines.advance(run.pk)
+    claimed = jobs.claim_next()
+    LoadJob.objects.filter(pk=claimed.pk).update(heartbeat_at=ahead)
+    jobs.sweep()
+    LoadJob.objects.filter(pk=claimed.pk).update(not_before=ahead)
+    assert work(run).state == State.SUCCEEDED
 
 
 # --- Fair and bounded
