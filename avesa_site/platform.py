@@ -16,7 +16,7 @@ from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer
 from loaders.lateness import newest_files
-from loaders.models import LoadJob, PipelineRun
+from loaders.models import LoadedFile, LoadJob, PipelineRun
 from tenants.models import Alert, Tenant
 
 from .health import OLDEST_SIGN
@@ -51,35 +51,73 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_perm("loaders.view_loadjob"):
         return context
     holdings, version, error = _holdings()
+    rows = [_row(tenant, holdings) for tenant in Tenant.objects.all()]
+    rows.sort(key=lambda row: not row["is_late"])  # who is late comes first
     return context | {
-        "counts": _counts(),
+        "title": "State of the platform",
+        "counts": _counts(sum(row["is_late"] for row in rows)),
         "signs": _signs(),
         "tables": list(TABLES),
-        "tenants": [_row(tenant, holdings) for tenant in Tenant.objects.all()],
+        "tenants": rows,
         "warehouse_version": version,
         "warehouse_error": error,
         "late_hours": settings.DATA_LATE_HOURS,
     }
 
 
-def _counts() -> list[Count]:
-    jobs, state = LoadJob.objects, LoadJob.State
-    at_jobs = reverse("admin:loaders_loadjob_changelist") + "?state__exact="
-    failed = jobs.filter(state=state.FAILED, finished_at__gt=timezone.now() - DAY).count()
-    alerts = Alert.objects.filter(over_at__isnull=True).count()
-    waiting = Delivery.objects.filter(state=Delivery.State.QUEUED).count()
-    waiting += Occurrence.objects.filter(state=Occurrence.State.WAITING).count()
-    running = PipelineRun.objects.filter(state=PipelineRun.State.RUNNING).count()
-    at_runs = reverse("admin:loaders_pipelinerun_changelist") + "?state__exact="
-    at_reports = reverse("admin:reports_occurrence_changelist") + "?state__exact=waiting"
+def _counts(late: int) -> list[Count]:
+    runs, jobs = PipelineRun.objects, LoadJob.objects
+    day_ago = timezone.now() - DAY
+    in_runs, in_jobs, in_files, in_alerts, in_reports = (
+        reverse(f"admin:{name}_changelist")
+        for name in (
+            "loaders_pipelinerun",
+            "loaders_loadjob",
+            "loaders_loadedfile",
+            "tenants_alert",
+            "reports_occurrence",
+        )
+    )
+
+    def of(model: Any, state: str, **more: Any) -> int:
+        return int(model.filter(state=state, **more).count())
+
+    set_aside = LoadedFile.objects.filter(
+        state=LoadedFile.State.SET_ASIDE, job__finished_at__gt=day_ago
+    )
+    waiting = of(Delivery.objects, "queued") + of(Occurrence.objects, "waiting")
+    is_state = "?state__exact="
     return [
-        Count("Pipelines running", running, f"{at_runs}running"),
-        Count("Loads running", jobs.filter(state=state.RUNNING).count(), f"{at_jobs}running"),
-        Count("Loads queued", jobs.filter(state=state.QUEUED).count(), f"{at_jobs}queued"),
-        Count("Loads failed, last day", failed, f"{at_jobs}failed", is_bad=True),
-        Count("Open alerts", alerts, reverse("admin:tenants_alert_changelist"), is_bad=True),
-        Count("Reports waiting", waiting, at_reports),
+        Count("Pipelines running", of(runs, "running"), f"{in_runs}{is_state}running"),
+        Count("Pipelines queued", of(runs, "queued"), f"{in_runs}{is_state}queued"),
+        Count(
+            "Pipelines failed, last day",
+            of(runs, "failed", finished_at__gt=day_ago),
+            f"{in_runs}{is_state}failed",
+            is_bad=True,
+        ),
+        Count("Open alerts", _open_alerts(), f"{in_alerts}?over_at__isempty=1", is_bad=True),
+        Count("Late tenants", late, "#tenants", is_bad=True),
+        Count("Loads running", of(jobs, "running"), f"{in_jobs}{is_state}running"),
+        Count("Loads queued", of(jobs, "queued"), f"{in_jobs}{is_state}queued"),
+        Count(
+            "Loads failed, last day",
+            of(jobs, "failed", finished_at__gt=day_ago),
+            f"{in_jobs}{is_state}failed",
+            is_bad=True,
+        ),
+        Count(
+            "Files set aside, last day",
+            set_aside.values("bucket", "key").distinct().count(),
+            f"{in_files}{is_state}set_aside",
+            is_bad=True,
+        ),
+        Count("Reports waiting", waiting, f"{in_reports}{is_state}waiting"),
     ]
+
+
+def _open_alerts() -> int:
+    return Alert.objects.filter(over_at__isnull=True).count()
 
 
 def _signs() -> list[tuple[str, Any, bool]]:

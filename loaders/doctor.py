@@ -167,7 +167,7 @@ def _broker() -> str:
                 "Without it loads and reports wait. "
                 f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} It said: {error}"
             ) from error
-        return f"{broker.transport.driver_type} ({broker.transport.driver_version()})"
+        return f"messages as files in {settings.VAR_DIR}, for one machine only"
 
 
 def _redis_version(client: Any) -> str:
@@ -176,10 +176,10 @@ def _redis_version(client: Any) -> str:
 
 def _cache() -> str:
     kept: Any = caches["default"]
+    told = "files or memory of this machine only"
     try:
-        told = f"Redis {_redis_version(kept.client.get_client())}"
-    except AttributeError:  # another kind of cache
-        told = str(settings.CACHES["default"]["BACKEND"])
+        if str(settings.CACHES["default"]["BACKEND"]).startswith("django_redis."):
+            told = f"Redis {_redis_version(kept.client.get_client())}"
     except (ConnectionInterrupted, RedisError, OSError) as error:
         raise Unwell(
             f"Without it pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} It said: {error}"
@@ -263,7 +263,8 @@ class _Lake:
             writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
             writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **IMPATIENT)
             readers += " and by the warehouse"
-        return f"{where} can be listed, and read {readers} ({headers.get('server', 'S3')})"
+        server = headers.get("server", "S3").partition(",")[0]
+        return f"{where} can be listed, and read {readers} ({server})"
 
 
 def _mail() -> str:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -13,7 +14,11 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminImageFieldWidget
+from unfold.widgets import (
+    UnfoldAdminColorInputWidget,
+    UnfoldAdminImageFieldWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from . import logos
 from .models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
@@ -68,7 +73,10 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
     )
 
     class Meta:
-        widgets: ClassVar = {"colour": UnfoldAdminColorInputWidget}
+        widgets: ClassVar = {
+            "colour": UnfoldAdminColorInputWidget,
+            "report_domains": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        }
 
     def clean_new_logo(self) -> bytes | bool | None:
         upload = self.cleaned_data["new_logo"]
@@ -89,6 +97,12 @@ class TenantAdmin(ModelAdmin):
     search_fields = ["name", "id"]
     inlines = [MembershipInline, SlaTargetInline]
     actions = ["suspend", "resume"]
+    fieldsets = [
+        (None, {"fields": ["id", "name", "time_zone", "is_active", "created_at"]}),
+        ("Loads", {"fields": ["load_minutes", "refresh_at"]}),
+        ("Figures", {"fields": ["opens_at", "closes_at", "capacity_hours"]}),
+        ("Mails and documents", {"fields": ["colour", "new_logo", "report_domains"]}),
+    ]
 
     @admin.action(description="Suspend the selected tenants", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
@@ -143,9 +157,16 @@ class ApiTokenAdmin(ModelAdmin):
 @admin.register(Alert)
 class AlertAdmin(ReadOnly, ModelAdmin):
     list_display = ["raised_at", "kind", "tenant", "subject", "state", "short_text", "over_at"]
-    list_filter = ["kind", "tenant", "subject"]
+    list_filter = [("over_at", EmptyFieldListFilter), "kind", "tenant", "subject"]
     list_select_related = ["tenant"]
-    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text"]
+    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "told"]
+    readonly_fields = ["told"]
+
+    @display(description="Told")
+    def told(self, alert: Alert) -> str:
+        if alert.tell_at is None:
+            return "By every way that is set up"
+        return f"Not yet by {', '.join(alert.untold)}; it is tried again."
 
     @display(description="State", label={"open": "danger", "over": "success"})
     def state(self, alert: Alert) -> tuple[str, str]:

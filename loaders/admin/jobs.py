@@ -132,7 +132,7 @@ class LoadJobAdmin(ReadOnly, Watched):
                 "fields": [
                     ("tenant", "table"),
                     ("kind", "pipeline"),
-                    ("shown_state", "attempt"),
+                    ("state", "attempt"),
                     "asks_for_a_person",
                     "error",
                     "shown_notes",
@@ -155,7 +155,6 @@ class LoadJobAdmin(ReadOnly, Watched):
         ),
     ]
     readonly_fields = [
-        "shown_state",
         "asks_for_a_person",
         "read",
         "loaded",
@@ -174,9 +173,11 @@ class LoadJobAdmin(ReadOnly, Watched):
     def progress(self, job: LoadJob) -> str:
         return bar(job)
 
-    @display(description="Needs a person", boolean=True)
-    def asks_for_a_person(self, job: LoadJob) -> bool:
-        return job.needs_person
+    @display(description="Needs a person")
+    def asks_for_a_person(self, job: LoadJob) -> str:
+        if not job.needs_person:
+            return "No"
+        return "Yes: the schedule leaves this table alone until its files change, or you load it."
 
     @display(description="Rows read")
     def read(self, job: LoadJob) -> str:

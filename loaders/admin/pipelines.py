@@ -12,8 +12,8 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
-from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -25,9 +25,9 @@ from tenants.admin import ReadOnly
 from tenants.models import Tenant, User
 
 from .. import pipelines
-from ..models import LoadJob, PipelineRun
+from ..models import PipelineRun
 from .jobs import STATE_COLORS
-from .progress import Watched, bar
+from .progress import SHOWN, Watched, bar
 
 
 class RunForm(forms.Form):
@@ -53,26 +53,6 @@ class RunForm(forms.Form):
     )
 
 
-class LoadJobInline(ReadOnly, TabularInline):
-    model = LoadJob
-    fields = ["table", "shown_state", "progress", "rows_loaded", "rows_rejected", "error"]
-    readonly_fields = ["shown_state", "progress"]
-    extra = 0
-    tab = True
-    hide_title = True
-    show_change_link = True
-    ordering = ["table"]
-    verbose_name_plural = "Loads"
-
-    @display(description="State", label=STATE_COLORS)
-    def shown_state(self, job: LoadJob) -> tuple[str, str]:
-        return job.state, job.get_state_display()
-
-    @display(description="Now")
-    def progress(self, job: LoadJob) -> str:
-        return bar(job)
-
-
 @admin.register(PipelineRun)
 class PipelineRunAdmin(ReadOnly, Watched):
     list_display = [
@@ -91,7 +71,6 @@ class PipelineRunAdmin(ReadOnly, Watched):
     list_select_related = ["tenant"]
     search_fields = ["tenant__name", "tenant__id", "error"]
     date_hierarchy = "requested_at"
-    inlines = [LoadJobInline]
     actions_list = ["start_runs"]
     actions = ["cancel_selected"]
     change_list_template = "loaders/admin/job_list.html"
@@ -102,8 +81,8 @@ class PipelineRunAdmin(ReadOnly, Watched):
             {
                 "fields": [
                     ("tenant", "kind"),
-                    ("shown_state", "took"),
-                    ("trigger", "is_test"),
+                    ("state", "took"),
+                    ("trigger", "mode"),
                     "error",
                     ("loaded", "rejected", "faults"),
                     ("requested_at", "requested_by"),
@@ -112,7 +91,11 @@ class PipelineRunAdmin(ReadOnly, Watched):
             },
         )
     ]
-    readonly_fields = ["shown_state", "loaded", "rejected", "took"]
+    readonly_fields = ["mode", "loaded", "rejected", "took"]
+
+    @display(description="Mode")
+    def mode(self, run: PipelineRun) -> str:
+        return "Test: every step, but nothing is written" if run.is_test else "In earnest"
 
     @display(description="State", ordering="state", label=STATE_COLORS)
     def shown_state(self, run: PipelineRun) -> tuple[str, str]:
@@ -122,7 +105,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
     def now(self, run: PipelineRun) -> str:
         if run.is_active:
             return run.get_step_display()
-        return run.error[:80] or ("Test" if run.is_test else "–")
+        return Truncator(run.error).chars(SHOWN) or ("Test" if run.is_test else "–")
 
     @display(description="Rows loaded", ordering="rows_loaded")
     def loaded(self, run: PipelineRun) -> str:
@@ -148,8 +131,8 @@ class PipelineRunAdmin(ReadOnly, Watched):
         return [*own, *super().get_urls()]
 
     def shown_with(self, work: PipelineRun) -> dict[str, Any]:
-        running = work.jobs.filter(state=LoadJob.State.RUNNING).order_by("table")
-        return {"steps": _steps(work), "loads": [(job, bar(job)) for job in running]}
+        loads = work.jobs.order_by("table")
+        return {"steps": _steps(work), "loads": [(job, bar(job)) for job in loads]}
 
     # --- Buttons
 

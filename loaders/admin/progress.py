@@ -6,9 +6,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 
 from ..models import LoadJob
+
+SHOWN = 80  # characters of an error in a list
 
 
 class Watched(ModelAdmin):
@@ -48,7 +51,7 @@ class Watched(ModelAdmin):
 def bar(job: LoadJob) -> str:
     """Of a running load a bar with figures; of others what they wait for or ended with."""
     if job.state != LoadJob.State.RUNNING:
-        return job.step or job.error[:80] or "–"
+        return job.step or Truncator(job.error).chars(SHOWN) or "–"
     figures = [f"{job.percent} %", job.step]
     if job.rows_read:
         figures.append(f"{job.rows_read:,} rows read")
