@@ -173,7 +173,8 @@ def hook(settings):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if posted[-1]["subject"] == "refused" else 200)
+            is_refused = posted[-1]["alerts"][0]["subject"] == "refused"
+            self.send_response(500 if is_refused else 200)
             self.end_headers()
 
         def log_message(self, *arguments):
@@ -207,7 +208,8 @@ def test_an_alert_goes_to_mail_webhook_and_sns_once(
         with django_capture_on_commit_callbacks(execute=True):
             alerts.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")
     [told] = hook
-    assert (told["tenant"], told["subject"], told["kind"]) == (acme.id, "tickets", "load")
+    [fault] = told["alerts"]
+    assert (fault["tenant"], fault["subject"], fault["kind"]) == (acme.id, "tickets", "load")
     assert told["text"].endswith("It failed.")
     assert len(mailoutbox) == 1
     messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]

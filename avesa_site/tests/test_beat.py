@@ -1,6 +1,9 @@
-"""Beat goes on without the database for a while, and after its clock was set back."""
+"""Beat shows that it lives, goes on without the database for a while, and after its clock was set
+back.
+"""
 
 from datetime import timedelta
+from time import monotonic
 
 import pytest
 from django.db import OperationalError
@@ -9,6 +12,8 @@ from django_celery_beat.models import PeriodicTask
 
 from avesa_site import beat
 from avesa_site.celery import app
+from avesa_site.models import Heartbeat
+from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = {"sweep load jobs", "sweep pipelines", "canary"}
@@ -43,6 +48,24 @@ def tick(scheduler, times=40):
 
 def all_ran_at(moment):
     PeriodicTask.objects.update(last_run_at=moment)
+
+
+def test_it_shows_that_it_lives_but_not_at_every_tick(start):
+    scheduler = start()
+    scheduler.tick()
+    first = Heartbeat.objects.get(name="beat").at
+    scheduler.tick()
+    assert Heartbeat.objects.get(name="beat").at == first
+
+
+def test_it_watches_the_worker_once_it_had_time_to_show_up(start):
+    scheduler = start()
+    scheduler._began = monotonic()
+    scheduler.tick()
+    assert not Alert.objects.exists()
+    scheduler._began, scheduler._noted = monotonic() - 600, float("-inf")
+    scheduler.tick()
+    assert Alert.objects.get().subject == "worker"
 
 
 def test_a_clock_that_was_set_back_stops_nothing(start, sent):

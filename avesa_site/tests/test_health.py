@@ -1,13 +1,12 @@
 """What probes are told."""
 
 from datetime import timedelta
-from time import monotonic
 
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from avesa_site import beat, health, tasks
+from avesa_site import health, tasks
 from avesa_site.models import Heartbeat
 from tenants.models import Alert
 
@@ -66,15 +65,6 @@ def test_a_sign_that_is_old(client, name):
     assert answer.json()[name] == 600
 
 
-def test_beat_shows_that_it_lives_at_each_tick(monkeypatch):
-    monkeypatch.setattr(beat.DatabaseScheduler, "tick", lambda self: 5.0)
-    scheduler = object.__new__(beat.Scheduler)
-    assert scheduler.tick() == 5.0
-    first = Heartbeat.objects.get(name="beat").at
-    assert scheduler.tick() == 5.0
-    assert Heartbeat.objects.get(name="beat").at == first  # not at every tick
-
-
 @pytest.mark.parametrize("name", ["beat", "worker"])
 def test_a_silent_process_raises_one_alert_until_it_speaks(name, settings, mailoutbox):
     settings.ADMINS = [("ops", "ops@example.com")]
@@ -90,17 +80,6 @@ def test_a_silent_process_raises_one_alert_until_it_speaks(name, settings, mailo
     assert (alert.tenant, alert.subject) == (None, name)
     assert "not for 600 seconds" in alert.text
     assert Alert.objects.count() == 2
-
-
-def test_beat_watches_the_worker_once_it_had_time_to_show_up(monkeypatch):
-    monkeypatch.setattr(beat.DatabaseScheduler, "tick", lambda self: 5.0)
-    scheduler = object.__new__(beat.Scheduler)
-    scheduler._began = monotonic()
-    scheduler.tick()
-    assert not Alert.objects.exists()
-    scheduler._began, scheduler._noted = monotonic() - 600, float("-inf")
-    scheduler.tick()
-    assert Alert.objects.get().subject == "worker"
 
 
 def test_probes_need_no_tls(client, settings):

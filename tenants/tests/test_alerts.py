@@ -92,9 +92,53 @@ def test_a_fault_that_is_over_needs_no_telling(
     assert mailoutbox == []
 
 
-def test_one_look_tells_a_few_only(acme, away, django_capture_on_commit_callbacks):
-    for number in range(alerts.AT_ONCE + 1):
+def test_a_burst_is_told_in_one_message(
+    acme, settings, mailoutbox, django_capture_on_commit_callbacks
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    for number in range(alerts.MOST_SHOWN + alerts.FEW + 2):
         raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
+    assert len(mailoutbox) == alerts.FEW
+    assert tasks.tell_alerts() == alerts.MOST_SHOWN + 2
+    assert len(mailoutbox) == alerts.FEW + 1
+    message = mailoutbox[-1]
+    assert message.subject == f"[AVESA] {alerts.MOST_SHOWN + 2} alerts"
+    assert f"{acme.id}/table {alerts.FEW}\n\nIt failed." in message.body
+    assert "And 2 more" in message.body
+    assert tasks.tell_alerts() == 0
+    assert not Alert.objects.exclude(tell_at=None).exists()
+
+
+def test_a_silent_process_is_told_at_once_even_in_a_burst(
+    acme, settings, mailoutbox, django_capture_on_commit_callbacks
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    for number in range(alerts.FEW):
+        raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
+    with django_capture_on_commit_callbacks(execute=True):
+        alerts.raise_alert(Alert.Kind.SILENT, None, "worker", "It is silent.")
+    assert mailoutbox[-1].subject == "[AVESA] A process is silent: worker"
+
+
+def test_a_way_that_fails_is_tried_again_and_no_other(
+    acme, away, mailoutbox, settings, monkeypatch, django_capture_on_commit_callbacks
+):
+    posted = []
+    settings.ALERT_WEBHOOK_URL = "http://127.0.0.1:1/hook"
+
+    class Answer:
+        def raise_for_status(self):
+            pass
+
+    def post(url, json, timeout):
+        posted.append(json)
+        return Answer()
+
+    monkeypatch.setattr(alerts.requests, "post", post)
+    alert = raise_one(django_capture_on_commit_callbacks, acme)
+    assert alert.untold == ["mail"]
+    away()
     later()
-    assert tasks.tell_alerts() == alerts.AT_ONCE
-    assert tasks.tell_alerts() == 1
+    tasks.tell_alerts()
+    assert (len(posted), len(mailoutbox)) == (1, 1)
+    assert posted[0]["alerts"][0]["subject"] == "tickets"
