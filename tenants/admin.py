@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import (
@@ -126,7 +127,8 @@ class TenantAdmin(ModelAdmin):
 @admin.register(Membership)
 class MembershipAdmin(ModelAdmin):
     list_display = ["user", "tenant", "role", "created_at"]
-    list_filter = ["tenant", "role"]
+    list_filter = [("tenant", AutocompleteSelectFilter), "role"]
+    list_filter_submit = True
     autocomplete_fields = ["user", "tenant"]
     search_fields = ["user__username", "tenant__name"]
 
@@ -134,7 +136,8 @@ class MembershipAdmin(ModelAdmin):
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
     list_display = ["name", "tenant", "hint", "created_at", "revoked_at"]
-    list_filter = ["tenant"]
+    list_filter = [("tenant", AutocompleteSelectFilter)]
+    list_filter_submit = True
     actions = ["revoke"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> list[str]:
@@ -157,7 +160,13 @@ class ApiTokenAdmin(ModelAdmin):
 @admin.register(Alert)
 class AlertAdmin(ReadOnly, ModelAdmin):
     list_display = ["raised_at", "kind", "tenant", "subject", "state", "short_text", "over_at"]
-    list_filter = [("over_at", EmptyFieldListFilter), "kind", "tenant", "subject"]
+    list_filter = [
+        ("over_at", EmptyFieldListFilter),
+        "kind",
+        ("tenant", AutocompleteSelectFilter),
+        "subject",
+    ]
+    list_filter_submit = True
     list_select_related = ["tenant"]
     fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "told"]
     readonly_fields = ["told"]

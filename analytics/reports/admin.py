@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from tenants.admin import ReadOnly
@@ -38,7 +39,8 @@ class StateColumn:
 @admin.register(Report)
 class ReportAdmin(ReadOnly, ModelAdmin):
     list_display = ["name", "tenant", "owner", "schedule", "is_paused", "removed_at"]
-    list_filter = ["tenant", "removed_at"]
+    list_filter = [("tenant", AutocompleteSelectFilter), "removed_at"]
+    list_filter_submit = True
     list_select_related = ["tenant", "owner", "schedule__report__tenant"]
     search_fields = ["name"]
 
@@ -56,7 +58,8 @@ class DeliveryInline(StateColumn, ReadOnly, TabularInline):
 @admin.register(Occurrence)
 class OccurrenceAdmin(StateColumn, ReadOnly, ModelAdmin):
     list_display = ["due_at", "report", "tenant", "kind", "shown_state", "note", "as_of"]
-    list_filter = ["state", "kind", "report__tenant"]
+    list_filter = ["state", "kind", ("report__tenant", AutocompleteSelectFilter)]
+    list_filter_submit = True
     list_select_related = ["report__tenant"]
     fields: Any = [
         ("report", "kind", "shown_state"),
@@ -80,7 +83,8 @@ class OccurrenceAdmin(StateColumn, ReadOnly, ModelAdmin):
 @admin.register(Delivery)
 class DeliveryAdmin(StateColumn, ReadOnly, ModelAdmin):
     list_display = ["address", "occurrence", "tenant", "shown_state", "reason", "sent_at"]
-    list_filter = ["state", "occurrence__report__tenant"]
+    list_filter = ["state", ("occurrence__report__tenant", AutocompleteSelectFilter)]
+    list_filter_submit = True
     list_select_related = ["occurrence__report__tenant"]
     search_fields = ["address"]
 
@@ -95,6 +99,7 @@ class DeliveryAdmin(StateColumn, ReadOnly, ModelAdmin):
 @admin.register(Unsubscription)
 class UnsubscriptionAdmin(ReadOnly, ModelAdmin):
     list_display = ["address", "tenant", "report", "created_at"]
-    list_filter = ["tenant"]
+    list_filter = [("tenant", AutocompleteSelectFilter)]
+    list_filter_submit = True
     list_select_related = ["tenant", "report"]
     search_fields = ["address"]

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 
 from analytics.warehouse.catalog import TABLES
@@ -24,7 +25,8 @@ _COLORS = {"sound": "success", "faulty": "danger"}
 class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     list_display = ["tenant", "table", "state", "faults_found", "versions", "keys", "checked_at"]
     list_display_links = ["tenant", "table"]
-    list_filter = ["tenant", "table"]
+    list_filter = [("tenant", AutocompleteSelectFilter), "table"]
+    list_filter_submit = True
     list_select_related = ["tenant"]
     actions = ["check_selected", "try_repair", "repair"]
     actions_list = ["check_everything"]

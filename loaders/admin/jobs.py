@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -93,7 +94,8 @@ class LoadedFileInline(ReadOnly, TabularInline):
 @admin.register(LoadedFile)
 class LoadedFileAdmin(ReadOnly, ModelAdmin):
     list_display = ["key", "job", "shown_state", "rows_read", "rows_rejected", "last_modified"]
-    list_filter = ["state", "job__tenant", "job__table"]
+    list_filter = ["state", ("job__tenant", AutocompleteSelectFilter), "job__table"]
+    list_filter_submit = True
     search_fields = ["key"]
     list_select_related = ["job"]
 
@@ -116,7 +118,8 @@ class LoadJobAdmin(ReadOnly, Watched):
         "requested_at",
         "took",
     ]
-    list_filter = ["state", "kind", "tenant", "table"]
+    list_filter = ["state", "kind", ("tenant", AutocompleteSelectFilter), "table"]
+    list_filter_submit = True
     list_select_related = ["tenant"]
     search_fields = ["tenant__name", "tenant__id", "error"]
     date_hierarchy = "requested_at"

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -67,7 +68,8 @@ class PipelineRunAdmin(ReadOnly, Watched):
         "requested_at",
         "took",
     ]
-    list_filter = ["state", "kind", "trigger", "is_test", "tenant"]
+    list_filter = ["state", "kind", "trigger", "is_test", ("tenant", AutocompleteSelectFilter)]
+    list_filter_submit = True
     list_select_related = ["tenant"]
     search_fields = ["tenant__name", "tenant__id", "error"]
     date_hierarchy = "requested_at"
