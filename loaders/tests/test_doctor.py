@@ -137,7 +137,8 @@ def test_files_that_only_workers_can_read(well, monkeypatch):
     assert "LAKE_ENDPOINT_URL as seen from the warehouse server" in says
 
 
-def test_a_lake_that_is_silent_is_asked_once(well, globex, settings, monkeypatch):
+def test_a_lake_that_is_silent_is_not_asked_for_every_tenant(well, globex, settings, monkeypatch):
+    monkeypatch.setattr(doctor, "LAKES_AT_ONCE", 1)
     settings.LAKE_ENDPOINT_URL = f"http://{CLOSED}"
     found = told(well, globex)
     assert "cannot be reached" in found[f"lake for {well.id}"].says
