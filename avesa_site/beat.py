@@ -6,7 +6,7 @@ It also shows that it lives, and watches the workers.
 import logging
 from time import monotonic
 
-from django.db import DatabaseError, Error, connections
+from django.db import Error, connections
 from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -42,13 +42,13 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc] # it has no types
             self._heap_invalidated = True  # its times were reckoned from those
 
     def _note(self) -> None:
-        from .health import OLDEST_SIGN, watch
-        from .models import Heartbeat
+        from .health import watch
+        from .models import OLDEST_SIGN, Heartbeat
 
         try:
             Heartbeat.note("beat")
             self._noted = monotonic()
             if monotonic() - self._began > OLDEST_SIGN:
                 watch("worker")
-        except DatabaseError as error:  # it is tried again at the next tick
+        except Error as error:  # it is tried again at the next tick
             log.warning("beat could not note that it lives: %s", error)

@@ -35,15 +35,16 @@ def watch_beat(**kwargs: Any) -> None:
 
 
 def _keep_watching() -> None:
-    from django.db import DatabaseError, connections
+    from django.db import Error, connections
 
-    from .health import OLDEST_SIGN, watch
+    from .health import watch
+    from .models import OLDEST_SIGN
 
     while True:
         time.sleep(OLDEST_SIGN)
         try:
             watch("beat")
-        except DatabaseError:  # which every other part notices by itself
+        except Error:  # which every other part notices by itself
             pass
         finally:
             connections.close_all()

@@ -14,9 +14,8 @@ from django.views.decorators.http import require_safe
 from tenants import alerts
 from tenants.models import Alert
 
-from .models import Heartbeat
+from .models import OLDEST_SIGN, Heartbeat
 
-OLDEST_SIGN = 180  # seconds: of three canaries one may be lost
 PROCESSES = ("beat", "worker")
 
 

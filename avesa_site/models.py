@@ -5,12 +5,17 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
+OLDEST_SIGN = 180  # seconds: of three canaries one may be lost
+
 
 class Heartbeat(models.Model):
     """When a process last showed that it works: `beat`, and `worker` for a task that was run."""
 
     name = models.CharField(max_length=32, unique=True)
     at = models.DateTimeField()
+    since = models.DateTimeField(
+        default=timezone.now, help_text="Since when it has shown that without a break."
+    )
 
     class Meta:
         ordering = ["name"]
@@ -25,4 +30,10 @@ class Heartbeat(models.Model):
 
     @classmethod
     def note(cls, name: str) -> None:
-        cls.objects.update_or_create(name=name, defaults={"at": timezone.now()})
+        now = timezone.now()
+        sign, is_first = cls.objects.get_or_create(name=name, defaults={"at": now})
+        if not is_first:
+            if sign.age.total_seconds() > OLDEST_SIGN:
+                sign.since = now
+            sign.at = now
+            sign.save()

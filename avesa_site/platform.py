@@ -19,8 +19,7 @@ from loaders.lateness import newest_files
 from loaders.models import LoadedFile, LoadJob, PipelineRun
 from tenants.models import Alert, Tenant
 
-from .health import OLDEST_SIGN
-from .models import Heartbeat
+from .models import OLDEST_SIGN, Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ def _row(tenant: Tenant, holdings: dict[str, Holding]) -> dict[str, Any]:
 def _holdings() -> tuple[dict[str, Holding], str, str]:
     """(what there is by tenant, the warehouse's version, why it cannot be told)."""
     found: dict[str, Holding] = {}
-    writer = Writer()
+    writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
     try:
         version = str(writer.value("SELECT version()"))
         for tenant_id, newest in newest_files().items():

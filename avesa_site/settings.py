@@ -154,17 +154,29 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
         "polling_interval": 0.2,
     }
 else:
-    # Longer than the longest load, or Redis hands a running task to a second worker.
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        # Longer than the longest load, or Redis hands a running task to a second worker.
+        "visibility_timeout": 6 * 3600,
+        # A host that vanished says nothing.
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+    }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# The sweeps send again what a broker that is away did not take.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
 # A worker serves all queues unless it is told which: celery … worker --queues loads
 CELERY_TASK_DEFAULT_QUEUE = CELERY_TASK_DEFAULT_EXCHANGE = "upkeep"
 CELERY_TASK_DEFAULT_ROUTING_KEY = "upkeep"
 CELERY_TASK_QUEUES = [
     Queue(name, Exchange(name), routing_key=name) for name in ("loads", "reports", "upkeep")
 ]
+# Upkeep is quick, so that what keeps the platform going never waits for what takes long.
 CELERY_TASK_ROUTES = {
     "loaders.tasks.run_next_load": {"queue": "loads"},
+    "loaders.tasks.advance_pipeline": {"queue": "loads"},
+    "loaders.tasks.tidy_table": {"queue": "loads"},
+    "loaders.tasks.check_integrity": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},
 }
@@ -186,8 +198,10 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour="4", minute="41"),
     },
     "check integrity": {
+        # What one could not check, since the warehouse was away or it died, the next one does.
         "task": "loaders.tasks.check_integrity",
-        "schedule": crontab(hour="3", minute="17"),
+        "schedule": crontab(hour="3-6", minute="17"),
+        "kwargs": {"older_than_hours": 20},
     },
     "sweep reports": {"task": "analytics.reports.tasks.sweep_reports", "schedule": 30.0},
 }
@@ -439,6 +453,10 @@ LOGGING = {
         }
     },
     # It logs each failed connection with a traceback; our own errors say it better.
-    "loggers": {"clickhouse_driver": {"level": "ERROR"}},
+    "loggers": {
+        "clickhouse_driver": {"level": "ERROR"},
+        # Django would mail errors of requests to ADMINS, with all settings: passwords in URLs, too.
+        "django": {"handlers": [], "level": "INFO"},
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

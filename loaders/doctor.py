@@ -31,7 +31,7 @@ from analytics.warehouse import schema
 from analytics.warehouse.connection import address
 from analytics.warehouse.errors import StatementFailed, WarehouseError
 from analytics.warehouse.schema import placement
-from analytics.warehouse.writer import Writer, quote
+from analytics.warehouse.writer import Writer, quote, under_way
 from tenants.models import Tenant
 
 from .lake import Lake, LakeError, LakeUnreachable, lake_errors
@@ -208,6 +208,7 @@ def _warehouse() -> str:
             "Run: manage.py warehouse_schema apply"
         )
     _check_rights(writer)
+    under_way("doctor-")  # takes a right on system.processes
     note = f" ({address().note})" if address().note else ""
     return f"ClickHouse {version}, schema as declared, all rights{note}"
 
@@ -238,7 +239,7 @@ class _Lake:
         self._is_silent = False
 
     def close(self) -> None:
-        with suppress(LakeError):
+        with suppress(Exception):  # an address that is none was told before
             self._lake.client.close()
 
     def ask(self, tenant: Tenant) -> str:

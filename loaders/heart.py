@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connections
+from django.db import connections
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def beating(beat: Callable[[], object], seconds: float) -> Iterator[None]:
             while not stop.wait(seconds):
                 try:
                     beat()
-                except DatabaseError as error:  # one missed beat is no reason to miss the next
+                except Exception as error:  # one missed beat is no reason to miss the next
                     log.warning("a heartbeat was missed: %s", error)
                     connections.close_all()
         finally:

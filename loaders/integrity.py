@@ -6,7 +6,7 @@ that was not closed, hashes that match. Against the records of loads: counts tha
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Sum
@@ -145,6 +145,16 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     else:
         alerts.all_clear(Alert.Kind.INTEGRITY, tenant.id, table.name)
     return record
+
+
+def due(latest: datetime) -> Iterator[tuple[Tenant, Table]]:
+    """What was never checked, or last before `latest`, of active tenants."""
+    checked = IntegrityCheck.objects.filter(checked_at__gt=latest)
+    done = set(checked.values_list("tenant_id", "table"))
+    for tenant in Tenant.objects.filter(is_active=True):
+        for name, table in TABLES.items():
+            if (tenant.pk, name) not in done:
+                yield tenant, table
 
 
 def check_all(

@@ -20,6 +20,7 @@ from avesa_site.clocks import has_come, is_silent
 from avesa_site.locks import alone
 from avesa_site.texts import storable
 from tenants import alerts
+from tenants.access import active_tenants
 from tenants.models import Alert, Tenant, User
 
 from .messages import tell_pipeline, wake_loader
@@ -130,7 +131,7 @@ def claim_next() -> LoadJob | None:
 
 def _due() -> QuerySet[LoadJob]:
     """Queued jobs that may run now."""
-    queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__is_active=True)
+    queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__in=active_tenants())
     may_begin = has_come("not_before", timezone.now(), LONGEST_WAIT)
     return queued.filter(Q(not_before__isnull=True) | may_begin)
 
@@ -156,7 +157,7 @@ def commit(job: LoadJob) -> bool:
     False if the job is no longer this run's, or its tenant was suspended meanwhile.
     """
     now = timezone.now()
-    ours = _this_run(job).filter(tenant__is_active=True)
+    ours = _this_run(job).filter(tenant__in=active_tenants())
     return bool(ours.update(swapped_at=now, heartbeat_at=now))
 
 

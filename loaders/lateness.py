@@ -11,6 +11,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import REPAIR, SHOWING
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.writer import Writer
+from avesa_site.models import Heartbeat
 from tenants import alerts
 from tenants.models import Alert, Tenant
 
@@ -26,7 +27,7 @@ LEAST = timedelta(minutes=30)
 def newest_files() -> dict[str, dict[str, datetime]]:
     """When the newest loaded file was written, by tenant and table. Raises WarehouseError."""
     found: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for tenant_id, table, newest in Writer().rows(
+    for tenant_id, table, newest in Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
         "SELECT tenant_id, table_name, max(newest_file_time) FROM load_log "
         "WHERE kind NOT IN {others:Array(String)} GROUP BY tenant_id, table_name",
         {"others": [REPAIR, SHOWING]},
@@ -75,19 +76,24 @@ def _late_before() -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _late_pipelines(tenants: list[Tenant]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Counted from when a tenant was scheduled as it is, and from when beat began to run again."""
     now = timezone.now()
+    beating = Heartbeat.objects.filter(name="beat").values_list("since", flat=True).first() or now
     periods = {each.pk: period for each in tenants if (period := period_of(each))}
     limits = {key: max(PERIODS * period, LEAST) for key, period in periods.items()}
     ended = PipelineRun.objects.filter(
-        is_test=False, finished_at__gte=now - max(limits.values(), default=LEAST)
+        is_test=False,
+        finished_at__gte=now - max(limits.values(), default=LEAST),
+        finished_at__lte=now,
     )
     last = dict(ended.values_list("tenant_id").annotate(Max("finished_at")))
     for tenant in tenants:
         limit = limits.get(tenant.pk)
-        if limit and now - last.get(tenant.pk, tenant.created_at) > limit:
+        since = max(last.get(tenant.pk, beating), tenant.scheduled_since, beating)
+        if limit and now - since > limit:
             minutes = periods[tenant.pk].total_seconds() / 60
             yield (
                 (tenant.pk, SUBJECT),
                 f"No pipeline run has ended for {limit.total_seconds() / 60:,.0f} minutes, though "
-                f"one is due every {minutes:,.0f}. See whether beat and the workers run.",
+                f"one is due every {minutes:,.0f}. See whether the workers keep up.",
             )

@@ -22,6 +22,7 @@ from avesa_site.clocks import has_come, is_silent
 from avesa_site.logs import noted
 from avesa_site.texts import storable
 from tenants import alerts
+from tenants.access import active_tenants
 from tenants.models import Alert, Tenant, User
 from tenants.signals import data_arrived
 
@@ -47,6 +48,10 @@ _CHANGES = ("rows_new", "rows_changed", "rows_late", "keys_closed", "keys_reopen
 
 class RunRefused(Exception):
     """The run was not queued; the text says why."""
+
+
+class _Overtaken(Exception):
+    """The run was cancelled, or another worker has taken it up."""
 
 
 class PipelineFailed(Exception):
@@ -103,6 +108,7 @@ def sweep() -> int:
         state__in=PipelineRun.ACTIVE, tenant__is_active=False
     ).select_related("tenant"):
         cancel(run, "The tenant was suspended.")
+    alerts.end_those_of_suspended()
     now = timezone.now()
     is_due = has_come("try_at", now, LONGEST_WAIT)
     waiting = list(_free(now).filter(is_due).values_list("pk", flat=True))
@@ -118,7 +124,7 @@ def _free(now: datetime) -> QuerySet[PipelineRun]:
     return PipelineRun.objects.filter(
         Q(claimed_at__isnull=True) | is_silent("claimed_at", now, limit),
         state__in=PipelineRun.ACTIVE,
-        tenant__is_active=True,
+        tenant__in=active_tenants(),
     )
 
 
@@ -155,7 +161,7 @@ def _seconds_between() -> float:
 
 
 def _beat(run: PipelineRun) -> None:
-    _ours(run).update(claimed_at=timezone.now())
+    _ours(run).filter(claimed_at__isnull=False).update(claimed_at=timezone.now())
 
 
 def _ours(run: PipelineRun) -> QuerySet[PipelineRun]:
@@ -170,6 +176,8 @@ def _advance(run: PipelineRun) -> str | None:
             says = _STEPS[run.step](run)
         except PipelineFailed as error:
             return _fail(run, str(error))
+        except _Overtaken:
+            return None
         except _OUTAGES as error:
             return _try_again(run, error)
         except Exception as error:
@@ -293,6 +301,8 @@ def _look(run: PipelineRun) -> str:
             objects = discover(lake, run.tenant, table)
         except NoFiles:
             found[name] = "no files"
+            if not run.is_test:
+                alerts.all_clear(Alert.Kind.LOAD, run.tenant_id, name)
             continue
         if run.kind == Kind.INCREMENTAL and (reason := _why_held(run, table, objects)):
             found[name], held[name] = "held", reason
@@ -339,6 +349,9 @@ def _request(run: PipelineRun, table: Table) -> str:
     kind = LoadJob.Kind(run.kind)
     try:
         with transaction.atomic():
+            # Also waits for somebody who is about to cancel the run.
+            if not _ours(run).update(claimed_at=timezone.now()):
+                raise _Overtaken
             job = jobs.request_load(
                 run.tenant,
                 table,

@@ -11,9 +11,11 @@ from analytics.warehouse.errors import (
     AuthenticationFailed,
     Interrupted,
     LakeAccessError,
+    NotGranted,
     OutOfMemory,
     QueryTimeout,
     Unanswered,
+    Unavailable,
     UnknownTable,
     Unreachable,
     WarehouseError,
@@ -22,7 +24,7 @@ from avesa_site.logs import noted
 
 from . import drift, jobs
 from .heart import beating
-from .lake import LakeChanged, LakeError, LakeUnreachable
+from .lake import LakeError, NoFiles
 from .load import Load
 from .messages import tidy_soon
 from .models import LoadJob
@@ -33,16 +35,13 @@ from .workspace import Workspace, label_of
 log = logging.getLogger(__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError)
-# May be gone when it is tried again.
-_PASSING = (
-    *(Unreachable, LakeUnreachable, *_DATABASE_AWAY),
-    *(QueryTimeout, OutOfMemory, Interrupted, LakeChanged),
-)
 # Not the load's own fault: once the part is back, or lets us in, the same files can be loaded.
 _SURROUNDINGS = (
-    *(Unreachable, Unanswered, Interrupted, AuthenticationFailed, UnknownTable, LakeAccessError),
-    *(LakeError, *_DATABASE_AWAY),
+    *(Unreachable, Unanswered, Unavailable, Interrupted, AuthenticationFailed, NotGranted),
+    *(UnknownTable, LakeAccessError, LakeError, *_DATABASE_AWAY),
 )
+# May be gone when it is tried again.
+_PASSING = (*_SURROUNDINGS, QueryTimeout, OutOfMemory)
 # Staff who watch see a load move this often (seconds).
 PROGRESS_SECONDS = 2.0
 
@@ -138,7 +137,7 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
         reason = f"The application database failed: {error}"
     # Past the swap only notes are missing, which another run completes.
     swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
-    may_retry = swapped or isinstance(error, _PASSING)
+    may_retry = swapped or (isinstance(error, _PASSING) and not isinstance(error, NoFiles))
     _compare_columns(job, result)
     return jobs.fail(
         job,

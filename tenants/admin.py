@@ -113,8 +113,15 @@ class TenantAdmin(ModelAdmin):
 
     @admin.action(description="End the suspension of the selected tenants", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
-        count = queryset.filter(is_active=False).update(is_active=True)
+        count = queryset.filter(is_active=False).update(
+            is_active=True, scheduled_since=timezone.now()
+        )
         messages.success(request, f"{count} active again.")
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        if {"is_active", "load_minutes"} & set(form.changed_data):
+            obj.scheduled_since = timezone.now()
+        super().save_model(request, obj, form, change)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
         return ["id", "created_at"] if obj else ["created_at"]

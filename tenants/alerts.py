@@ -5,20 +5,18 @@ rest of such a burst in one message.
 """
 
 import logging
-import smtplib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
-from anymail.exceptions import AnymailError
 from django.conf import settings
 from django.core.mail import mail_admins
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from avesa_site.aws import AwsError, publish
+from avesa_site.aws import publish
 from avesa_site.clocks import has_come
 from avesa_site.texts import storable
 
@@ -95,7 +93,7 @@ def _tell(alerts: Sequence[Alert]) -> None:
 def _was_told(name: str, alerts: Sequence[Alert]) -> bool:
     try:
         _WAYS[name](alerts)
-    except (smtplib.SMTPException, OSError, AnymailError, AwsError) as error:
+    except Exception as error:  # a way that is set up wrongly must not keep the others from telling
         log.warning("%s alerts could not be told by %s: %s", len(alerts), name, error)
         return False
     return True
@@ -153,6 +151,13 @@ def _facts(alert: Alert) -> dict[str, str | None]:
 
 def all_clear(kind: Alert.Kind, tenant_id: str | None, subject: str) -> None:
     _open(kind, tenant_id, subject).update(over_at=timezone.now())
+
+
+def end_those_of_suspended() -> None:
+    """Nothing that could end them happens for suspended tenants; afterwards they open again."""
+    Alert.objects.filter(tenant__is_active=False, over_at__isnull=True).update(
+        over_at=timezone.now()
+    )
 
 
 def _open(kind: Alert.Kind, tenant_id: str | None, subject: str) -> QuerySet[Alert]:

@@ -13,6 +13,7 @@ from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
+from django.utils import timezone
 
 TENANT_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 
@@ -110,6 +111,11 @@ class Tenant(models.Model):
         help_text="Off: no pages, no API, no loads, no reports. The data is kept.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    scheduled_since = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text="Since when its loads are due as they are now; it is not late before.",
+    )
 
     class Meta:
         ordering = ["name"]

@@ -23,6 +23,8 @@ from .errors import (
 
 PORTS = {"clickhouse": 9000, "clickhouses": 9440}
 _HTTPS_PORT = 8443
+# Seconds idle, seconds between probes, probes: a host that vanished is noticed within a minute.
+KEEPALIVE = (30, 10, 3)
 HTTP_PORTS = {8123, _HTTPS_PORT}
 
 
@@ -103,6 +105,7 @@ class WarehouseAddress:
             secure=self.secure,
             connect_timeout=settings.CLICKHOUSE_CONNECT_TIMEOUT,
             send_receive_timeout=read_timeout,
+            tcp_keepalive=KEEPALIVE,
             client_name="avesa",
             settings={"server_side_params": True, "strings_as_bytes": False},
         )
@@ -150,7 +153,7 @@ class Pool:
         except BaseException as error:
             client.disconnect()
             if isinstance(error, Exception):
-                raise _unless_rotated(translate(error)) from error
+                raise _unless_rotated(translate(error), self.address) from error
             raise
         try:
             self._idle.put_nowait(client)
@@ -165,13 +168,18 @@ class Pool:
                 return
 
 
-def _unless_rotated(error: WarehouseError) -> WarehouseError:
-    """Credentials that were refused because they were rotated will do when it is tried again."""
+def _unless_rotated(error: WarehouseError, used: WarehouseAddress) -> WarehouseError:
+    """Credentials that were refused because they were rotated will do when it is tried again.
+
+    Another thread may have read the new ones already.
+    """
     name = settings.CLICKHOUSE_SECRET
-    if name and isinstance(error, AuthenticationFailed) and aws.was_rotated(name):
-        close_all()  # connections of the old credentials
-        return Unreachable("The warehouse's credentials were rotated. Try again.")
-    return error
+    if not name or not isinstance(error, AuthenticationFailed):
+        return error
+    if replace(address(), database=used.database) == used and not aws.was_rotated(name):
+        return error
+    close_all()  # connections of the old credentials
+    return Unreachable("The warehouse's credentials were rotated. Try again.")
 
 
 _pools: dict[tuple[WarehouseAddress, float], Pool] = {}

@@ -42,6 +42,14 @@ class Interrupted(WarehouseError):
     """The server restarted while a load worked in its memory."""
 
 
+class Unavailable(WarehouseError):
+    """The server takes no such statement now: it shuts down, is busy, read-only or full."""
+
+
+class NotGranted(WarehouseError):
+    """The user lacks a right."""
+
+
 class UnreadableData(WarehouseError):
     """The server could not parse a file or a value. The text names it."""
 
@@ -63,7 +71,7 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     194: (AuthenticationFailed, "The warehouse wants a password. Add it to CLICKHOUSE_URL."),
     192: (AuthenticationFailed, "The warehouse does not know the user in CLICKHOUSE_URL."),
     497: (
-        AuthenticationFailed,
+        NotGranted,
         "The warehouse user lacks a right. Grant it what docs/operations.md lists.",
     ),
     60: (UnknownTable, "A table is missing. Run: manage.py warehouse_schema apply"),
@@ -76,6 +84,11 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     159: (QueryTimeout, "The statement took too long. Ask for less, or raise the timeout."),
     160: (QueryTimeout, "The statement was estimated to take too long. Ask for less."),
     209: (QueryTimeout, "The server lost patience with a connection. Try again."),
+    **dict.fromkeys(
+        (202, 225, 236, 242, 252, 285, 394, 745, 999, 1000),
+        (Unavailable, "The warehouse is restarting, overloaded or read-only. Try again later."),
+    ),
+    243: (Unavailable, "The warehouse has no space left. Add disk space or delete data."),
     395: (Interrupted, "The warehouse restarted during the load. Load again."),
     117: (UnreadableData, "A file could not be read."),
     27: (UnreadableData, "A file could not be parsed."),
@@ -87,7 +100,7 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     561: (UnreadableData, "A compressed file could not be unpacked."),
     1002: (UnreadableData, "A file could not be read."),
 }
-_S3_CODES = {499, 491, 243}
+_S3_CODES = {499, 491}
 _NETWORK_CODES = {210, 279}
 _SECRETS = re.compile(r"(?i)(s3\w*\s*\(\s*'[^']*'\s*,\s*)'[^']*'\s*,\s*'[^']*'")
 _NOISE = re.compile(

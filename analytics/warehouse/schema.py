@@ -58,6 +58,11 @@ def _server() -> Writer:
     return Writer("default")
 
 
+def _questions() -> Writer:
+    """The same for what only reads, and is quick or not answered at all."""
+    return Writer("default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+
+
 def plan(at: Placement | None = None) -> list[Change]:
     """What must change, in the order in which it can; empty when all is as declared."""
     at = at or placement()
@@ -87,16 +92,16 @@ def apply(changes: Iterable[Change]) -> None:
 def _existing(at: Placement) -> _Existing | None:
     """None when the database is not there."""
     of_database = {"database": at.database}
-    if not _server().rows(
+    if not _questions().rows(
         "SELECT name FROM system.databases WHERE name = {database:String}", of_database
     ):
         return None
     names = "name, engine, partition_key, sorting_key, as_select"
-    rows = _server().rows(
+    rows = _questions().rows(
         f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",
         of_database,
     )
-    columns = _server().rows(
+    columns = _questions().rows(
         "SELECT table, name, type, default_expression FROM system.columns "
         "WHERE database = {database:String}",
         of_database,
@@ -185,7 +190,7 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
 def _normalised(specs: list[ViewSpec]) -> dict[str, str]:
     """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
     selects = [spec.select for spec in specs]
-    texts = _server().value(
+    texts = _questions().value(
         "SELECT arrayMap(x -> formatQuerySingleLine(x), {selects:Array(String)})",
         {"selects": selects},
     )

@@ -63,7 +63,8 @@ def kill(label: str) -> int:
     """End the statements under way whose ids begin with `label`; returns how many there were."""
     where = f"startsWith(query_id, {literal(label)})"
     cluster = f" ON CLUSTER {quote(name)}" if (name := settings.CLICKHOUSE_CLUSTER) else ""
-    return len(Writer().rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
+    writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+    return len(writer.rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
 
 
 def under_way(label: str) -> tuple[int, int]:

@@ -110,11 +110,13 @@ def test_it_is_asked_for_every_five_minutes_only_and_survives_an_outage(
 class Refuses:
     """A driver's client that lets only one password in."""
 
+    right = "new-password"
+
     def __init__(self, password):
         self.password = password
 
     def execute(self, sql, *arguments, **options):
-        if self.password != "new-password":
+        if self.password != self.right:
             raise ServerException("Authentication failed", REFUSED)
         return [(1,)]
 
@@ -134,6 +136,13 @@ def test_a_rotated_password_is_taken_up_without_a_restart(keeper, settings, monk
     keeper("warehouse", {"host": "h", "password": "new-password"})
     with pytest.raises(Unreachable, match="rotated"):  # which loads and reads try again
         Writer().rows("SELECT 1")
+    assert Writer().rows("SELECT 1") == [(1,)]
+    old = Writer()
+    keeper("warehouse", {"host": "h", "password": "newer-password"})
+    monkeypatch.setattr(Refuses, "right", "newer-password")
+    assert aws.was_rotated("warehouse"), "another thread was refused first"
+    with pytest.raises(Unreachable, match="rotated"):
+        old.rows("SELECT 1")
     assert Writer().rows("SELECT 1") == [(1,)]
     connection.close_all()
 

@@ -61,6 +61,19 @@ def test_the_webhooks_address_is_a_secret(settings):
         assert "secret-part" not in LINE.format(record(text))
 
 
+@pytest.mark.django_db
+def test_a_request_that_fails_mails_no_settings(client, settings, mailoutbox, monkeypatch):
+    """Django would, to ADMINS, for an answer of 400 or 500, with passwords in URLs."""
+    settings.ADMINS = [("ops", "ops@example.com")]
+    settings.ALLOWED_HOSTS = ["avesa.example"]
+    assert client.get("/login/", headers={"host": "evil.example"}).status_code == 400
+    settings.ALLOWED_HOSTS = ["*"]
+    client.raise_request_exception = False
+    monkeypatch.setattr("avesa_site.health.JsonResponse", lambda *answer, **more: 1 / 0)
+    assert client.get("/health/live/").status_code == 500
+    assert mailoutbox == []
+
+
 def test_tracebacks_hold_no_secret_either(settings):
     settings.SECRET_KEY = "the-secret-key"
     try:

@@ -1,5 +1,7 @@
 """Staff's pages for loads: start them, watch them, see files, rejects and errors."""
 
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 from django import forms
@@ -11,7 +13,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -32,7 +33,7 @@ from tenants.models import Tenant, User
 from .. import jobs
 from ..models import LoadedFile, LoadJob
 from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
-from .progress import Watched, bar
+from .progress import Watched, bar, tell_queued
 
 
 class LoadForm(forms.Form):
@@ -269,8 +270,9 @@ class LoadJobAdmin(ReadOnly, Watched):
 
     @admin.action(description="Load the selected again", permissions=["run"])
     def load_again(self, request: HttpRequest, queryset: Any) -> None:
-        for job in queryset.select_related("tenant"):
-            self._again(request, job)
+        self._start(
+            request, [self._again(request, job) for job in queryset.select_related("tenant")]
+        )
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
         if jobs.cancel(job):
@@ -278,32 +280,24 @@ class LoadJobAdmin(ReadOnly, Watched):
         else:
             messages.warning(request, f"{job} cannot be cancelled any more.")
 
-    def _again(self, request: HttpRequest, job: LoadJob) -> LoadJob | None:
+    def _again(self, request: HttpRequest, job: LoadJob) -> dict[str, Any]:
+        """What a load that repeats `job` is asked for with."""
         if job.kind == LoadJob.Kind.REPAIR:
             self._must(request.user.has_perm("loaders.repair_history"))
-        return self._request(
-            request,
-            job.tenant,
-            job.table,
-            kind=job.kind,
-            vanished=job.vanished,
-            vanished_limit=job.vanished_limit,
-            dry_run=job.dry_run,
-        )
+        names = ("tenant", "kind", "vanished", "vanished_limit", "dry_run")
+        return {"table": TABLES[job.table]} | {name: getattr(job, name) for name in names}
 
-    def _request(
-        self, request: HttpRequest, tenant: Tenant, table: str, **options: Any
-    ) -> LoadJob | None:
-        """Queue a load, and say so; None if it was refused."""
+    def _start(self, request: HttpRequest, wanted: Iterable[dict[str, Any]]) -> list[LoadJob]:
+        """Queue loads, and say which were queued and why others were not."""
         user = request.user if isinstance(request.user, User) else None
-        try:
-            job = jobs.request_load(tenant, TABLES[table], requested_by=user, **options)
-        except jobs.LoadRefused as error:
-            messages.warning(request, str(error))
-            return None
-        url = reverse("admin:loaders_loadjob_change", args=[job.pk])
-        messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))
-        return job
+        queued, refused = [], []
+        for options in wanted:
+            try:
+                queued.append(jobs.request_load(requested_by=user, **options))
+            except jobs.LoadRefused as error:
+                refused.append(str(error))
+        tell_queued(request, queued, refused)
+        return queued
 
     # --- Pages of their own
 
@@ -313,9 +307,8 @@ class LoadJobAdmin(ReadOnly, Watched):
         if request.method == "POST" and form.is_valid():
             options = form.cleaned_data
             tenants, tables = options.pop("tenants"), options.pop("tables")
-            for tenant in tenants:
-                for table in tables:
-                    self._request(request, tenant, table, **options)
+            pairs = product(tenants, tables)
+            self._start(request, ({"tenant": t, "table": TABLES[n]} | options for t, n in pairs))
             return HttpResponseRedirect(reverse("admin:loaders_loadjob_changelist"))
         context = {
             **self.admin_site.each_context(request),
@@ -331,7 +324,7 @@ class LoadJobAdmin(ReadOnly, Watched):
     def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         self._must(self.has_run_permission(request))
         old = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
-        shown = self._again(request, old) or old
+        shown, *_ = [*self._start(request, [self._again(request, old)]), old]
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[shown.pk]))
 
     def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:

@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -28,7 +27,7 @@ from tenants.models import Tenant, User
 from .. import pipelines
 from ..models import PipelineRun
 from .jobs import STATE_COLORS
-from .progress import SHOWN, Watched, bar
+from .progress import SHOWN, Watched, bar, tell_queued
 
 
 class RunForm(forms.Form):
@@ -168,8 +167,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
         self._must_be_allowed(request)
         form = RunForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
-            for tenant in form.cleaned_data["tenants"]:
-                self._request(request, tenant, form.cleaned_data)
+            self._start(request, form.cleaned_data)
             return HttpResponseRedirect(reverse("admin:loaders_pipelinerun_changelist"))
         context = {
             **self.admin_site.each_context(request),
@@ -182,20 +180,22 @@ class PipelineRunAdmin(ReadOnly, Watched):
         }
         return TemplateResponse(request, "loaders/admin/start.html", context)
 
-    def _request(self, request: HttpRequest, tenant: Tenant, chosen: dict[str, Any]) -> None:
-        try:
-            run = pipelines.request_run(
-                tenant,
-                PipelineRun.Trigger.PERSON,
-                PipelineRun.Kind(chosen["kind"]),
-                is_test=chosen["is_test"],
-                requested_by=request.user if isinstance(request.user, User) else None,
-            )
-        except pipelines.RunRefused as error:
-            messages.warning(request, str(error))
-        else:
-            url = reverse("admin:loaders_pipelinerun_change", args=[run.pk])
-            messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, run))
+    def _start(self, request: HttpRequest, chosen: dict[str, Any]) -> None:
+        queued, refused = [], []
+        for tenant in chosen["tenants"]:
+            try:
+                run = pipelines.request_run(
+                    tenant,
+                    PipelineRun.Trigger.PERSON,
+                    PipelineRun.Kind(chosen["kind"]),
+                    is_test=chosen["is_test"],
+                    requested_by=request.user if isinstance(request.user, User) else None,
+                )
+            except pipelines.RunRefused as error:
+                refused.append(str(error))
+            else:
+                queued.append(run)
+        tell_queued(request, queued, refused)
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         self._must_be_allowed(request)

@@ -1,10 +1,14 @@
 """How far work is, as staff see it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import messages
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
@@ -12,6 +16,7 @@ from unfold.admin import ModelAdmin
 from ..models import LoadJob
 
 SHOWN = 80  # characters of an error in a list
+MOST_TOLD = 5
 
 
 class Watched(ModelAdmin):
@@ -67,6 +72,19 @@ def bar(job: LoadJob) -> str:
         job.percent,
         " · ".join(filter(None, figures)),
     )
+
+
+def tell_queued(request: HttpRequest, queued: Sequence[Model], refused: Sequence[str]) -> None:
+    """The first few pieces of work with a link, and how many more there are."""
+    for work in queued[:MOST_TOLD]:
+        url = reverse(f"admin:loaders_{work._meta.model_name}_change", args=[work.pk])
+        messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, work))
+    if more := len(queued[MOST_TOLD:]):
+        messages.success(request, f"{more:,} more are queued.")
+    for reason in refused[:MOST_TOLD]:
+        messages.warning(request, reason)
+    if more := len(refused[MOST_TOLD:]):
+        messages.warning(request, f"{more:,} more were refused likewise.")
 
 
 def in_words(span: timedelta) -> str:

@@ -163,6 +163,11 @@ def test_a_lake_that_is_away(well, settings):
     assert "LAKE_ENDPOINT_URL" in told(well)[f"lake for {well.id}"].says
 
 
+def test_an_address_of_the_lake_that_is_none(well, settings):
+    settings.LAKE_ENDPOINT_URL = "minio:9000"
+    assert "Invalid endpoint" in told(well)[f"lake for {well.id}"].says
+
+
 def test_a_mail_server_that_is_away_and_a_folder_that_is_gone(well, settings):
     settings.EMAIL_FILE_PATH = "/nowhere"
     assert "cannot be written to" in told()["mail"].says

@@ -8,8 +8,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import Unreachable
 from analytics.warehouse.writer import Writer
-from loaders import jobs, runs
+from loaders import integrity, jobs, runs, tasks
 from loaders.integrity import check
 from loaders.load import Load
 from loaders.models import LoadJob
@@ -45,6 +46,25 @@ def faults(tenant):
 
 def repair(tenant, **options):
     return load(tenant, kind=LoadJob.Kind.REPAIR, **options)
+
+
+def test_the_nightly_check_goes_on_where_it_was_stopped(loaded, globex, monkeypatch):
+    checked = []
+
+    def note(tenant, table):
+        if len(checked) == 3:
+            raise Unreachable("away")
+        checked.append((tenant.id, table.name))
+        return check(tenant, table)
+
+    monkeypatch.setattr(integrity, "check", note)
+    with pytest.raises(Unreachable):
+        tasks.check_integrity(older_than_hours=20)
+    checked.append("the fault is over")
+    tasks.check_integrity(older_than_hours=20)
+    assert len(set(checked)) == len(checked) == 2 * len(TABLES) + 1
+    tasks.check_integrity(older_than_hours=20)
+    assert len(checked) == 2 * len(TABLES) + 1, "nothing is due"
 
 
 def test_what_loads_made_is_sound(loaded):

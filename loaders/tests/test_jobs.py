@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
@@ -250,14 +250,53 @@ def test_names_that_postgres_cannot_keep_do_not_stop_a_load(job, lake, warehouse
     assert len(job.unknown_columns) == jobs.NAMES_KEPT
 
 
+@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_a_missed_heartbeat_does_not_end_the_heart(acme):
+def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(acme):
+    """The claim has to wait for the row, and then must look at its state again."""
+    job = jobs.request_load(acme, TABLES["companies"])
+
+    def claim():
+        try:
+            return jobs.claim(job.pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            jobs.cancel(job)
+            claiming = threads.submit(claim)
+            _wait_for_a_blocked_statement()
+        assert claiming.result(10) is None
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED
+
+
+def _wait_for_a_blocked_statement():
+    deadline = time.monotonic() + 10
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    while time.monotonic() < deadline:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(sql)
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.05)
+    pytest.fail("nobody waits")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, ValueError])
+def test_a_missed_heartbeat_does_not_end_the_heart(acme, error):
     beats = []
 
     def beat():
         beats.append(1)
         if len(beats) == 1:
-            raise OperationalError("database is locked")
+            raise error("database is locked")
 
     with beating(beat, 0.05):
         deadline = time.monotonic() + 5

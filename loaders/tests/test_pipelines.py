@@ -5,6 +5,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from django.db import connections
+from django.urls import reverse
 from django.utils import timezone
 
 from analytics.warehouse import schema
@@ -12,15 +13,18 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import (
     AuthenticationFailed,
     LakeAccessError,
+    NotGranted,
     Unanswered,
+    Unavailable,
     UnknownTable,
 )
+from avesa_site.models import Heartbeat
 from loaders import history, integrity, jobs, lateness, pipelines, runs, schedule
 from loaders.lake import Lake, LakeError
 from loaders.load import Load
 from loaders.models import IntegrityCheck, LoadJob, PipelineRun
 from loaders.pipelines import RunRefused, request_run
-from loaders.tests.lakes import put_bytes, put_jsonl
+from loaders.tests.lakes import key, put_bytes, put_jsonl
 from tenants.models import Alert, Tenant
 from tenants.signals import data_arrived
 
@@ -308,6 +312,8 @@ def test_an_outage_needs_nobody(delivered, settings, lake):
         LakeAccessError("denied"),
         UnknownTable("missing"),
         Unanswered("silent"),
+        Unavailable("it shuts down"),
+        NotGranted("a right is missing"),
         LakeError("denied"),
     ],
 )
@@ -347,6 +353,39 @@ def test_a_cancelled_run_cancels_its_loads(delivered, warehouse):
     assert seen(warehouse, delivered) == 0
     delivered.refresh_from_db()
     assert delivered.loading_since is None
+
+
+def test_a_run_that_is_cancelled_while_it_looks_queues_nothing_more(delivered, monkeypatch):
+    request = pipelines._request
+
+    def cancel_first(run, table):
+        if run.jobs.exists():
+            pipelines.cancel(PipelineRun.objects.get(pk=run.pk))
+        return request(run, table)
+
+    run = request_run(delivered, Trigger.COMMAND)
+    monkeypatch.setattr(pipelines, "_request", cancel_first)
+    assert pipelines.advance(run.pk) is None
+    run.refresh_from_db()
+    assert run.state == State.CANCELLED
+    assert [job.state for job in run.jobs.all()] == [LoadJob.State.CANCELLED]
+    delivered.refresh_from_db()
+    assert delivered.loading_since is None
+
+
+def test_alerts_end_with_a_suspension_and_with_files_that_are_gone(delivered, lake):
+    put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
+    assert turn(delivered).state == State.FAILED
+    open_alerts = Alert.objects.filter(over_at=None)
+    assert open_alerts.count() == 1
+    lake.client.delete_object(Bucket=lake.bucket, Key=key(delivered, "contacts", "a.parquet"))
+    assert turn(delivered).state == State.SUCCEEDED
+    assert not open_alerts.exists()
+    put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
+    assert turn(delivered).state == State.FAILED
+    Tenant.objects.update(is_active=False)
+    pipelines.sweep()
+    assert not open_alerts.exists()
 
 
 # --- Workers that die, messages that get lost or doubled
@@ -587,8 +626,16 @@ def test_two_planners_start_nothing_twice(acme, monkeypatch):
 
 
 def test_a_clock_that_jumps_starts_nothing_twice(acme, planned):
-    jumps = (NOON, NOON + timedelta(days=2), NOON, NOON + timedelta(days=2), NOON)
-    assert [len(planned(now)) for now in jumps] == [1, 1, 0, 0, 0]
+    jumps = (NOON, NOON + timedelta(days=2), NOON, NOON)
+    assert [len(planned(now)) for now in jumps] == [1, 1, 0, 0]
+
+
+def test_the_schedule_goes_on_after_a_clock_was_set_back(acme, planned):
+    """What was planned while it ran ahead does not take the times that come again."""
+    for minute in range(0, 120, 15):
+        assert len(planned(NOON + timedelta(minutes=minute))) == 1
+    back = NOON + timedelta(minutes=20)
+    assert [len(planned(back + timedelta(minutes=minute))) for minute in (0, 15, 30)] == [0, 1, 1]
 
 
 def test_old_runs_without_news_are_forgotten(acme, delivered):
@@ -627,13 +674,48 @@ def test_what_was_late_stays_so_while_the_warehouse_is_away(delivered, settings)
     assert lateness.watch() == 2
 
 
-def test_a_pipeline_that_does_not_run_is_late(acme, settings):
-    assert lateness.watch() == 0
-    Tenant.objects.update(created_at=timezone.now() - timedelta(hours=2))
+@pytest.fixture
+def beat_for_hours(acme):
+    ago = timezone.now() - timedelta(hours=2)
+    Heartbeat.objects.create(name="beat", at=timezone.now(), since=ago)
+    Tenant.objects.update(scheduled_since=ago)
+
+
+def test_a_pipeline_that_does_not_run_is_late(acme, beat_for_hours, warehouse):
     assert lateness.watch() == 1
     assert "No pipeline run has ended" in Alert.objects.get(over_at=None).text
     Tenant.objects.update(load_minutes=0)
     assert lateness.watch() == 0
+
+
+def test_nobody_is_late_just_after_beat_came_back(acme, beat_for_hours, warehouse):
+    Heartbeat.objects.update(at=timezone.now() - timedelta(hours=1))
+    Heartbeat.note("beat")
+    assert lateness.watch() == 0
+    Heartbeat.objects.update(since=timezone.now() - timedelta(hours=1))
+    Heartbeat.note("beat")
+    assert lateness.watch() == 1, "it has beaten without a break since"
+
+
+def test_a_tenant_whose_schedule_has_just_changed_is_not_late(
+    acme, beat_for_hours, warehouse, client, dora
+):
+    client.force_login(dora)
+    Tenant.objects.update(is_active=False)
+    chosen = {"action": "resume", "_selected_action": [acme.pk]}
+    client.post(reverse("admin:tenants_tenant_changelist"), chosen)
+    assert lateness.watch() == 0
+
+
+def test_an_end_in_the_future_says_nothing(acme, beat_for_hours, warehouse):
+    PipelineRun.objects.create(
+        tenant=acme,
+        trigger="schedule",
+        state=State.SUCCEEDED,
+        try_at=timezone.now(),
+        finished_at=timezone.now() + timedelta(days=1),
+    )
+    assert lateness.watch() == 1
 
 
 def test_the_lake_is_asked_for_one_tenant_only(delivered, globex, lake, warehouse, monkeypatch):

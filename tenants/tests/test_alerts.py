@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from tenants import alerts, tasks
@@ -90,6 +91,21 @@ def test_a_fault_that_is_over_needs_no_telling(
     later()
     assert tasks.tell_alerts() == 0
     assert mailoutbox == []
+
+
+def test_a_way_that_is_set_up_wrongly_keeps_no_other_from_telling(
+    acme, monkeypatch, django_capture_on_commit_callbacks
+):
+    posted = []
+
+    def fail(alerts):
+        raise ImproperlyConfigured("no key")
+
+    monkeypatch.setitem(alerts._WAYS, "mail", fail)
+    monkeypatch.setitem(alerts._WAYS, "webhook", posted.append)
+    alert = raise_one(django_capture_on_commit_callbacks, acme)
+    assert len(posted) == 1
+    assert alert.untold == ["mail"]
 
 
 def test_a_burst_is_told_in_one_message(
