@@ -33,7 +33,5 @@ def _twice(send):
 for task in (tasks.run_next_load, tasks.advance_pipeline, tasks.tidy_table):
     task.delay = _twice(task.delay)
 
-app.conf.beat_schedule = {
-    name: entry | ({"schedule": 1.0} if name in SWEEPS else {})
-    for name, entry in app.conf.beat_schedule.items()
-}
+for name in SWEEPS:
+    app.conf.beat_schedule[name]["schedule"] = 1.0
