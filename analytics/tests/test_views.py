@@ -91,7 +91,8 @@ def test_an_unknown_tenant_looks_like_a_foreign_one(client, charlie, acme):
     assert re.sub(csrf, "", foreign) == re.sub(csrf, "", unknown)
 
 
-def test_a_suspended_tenant_is_gone_at_once(client, alice, acme):
+def test_a_suspended_tenant_is_gone_at_once(client, alice, acme, globex):
+    Membership.objects.create(user=alice, tenant=globex)
     client.force_login(alice)
     acme.is_active = False
     acme.save()
