@@ -23,7 +23,15 @@ _COLORS = {"sound": "success", "faulty": "danger"}
 
 @admin.register(IntegrityCheck)
 class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
-    list_display = ["tenant", "table", "state", "faults_found", "versions", "keys", "checked_at"]
+    list_display = [
+        "tenant",
+        "table",
+        "state",
+        "faults_found",
+        "shown_versions",
+        "shown_keys",
+        "checked_at",
+    ]
     list_display_links = ["tenant", "table"]
     list_filter = [("tenant", AutocompleteSelectFilter), "table"]
     list_filter_submit = True
@@ -36,6 +44,14 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     @display(description="State", label=_COLORS)
     def state(self, found: IntegrityCheck) -> tuple[str, str]:
         return ("sound", "Sound") if found.is_sound else ("faulty", "Faulty")
+
+    @display(description="Versions", ordering="versions")
+    def shown_versions(self, found: IntegrityCheck) -> str:
+        return f"{found.versions:,}"
+
+    @display(description="Keys", ordering="keys")
+    def shown_keys(self, found: IntegrityCheck) -> str:
+        return f"{found.keys:,}"
 
     @display(description="Faults")
     def faults_found(self, found: IntegrityCheck) -> str:
