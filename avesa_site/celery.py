@@ -7,8 +7,10 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, worker_init, worker_ready
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "avesa_site.settings")
+TRANSPORT_ALIASES["filesystem"] = "avesa_site.broker:Transport"
 
 app = Celery("avesa")
 app.config_from_object("django.conf:settings", namespace="CELERY")
