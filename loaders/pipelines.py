@@ -171,7 +171,7 @@ def _ours(run: PipelineRun) -> QuerySet[PipelineRun]:
 
 def _advance(run: PipelineRun) -> str | None:
     while True:
-        note = run.steps.setdefault(run.step, {"began": timezone.now().isoformat()})
+        note = _note(run)
         try:
             says = _STEPS[run.step](run)
         except PipelineFailed as error:
@@ -190,8 +190,15 @@ def _advance(run: PipelineRun) -> str | None:
             return _end(run)
         run.step = _AFTER[run.step]
         run.attempts, run.error = 0, ""
+        _note(run)  # so that staff see since when it is at it
         if not _ours(run).update(step=run.step, attempts=0, **_record(run)):
             return None
+
+
+def _note(run: PipelineRun) -> dict[str, Any]:
+    """What the run's record says of the step that it is at."""
+    note: dict[str, Any] = run.steps.setdefault(run.step, {"began": timezone.now().isoformat()})
+    return note
 
 
 # --- Ways to stop
@@ -231,8 +238,7 @@ def _try_again(run: PipelineRun, error: Exception) -> str | None:
 
 def _fail(run: PipelineRun, reason: str) -> str | None:
     run.error = storable(reason)
-    note = run.steps.setdefault(run.step, {"began": timezone.now().isoformat()})
-    note |= {"ended": timezone.now().isoformat(), "says": run.error}
+    _note(run).update(ended=timezone.now().isoformat(), says=run.error)
     with transaction.atomic():
         if not _ended(run, State.FAILED):
             return None

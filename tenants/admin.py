@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
@@ -190,4 +191,4 @@ class AlertAdmin(ReadOnly, ModelAdmin):
 
     @display(description="Text")
     def short_text(self, alert: Alert) -> str:
-        return alert.text[:120]
+        return Truncator(alert.text).chars(120)
