@@ -129,7 +129,7 @@ def load(check: Callable[[], None]) -> str:
     failed = LoadJob.objects.filter(state=LoadJob.State.FAILED).first()
     if failed:
         print(f" {failed} failed: {failed.error}", file=sys.stderr)
-    versions = sum(loaded.values_list("rows_new", flat=True))
+    versions = sum(map(sum, loaded.values_list("rows_new", "rows_changed", "rows_late")))
     tables = loaded.values("tenant_id", "table").distinct().count()
     return f"{versions:,} rows in {tables} tables" + ("" if without else ", none was needed")
 
