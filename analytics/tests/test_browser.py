@@ -11,6 +11,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchFrameException, StaleElementReferenceException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -72,6 +73,12 @@ def open_page(browser, link_or_button):
     old = browser.find_element(By.TAG_NAME, "html")
     link_or_button.click()
     WebDriverWait(browser, 20).until(staleness_of(old))
+
+
+def eventually(browser, looks_right):
+    """Wait until a page that renews itself looks right, also when it did so during the look."""
+    renewed = [StaleElementReferenceException, NoSuchFrameException]
+    WebDriverWait(browser, 20, ignored_exceptions=renewed).until(looks_right)
 
 
 def log_in(browser, live_server, name, path="/login/"):
@@ -313,7 +320,7 @@ def test_staff_create_a_tenant_load_it_watch_cancel_and_retry(
         browser.get(f"{admin}/loaders/loadjob/{job.pk}/change/")
         with at_work(gate) as running:
             _watch(browser, "of", "in 2 files")
-            assert browser.find_element(By.TAG_NAME, "progress").get_attribute("max") == "100"
+            assert browser.execute_script("return document.querySelector('progress').max") == 100
             no_sideways_scrolling(browser)
             _press(browser, "Cancel this load", "was cancelled")
             assert running.result(20) is None
@@ -376,13 +383,13 @@ def work():
 
 
 def _watch(browser, *texts):
-    """Waits until the page has shown these texts without being loaded again."""
+    """Wait until the page shows these texts by itself; when its load ends it is loaded again."""
 
     def shows(page):
         seen = page.find_element(By.TAG_NAME, "body").text
         return all(text in seen for text in texts)
 
-    WebDriverWait(browser, 20).until(shows)
+    eventually(browser, shows)
 
 
 def test_a_report_is_composed_with_a_live_preview_and_tried_out(
@@ -395,15 +402,7 @@ def test_a_report_is_composed_with_a_live_preview_and_tried_out(
     Select(browser.find_element(By.NAME, "dashboard")).select_by_visible_text("Tiles I choose")
     Select(browser.find_element(By.NAME, "period")).select_by_value("last-7-days")
     Select(browser.find_element(By.NAME, "tiles-0-tile")).select_by_value("chart:tickets_opened")
-    browser.switch_to.frame("preview")
-    WebDriverWait(browser, 20).until(
-        lambda page: "Printers" in page.find_element(By.TAG_NAME, "header").text
-    )
-    assert browser.find_element(By.CSS_SELECTOR, "img[alt='Page 1']").size["width"] > 100
-    browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "iframe"))
-    chart = browser.find_element(By.CSS_SELECTOR, "img[alt^='Tickets opened: ']")
-    assert browser.execute_script("return arguments[0].naturalWidth", chart) > 400
-    browser.switch_to.default_content()
+    eventually(browser, _preview_shows_all)
     assert not browser.find_element(By.NAME, "day").is_displayed()
     Select(browser.find_element(By.NAME, "frequency")).select_by_value("monthly")
     Select(browser.find_element(By.NAME, "day")).select_by_visible_text("Last day")
@@ -415,3 +414,16 @@ def test_a_report_is_composed_with_a_live_preview_and_tried_out(
     for pixels in (1440, 390):
         width(browser, pixels)
         no_sideways_scrolling(browser)
+
+
+def _preview_shows_all(browser):
+    """The report's name, its first page as in the PDF, and the mail with its chart."""
+    browser.switch_to.default_content()
+    browser.switch_to.frame("preview")
+    name = browser.find_element(By.TAG_NAME, "header").text
+    page = browser.find_element(By.CSS_SELECTOR, "img[alt='Page 1']").size["width"]
+    browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "iframe"))
+    chart = browser.find_element(By.CSS_SELECTOR, "img[alt^='Tickets opened: ']")
+    drawn = browser.execute_script("return arguments[0].naturalWidth", chart)
+    browser.switch_to.default_content()
+    return "Printers" in name and page > 100 and drawn > 400
