@@ -1,6 +1,7 @@
 """Staging: the rows of a load's files, typed and hashed, in a side table; bad rows set aside."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,8 @@ from .workspace import Workspace
 # So many files are read in one statement: bounds its text, and what a damaged file costs.
 FILES_PER_STATEMENT = 200
 NAMES_PER_STATEMENT = 100_000
+# A file that reads well by itself, but not into its rows: the error may pass so often.
+TRIES = 3
 
 
 class _DamagedFile(Exception):
@@ -51,7 +54,7 @@ class Staging:
         self._extent = extent
         self._progress = progress
         self._worker_source = WorkerSource(lake, workspace.raw)
-        self._may_read_again = True  # once: an error may have passed
+        self._failures: Counter[str] = Counter()  # of files that read well by themselves, by key
         self._tolerant: set[str] = set()  # keys of CSV files that the engine could not parse
 
     # --- Files
@@ -113,14 +116,18 @@ class Staging:
         return settings.LOAD_TRANSPORT == "engine" and file.object.key not in self._tolerant
 
     def _groups(self, files: list[ShapedFile]) -> list[tuple[list[ShapedFile], Source]]:
-        """Files that one statement can read: same shape, same way, not too many."""
-        alike: dict[tuple[Shape, bool], list[ShapedFile]] = {}
+        """Files that one statement can read: same shape, same way, not too many.
+
+        One that failed with others is read alone, so that what it does is not laid to them.
+        """
+        alike: dict[tuple[Shape, bool, str], list[ShapedFile]] = {}
         for file in files:
-            alike.setdefault((file.shape, self._is_engine(file)), []).append(file)
+            alone = file.object.key if self._failures[file.object.key] else ""
+            alike.setdefault((file.shape, self._is_engine(file), alone), []).append(file)
         engine = EngineSource(self._lake)
         return [
             (part, engine if by_engine else self._worker_source)
-            for (_, by_engine), group in alike.items()
+            for (_, by_engine, _), group in alike.items()
             for part in _parts(group)
         ]
 
@@ -146,11 +153,10 @@ class Staging:
                     self._note_json_columns(relation)
         except UnreadableData as error:
             named = self._named(group, str(error))
-            damaged = self._damaged([*named, *group], source)
-            if damaged is None and self._may_read_again:
-                self._may_read_again = False
+            damaged = self._damaged([*named, *group], source) or self._hopeless(group)
+            if damaged is None:
                 raise _PassingError from error
-            raise _DamagedFile(damaged or [*named, *group][0], str(error)) from error
+            raise _DamagedFile(damaged, str(error)) from error
         except UnusableFile as error:
             raise _DamagedFile(error.file or group[0], str(error)) from error
 
@@ -176,6 +182,12 @@ class Staging:
             except UnreadableData:
                 return file
         return None
+
+    def _hopeless(self, group: list[ShapedFile]) -> ShapedFile | None:
+        """The file that has failed often enough alone, if it is one."""
+        self._failures.update(file.object.key for file in group)
+        [file, *others] = group
+        return file if not others and self._failures[file.object.key] >= TRIES else None
 
     def _named(self, group: list[ShapedFile], message: str) -> list[ShapedFile]:
         named = re.search(r"in file/uri (.+?)\)", message)

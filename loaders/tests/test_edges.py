@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import UnreadableData
 from loaders.lake import LakeChanged
 from loaders.load import Kind, Load
 from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
 from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
+from loaders.workspace import Workspace
 
 __all__ = ["transport"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warehouse")]
@@ -172,6 +174,43 @@ def test_damage_anywhere_in_a_parquet_file_sets_only_it_aside(acme, lake, wareho
     put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "good"}])
     load(acme)
     assert ("good",) in rows_of(warehouse, acme, "companies", "company_id")
+
+
+@pytest.mark.parametrize("failing", ["a.parquet", "b.parquet", "c.parquet"])
+def test_of_files_that_fail_together_only_the_one_that_fails_alone_is_set_aside(
+    acme, lake, warehouse, monkeypatch, failing
+):
+    """Reading it without staging it finds nothing wrong."""
+    _three_files(acme, lake)
+    _fail_to_stage(monkeypatch, lambda sql: failing in sql)
+    result = load(acme)
+    assert list(errors_of(result)) == [failing]
+    assert result.rows_loaded == 2
+
+
+def test_an_error_that_passes_twice_sets_no_file_aside(acme, lake, warehouse, monkeypatch):
+    _three_files(acme, lake)
+    failures = iter([True, True])
+    _fail_to_stage(monkeypatch, lambda sql: "b.parquet" in sql and next(failures, False))
+    result = load(acme)
+    assert errors_of(result) == {}
+    assert result.rows_loaded == 3
+
+
+def _three_files(acme, lake):
+    for name in "abc":
+        put_parquet(lake, acme, "companies", f"{name}.parquet", [{"id": name}])
+
+
+def _fail_to_stage(monkeypatch, is_hit):
+    run = Workspace.run
+
+    def failing(self, sql, **settings):
+        if f"INSERT INTO {self.staged}" in sql and is_hit(sql):
+            raise UnreadableData("Something was wrong with some data.")
+        run(self, sql, **settings)
+
+    monkeypatch.setattr(Workspace, "run", failing)
 
 
 def test_keys_that_cannot_be_addressed_are_set_aside(acme, lake, warehouse):
