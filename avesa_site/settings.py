@@ -177,6 +177,7 @@ CELERY_TASK_ROUTES = {
     "loaders.tasks.advance_pipeline": {"queue": "loads"},
     "loaders.tasks.tidy_table": {"queue": "loads"},
     "loaders.tasks.check_integrity": {"queue": "loads"},
+    "loaders.tasks.forget_old_records": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},
 }
@@ -193,8 +194,8 @@ CELERY_BEAT_SCHEDULE = {
     "sweep pipelines": {"task": "loaders.tasks.sweep_pipelines", "schedule": 15.0},
     "tell alerts": {"task": "tenants.tasks.tell_alerts", "schedule": 60.0},
     "watch freshness": {"task": "loaders.tasks.watch_freshness", "schedule": 300.0},
-    "forget quiet runs": {
-        "task": "loaders.tasks.forget_quiet_runs",
+    "forget old records": {
+        "task": "loaders.tasks.forget_old_records",
         "schedule": crontab(hour="4", minute="41"),
     },
     "check integrity": {

@@ -1,7 +1,7 @@
 """Which files of the lake belong to a tenant's table."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -114,6 +114,13 @@ def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
     """What earlier loads last found at each key: loaded, or set aside with the reason.
 
     Never by time or order of names: a file that is late or has a smaller name is new all the same.
+    """
+    return {key: examined for _, key, examined in examinations(tenant, table)}
+
+
+def examinations(tenant: Tenant, table: Table) -> Iterator[tuple[int, str, Examined]]:
+    """(load, key, what it found there), in the order of loads.
+
     Loads before the last one that began history anew do not count.
     """
     jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
@@ -126,11 +133,11 @@ def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
         job__dry_run=False,
         job_id__gte=anew,
     ).order_by("job_id")
-    fields = ("key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
-    return {
-        key: Examined(etag, modified, FileOutcome(read, rejected, error))
-        for key, etag, modified, read, rejected, error in files.values_list(*fields).iterator()
-    }
+    fields = ("job_id", "key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
+    for load_id, key, etag, modified, read, rejected, error in files.values_list(
+        *fields
+    ).iterator():
+        yield load_id, key, Examined(etag, modified, FileOutcome(read, rejected, error))
 
 
 def _unsupported(each: LakeObject) -> str:

@@ -129,6 +129,8 @@ class LoadJob(models.Model):
 
     # Percent of the current keys: as many as this are no longer few.
     VANISHED_LIMIT = 10
+    # The counts of which one at least is above zero if readers see something new.
+    CHANGES = ("rows_new", "rows_changed", "rows_late", "keys_closed", "keys_reopened")
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"

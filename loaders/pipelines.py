@@ -43,7 +43,6 @@ LOOK_AGAIN = timedelta(minutes=2)
 LONGEST_WAIT = FIRST_RETRY * 2**MAX_ATTEMPTS
 SUBJECT = "pipeline"
 _OUTAGES = (WarehouseError, LakeError, OperationalError, InterfaceError)
-_CHANGES = ("rows_new", "rows_changed", "rows_late", "keys_closed", "keys_reopened")
 
 
 class RunRefused(Exception):
@@ -392,7 +391,7 @@ def _loads_under_way(run: PipelineRun) -> bool:
 def _changed_tables(run: PipelineRun) -> list[str]:
     """Tables of which readers see something new."""
     changes = Q()
-    for name in _CHANGES:
+    for name in LoadJob.CHANGES:
         changes |= Q(**{f"{name}__gt": 0})
     done = run.jobs.filter(changes, state=LoadJob.State.SUCCEEDED, dry_run=False)
     return list(done.order_by("table").values_list("table", flat=True))

@@ -20,7 +20,6 @@ Kind = PipelineRun.Kind
 # A nightly refresh that could not begin for so long waits for the next night.
 LATEST_REFRESH = timedelta(hours=3)
 MOST_SKEW = timedelta(minutes=5)  # between the clocks of workers
-QUIET_RUNS_KEPT = timedelta(days=7)
 
 
 def start_due(now: datetime | None = None) -> int:
@@ -89,13 +88,3 @@ def refresh_time() -> time | None:
     """PIPELINE_REFRESH_AT; ValueError if it is no time of day."""
     text = settings.PIPELINE_REFRESH_AT
     return time.fromisoformat(text) if text else None
-
-
-def forget_quiet_runs() -> int:
-    """Delete the records of old runs that found nothing to load; returns how many."""
-    old = PipelineRun.objects.filter(
-        state=PipelineRun.State.SUCCEEDED,
-        finished_at__lt=timezone.now() - QUIET_RUNS_KEPT,
-        jobs__isnull=True,
-    )
-    return old.delete()[0]

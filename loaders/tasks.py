@@ -8,7 +8,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
-from . import integrity, jobs, lateness, pipelines, runs, schedule, upkeep
+from . import integrity, jobs, lateness, pipelines, retention, runs, schedule, upkeep
 
 
 @shared_task(expires=600)
@@ -53,5 +53,6 @@ def watch_freshness() -> int:
 
 
 @shared_task
-def forget_quiet_runs() -> int:
-    return schedule.forget_quiet_runs()
+def forget_old_records() -> int:
+    """Returns how many records of loads and runs went."""
+    return retention.forget_loads() + retention.forget_runs()

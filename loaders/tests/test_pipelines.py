@@ -638,17 +638,6 @@ def test_the_schedule_goes_on_after_a_clock_was_set_back(acme, planned):
     assert [len(planned(back + timedelta(minutes=minute))) for minute in (0, 15, 30)] == [0, 1, 1]
 
 
-def test_old_runs_without_news_are_forgotten(acme, delivered):
-    with_news = turn(delivered)
-    quiet = request_run(acme, Trigger.SCHEDULE)
-    PipelineRun.objects.update(
-        state=State.SUCCEEDED, finished_at=timezone.now() - timedelta(days=60)
-    )
-    assert schedule.forget_quiet_runs() == 1
-    assert list(PipelineRun.objects.all()) == [with_news]
-    assert quiet.pk
-
-
 # --- Lateness
 
 
