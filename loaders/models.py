@@ -19,7 +19,44 @@ def _count(help_text: str) -> "models.BigIntegerField[Any, Any]":
     return models.BigIntegerField(default=0, help_text=help_text)
 
 
-class PipelineRun(models.Model):
+class Work(models.Model):
+    """What is asked for, waits for a worker, and ends in some way."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    ACTIVE = (State.QUEUED, State.RUNNING)
+
+    requested_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    requested_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        abstract = True
+        ordering = ["-requested_at", "-id"]
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it ran, or has been running; of a load in its last attempt."""
+        if self.started_at is None:
+            return None
+        return (self.finished_at or timezone.now()) - self.started_at
+
+
+class PipelineRun(Work):
     """One turn of a tenant's pipeline: from the schema's check over its loads to its readers."""
 
     class Kind(models.TextChoices):
@@ -31,21 +68,12 @@ class PipelineRun(models.Model):
         PERSON = "person", "Staff"
         COMMAND = "command", "Command"
 
-    class State(models.TextChoices):
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        SUCCEEDED = "succeeded", "Succeeded"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
-
     class Step(models.TextChoices):
         SCHEMA = "schema", "Check the schema"
         LOOK = "look", "Look for files"
         LOAD = "load", "Load"
         INTEGRITY = "integrity", "Check integrity"
         TELL = "tell", "Tell readers"
-
-    ACTIVE = (State.QUEUED, State.RUNNING)
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipeline_runs")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
@@ -56,19 +84,12 @@ class PipelineRun(models.Model):
     planned_for = models.DateTimeField(
         null=True, blank=True, help_text="When the schedule wanted it."
     )
-    requested_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
-    requested_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
     claimed_at = models.DateTimeField(
         null=True, blank=True, help_text="Last sign of the worker at it; none while it waits."
     )
     claims = models.PositiveIntegerField(default=0, help_text="How often a worker took it up.")
     try_at = models.DateTimeField(help_text="A worker looks at it again at this moment.")
     attempts = models.PositiveIntegerField(default=0, help_text="Of the step, in a row.")
-    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     step = models.CharField(max_length=16, choices=Step, default=Step.SCHEMA)
     steps = models.JSONField(
         default=dict, blank=True, help_text="When each step began and ended, and what it says."
@@ -76,10 +97,8 @@ class PipelineRun(models.Model):
     rows_loaded = models.BigIntegerField(default=0)
     rows_rejected = models.BigIntegerField(default=0)
     faults = models.PositiveIntegerField(default=0, help_text="Tables that are not sound.")
-    error = models.TextField(blank=True)
 
-    class Meta:
-        ordering = ["-requested_at", "-id"]
+    class Meta(Work.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant"],
@@ -100,18 +119,8 @@ class PipelineRun(models.Model):
     def __str__(self) -> str:
         return f"{self.get_kind_display()} run {self.pk}: {self.tenant_id}"
 
-    @property
-    def is_active(self) -> bool:
-        return self.state in self.ACTIVE
 
-    @property
-    def duration(self) -> timedelta | None:
-        if self.started_at is None:
-            return None
-        return (self.finished_at or timezone.now()) - self.started_at
-
-
-class LoadJob(models.Model):
+class LoadJob(Work):
     """One load of one tenant and table."""
 
     class Kind(models.TextChoices):
@@ -132,15 +141,6 @@ class LoadJob(models.Model):
     # The counts of which one at least is above zero if readers see something new.
     CHANGES = ("rows_new", "rows_changed", "rows_late", "keys_closed", "keys_reopened")
 
-    class State(models.TextChoices):
-        QUEUED = "queued", "Queued"
-        RUNNING = "running", "Running"
-        SUCCEEDED = "succeeded", "Succeeded"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
-
-    ACTIVE = (State.QUEUED, State.RUNNING)
-
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="load_jobs")
     table = models.CharField(max_length=64, choices=[(name, name) for name in TABLES])
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
@@ -159,13 +159,6 @@ class LoadJob(models.Model):
     pipeline = models.ForeignKey(
         PipelineRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
-    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
-    requested_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
-    requested_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(
         null=True, blank=True, help_text="A retry waits until this moment."
@@ -205,10 +198,8 @@ class LoadJob(models.Model):
     unknown_columns = models.JSONField(
         default=list, blank=True, help_text="Columns in the files that the catalog does not know."
     )
-    error = models.TextField(blank=True)
 
-    class Meta:
-        ordering = ["-requested_at", "-id"]
+    class Meta(Work.Meta):
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "table"],
@@ -221,17 +212,6 @@ class LoadJob(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} load {self.pk}: {self.tenant_id}/{self.table}"
-
-    @property
-    def is_active(self) -> bool:
-        return self.state in self.ACTIVE
-
-    @property
-    def duration(self) -> timedelta | None:
-        """How long it ran, or has been running, in its last attempt."""
-        if self.started_at is None:
-            return None
-        return (self.finished_at or timezone.now()) - self.started_at
 
     @property
     def time_left(self) -> timedelta | None:

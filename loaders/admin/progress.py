@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
@@ -13,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 
-from ..models import LoadJob
+from ..models import LoadJob, Work
 
 SHOWN = 80  # characters of an error in a list
 MOST_TOLD = 5
@@ -74,7 +73,7 @@ def bar(job: LoadJob) -> str:
     )
 
 
-def tell_queued(request: HttpRequest, queued: Sequence[Model], refused: Sequence[str]) -> None:
+def tell_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[str]) -> None:
     """The first few pieces of work with a link, and how many more there are."""
     for work in queued[:MOST_TOLD]:
         url = reverse(f"admin:loaders_{work._meta.model_name}_change", args=[work.pk])
