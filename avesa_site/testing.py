@@ -58,9 +58,11 @@ def _apply(backends: dict[str, str]) -> None:
         EMAIL_PROVIDER="",
         ANYMAIL="{}",
     )
-    os.environ.setdefault("AVESA_VAR_DIR", tempfile.mkdtemp(prefix="avesa-tests-"))
+    os.environ.setdefault("AVESA_VAR_DIR", _FOLDER.name)
 
 
+# Removed when this process ends. Processes that it starts use the same one.
+_FOLDER = tempfile.TemporaryDirectory(prefix="avesa-tests-", ignore_cleanup_errors=True)
 BACKENDS = _choose()
 _apply(BACKENDS)
 
