@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -50,7 +51,11 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_perm("loaders.view_loadjob"):
         return context
     holdings, version, error = _holdings()
-    rows = [_row(tenant, holdings) for tenant in Tenant.objects.all()]
+    alerted = set(_open_alerts().filter(kind=Alert.Kind.LATE).values_list("tenant_id", flat=True))
+    rows = [
+        _row(tenant, holdings.get(tenant.id, Holding()), tenant.id in alerted, is_known=not error)
+        for tenant in Tenant.objects.all()
+    ]
     rows.sort(key=lambda row: not row["is_late"])  # who is late comes first
     return context | {
         "title": "State of the platform",
@@ -95,7 +100,9 @@ def _counts(late: int) -> list[Count]:
             f"{in_runs}{is_state}failed",
             is_bad=True,
         ),
-        Count("Open alerts", _open_alerts(), f"{in_alerts}?over_at__isempty=1", is_bad=True),
+        Count(
+            "Open alerts", _open_alerts().count(), f"{in_alerts}?over_at__isempty=1", is_bad=True
+        ),
         Count("Late tenants", late, "#tenants", is_bad=True),
         Count("Loads running", of(jobs, "running"), f"{in_jobs}{is_state}running"),
         Count("Loads queued", of(jobs, "queued"), f"{in_jobs}{is_state}queued"),
@@ -115,8 +122,8 @@ def _counts(late: int) -> list[Count]:
     ]
 
 
-def _open_alerts() -> int:
-    return Alert.objects.filter(over_at__isnull=True).count()
+def _open_alerts() -> QuerySet[Alert]:
+    return Alert.objects.filter(over_at__isnull=True)
 
 
 def _signs() -> list[tuple[str, Any, bool]]:
@@ -132,17 +139,16 @@ def _signs() -> list[tuple[str, Any, bool]]:
     ]
 
 
-def _row(tenant: Tenant, holdings: dict[str, Holding]) -> dict[str, Any]:
-    holding = holdings.get(tenant.id, Holding())
+def _row(tenant: Tenant, holding: Holding, is_alerted: bool, *, is_known: bool) -> dict[str, Any]:
+    """Late is who has an old table, or none at all. A table that never came may not exist there."""
     latest = timezone.now() - timedelta(hours=settings.DATA_LATE_HOURS)
-    cells = []
-    for table in TABLES:
-        newest = holding.newest.get(table)
-        cells.append((newest, newest is None or newest < latest))
+    newest = [holding.newest.get(table) for table in TABLES]
+    cells = [(each, each is not None and each < latest) for each in newest]
+    looks_late = is_known and (not any(newest) or any(is_old for _, is_old in cells))
     return {
         "tenant": tenant,
         "cells": cells,
-        "is_late": tenant.is_active and any(late for _, late in cells),
+        "is_late": tenant.is_active and (is_alerted or looks_late),
         "rows": holding.rows,
         "bytes": holding.bytes,
     }
@@ -151,8 +157,8 @@ def _row(tenant: Tenant, holdings: dict[str, Holding]) -> dict[str, Any]:
 def _holdings() -> tuple[dict[str, Holding], str, str]:
     """(what there is by tenant, the warehouse's version, why it cannot be told)."""
     found: dict[str, Holding] = {}
-    writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
     try:
+        writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
         version = str(writer.value("SELECT version()"))
         for tenant_id, newest in newest_files().items():
             found.setdefault(tenant_id, Holding()).newest = newest

@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.utils import timezone
 
 from analytics.tests.versions import company, log_load
+from avesa_site import aws
 from avesa_site.models import Heartbeat
 from loaders.models import LoadJob
 from tenants.models import Alert
@@ -64,6 +66,19 @@ def test_a_tenant_that_was_never_loaded_is_late(home, acme, warehouse):
     assert ">late</span>" in row
 
 
+def test_a_table_that_a_tenant_does_not_deliver_makes_it_not_late(home, acme, warehouse):
+    log_load(warehouse, acme, "companies", finished_at=timezone.now().isoformat())
+    row = row_of(home(), "Acme")
+    assert row.count("never") == 3
+    assert ">late</span>" not in row
+
+
+def test_a_tenant_whose_pipeline_does_not_end_is_late(home, acme, warehouse):
+    log_load(warehouse, acme, "companies", finished_at=timezone.now().isoformat())
+    Alert.objects.create(tenant=acme, kind=Alert.Kind.LATE, subject="pipeline")
+    assert ">late</span>" in row_of(home(), "Acme")
+
+
 def test_signs_of_life(home, warehouse):
     assert home().count("never showed up") == 2
     Heartbeat.note("beat")
@@ -80,6 +95,22 @@ def test_a_warehouse_that_is_away_is_said_and_the_rest_is_shown(home, acme, sett
     page = home()
     assert "The warehouse cannot be reached" in page
     assert "Acme" in page
+    assert ">late</span>" not in row_of(page, "Acme")
+
+
+def test_a_secret_that_cannot_be_read_is_said_as_well(home, acme, settings, monkeypatch):
+    def away(name):
+        raise aws.AwsError("The secret cannot be read.")
+
+    settings.CLICKHOUSE_SECRET = "nobody-knows-it"
+    monkeypatch.setattr(aws, "secret", away)
+    assert "The secret cannot be read." in home()
+
+
+def test_the_admin_holds_no_pages_but_our_own():
+    """Those of the schedule's package would let who may only look stop any task."""
+    apps = {model._meta.app_label for model in admin.site._registry}
+    assert apps == {"auth", "tenants", "loaders", "reports"}
 
 
 def test_staff_without_the_right_see_no_tenants(client, acme, bob, warehouse):
