@@ -42,23 +42,41 @@ def secret(name: str) -> dict[str, Any]:
 # --- Kept for a while: asking for each statement would be slow and dear
 
 SECONDS_KEPT = 300
+SECONDS_BETWEEN = 30  # two attempts to renew it while AWS is away
 _kept: dict[str, tuple[float, dict[str, Any]]] = {}
 _renewing = Lock()
 
 
 def kept_secret(name: str) -> dict[str, Any]:
-    """`secret(name)`, asked for every five minutes; while AWS is away the last answer is used."""
-    with _renewing:
-        read_at, value = _kept.get(name, (float("-inf"), {}))
-        if monotonic() - read_at < SECONDS_KEPT:
-            return value
-        try:
-            return _renew(name)
-        except AwsError as error:
-            if not value:
-                raise
-            log.warning("the last known secret is used: %s", error)
-            return value
+    """`secret(name)`, asked for every five minutes.
+
+    While AWS is away, and while another thread asks, the last answer is used.
+    """
+    value, is_old = _last(name)
+    if not is_old or not _renewing.acquire(blocking=not value):
+        return value
+    try:
+        value, is_old = _last(name)  # another thread may have renewed it
+        return _renewed(name, value) if is_old else value
+    finally:
+        _renewing.release()
+
+
+def _last(name: str) -> tuple[dict[str, Any], bool]:
+    """What was last read, and whether it is so old that it should be read anew."""
+    read_at, value = _kept.get(name, (float("-inf"), {}))
+    return value, monotonic() - read_at >= SECONDS_KEPT
+
+
+def _renewed(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _renew(name)
+    except AwsError as error:
+        if not value:
+            raise
+        log.warning("the last known secret is used: %s", error)
+        _kept[name] = (monotonic() - SECONDS_KEPT + SECONDS_BETWEEN, value)
+        return value
 
 
 def was_rotated(name: str) -> bool:

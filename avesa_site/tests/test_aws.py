@@ -2,6 +2,8 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 import boto3
 import pytest
@@ -101,10 +103,36 @@ def test_it_is_asked_for_every_five_minutes_only_and_survives_an_outage(
     keeper("warehouse", {"host": "two"})
     assert aws.kept_secret("warehouse") == {"host": "one"}
     monkeypatch.setattr(aws, "SECONDS_KEPT", 0)
+    monkeypatch.setattr(aws, "SECONDS_BETWEEN", 0)
     right, settings.AWS_ENDPOINT_URL = settings.AWS_ENDPOINT_URL, "http://127.0.0.1:1"
     assert aws.kept_secret("warehouse") == {"host": "one"}
     settings.AWS_ENDPOINT_URL = right
     assert aws.kept_secret("warehouse") == {"host": "two"}
+
+
+def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
+    asked = []
+
+    def away(name):
+        asked.append(name)
+        raise aws.AwsError("AWS is away.")
+
+    known = {"host": "one"}
+    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
+    monkeypatch.setattr(aws, "secret", away)
+    assert [aws.kept_secret("warehouse") for _ in range(20)] == [known] * 20
+    assert len(asked) == 1
+    read_at, _ = aws._kept["warehouse"]
+    monkeypatch.setitem(aws._kept, "warehouse", (read_at - aws.SECONDS_BETWEEN, known))
+    aws.kept_secret("warehouse")
+    assert len(asked) == 2
+
+
+def test_nobody_waits_for_another_who_asks(monkeypatch):
+    known = {"host": "one"}
+    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
+    with aws._renewing, ThreadPoolExecutor(1) as other:
+        assert other.submit(aws.kept_secret, "warehouse").result(5) == known
 
 
 class Refuses:
