@@ -4,6 +4,7 @@
 get theirs from `RequestId`. With LOG_FORMAT=json each line is one JSON object.
 """
 
+import json
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from django.conf import settings
 from django.core.signals import request_finished
@@ -112,7 +113,7 @@ def _configured() -> frozenset[str]:
     """Every secret of the settings, as it may stand in a line: plain, and as URLs spell it."""
     webhook = settings.ALERT_WEBHOOK_URL  # chat programs let in whoever knows the address
     urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, settings.CLICKHOUSE_URL, webhook]
-    path = urlsplit(webhook).path
+    path, question = urlsplit(webhook).path, urlsplit(webhook).query
     found = [
         settings.SECRET_KEY,
         settings.LAKE_SECRET_ACCESS_KEY,
@@ -120,7 +121,8 @@ def _configured() -> frozenset[str]:
         str(settings.DATABASES["default"].get("PASSWORD") or ""),
         *(unquote(urlsplit(url).password or "") for url in urls),
         *(value for value in settings.ANYMAIL.values() if isinstance(value, str)),
-        *(webhook, path if len(path) >= SHORTEST_PATH else ""),
+        *(webhook, path if len(path) >= SHORTEST_PATH else "", question),
+        *(value for _, value in parse_qsl(question)),
         *(os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
     ]
     return frozenset(spelling for secret in found for spelling in _spellings(secret))
@@ -129,5 +131,5 @@ def _configured() -> frozenset[str]:
 def _spellings(secret: str) -> set[str]:
     if len(secret) < SHORTEST_SECRET:
         return set()
-    as_json = secret.replace("\\", "\\\\").replace('"', '\\"')
-    return {secret, quote(secret, safe=""), as_json}
+    as_json = (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    return {secret, quote(secret, safe=""), *as_json}

@@ -61,6 +61,21 @@ def test_the_webhooks_address_is_a_secret(settings):
         assert "secret-part" not in LINE.format(record(text))
 
 
+def test_so_is_what_stands_behind_its_question_mark(settings):
+    settings.ALERT_WEBHOOK_URL = "https://chat.example/v1/messages?key=AIzaKeyKey&token=se%2Bcret"
+    for text in (
+        "Max retries exceeded with url: /v1/messages?key=AIzaKeyKey&token=se%2Bcret (Caused by …)",
+        "the chat program does not know AIzaKeyKey nor se+cret",
+    ):
+        told = LINE.format(record(text))
+        assert not [part for part in ("AIza", "cret") if part in told]
+
+
+def test_json_lines_hide_letters_that_they_spell_with_numbers(settings):
+    settings.LAKE_SECRET_ACCESS_KEY = "grüße-geheim"
+    assert "geheim" not in JSON.format(record("denied for grüße-geheim"))
+
+
 @pytest.mark.django_db
 def test_a_request_that_fails_mails_no_settings(client, settings, mailoutbox, monkeypatch):
     """Django would, to ADMINS, for an answer of 400 or 500, with passwords in URLs."""
