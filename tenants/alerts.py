@@ -5,7 +5,7 @@ rest of such a burst in one message.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,13 +59,15 @@ def _recent(since: datetime) -> int:
     return Alert.objects.filter(raised_at__gt=since).count()
 
 
-def tell_untold() -> int:
+def tell_untold(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
     """Tell what was left for later, could not be told, or was not by a process that died.
 
     Later and later, as long as the fault lasts. Returns how many alerts it tried to tell.
     """
     now = timezone.now()
-    waiting = Alert.objects.filter(has_come("tell_at", now, LONGEST_RETRY), over_at__isnull=True)
+    waiting = Alert.objects.filter(
+        has_come("tell_at", now, LONGEST_RETRY), over_at__isnull=True, kind__in=list(kinds)
+    )
     mine = [each for each in waiting.order_by("raised_at")[:MOST_AT_ONCE] if _claim(each, now)]
     if mine:
         _tell(mine)

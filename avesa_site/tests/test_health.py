@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from avesa_site import health, tasks
 from avesa_site.models import Heartbeat
+from tenants import alerts
 from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db
@@ -80,6 +81,31 @@ def test_a_silent_process_raises_one_alert_until_it_speaks(name, settings, mailo
     assert (alert.tenant, alert.subject) == (None, name)
     assert "not for 600 seconds" in alert.text
     assert Alert.objects.count() == 2
+
+
+@pytest.mark.parametrize("name", ["beat", "worker"])
+def test_who_watches_tells_later_what_could_not_be_told(
+    name, settings, mailoutbox, monkeypatch, django_capture_on_commit_callbacks
+):
+    """Nobody else would: beat sends no task of the workers, and they run none, when one is away."""
+
+    def away(subject, text):
+        raise ConnectionRefusedError("no mail server")
+
+    def watch():
+        with django_capture_on_commit_callbacks(execute=True):
+            health.watch(name)
+
+    settings.ADMINS = [("ops", "ops@example.com")]
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "mail_admins", away)
+        watch()
+    watch()
+    assert not mailoutbox, "not at once"
+    Alert.objects.update(tell_at=timezone.now())
+    watch()
+    watch()
+    assert len(mailoutbox) == 1
 
 
 def test_probes_need_no_tls(client, settings):
