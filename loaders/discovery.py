@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Max, Q
+from django.db.models import Max
 from django.utils import timezone
 
 from analytics.warehouse.catalog import Table
@@ -119,20 +119,15 @@ def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
 
 
 def examinations(tenant: Tenant, table: Table) -> Iterator[tuple[int, str, Examined]]:
-    """(load, key, what it found there), in the order of loads.
+    """(load, key, what it found there), of loads that succeeded, in their order.
 
-    Loads before the last one that began history anew do not count.
+    Those before the last one that began history anew do not count.
     """
-    jobs = LoadJob.objects.filter(tenant=tenant, table=table.name)
-    succeeded = jobs.filter(state=LoadJob.State.SUCCEEDED, dry_run=False)
-    anew = succeeded.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
-    files = LoadedFile.objects.filter(
-        Q(state=LoadedFile.State.SET_ASIDE) | Q(job__state=LoadJob.State.SUCCEEDED),
-        job__tenant=tenant,
-        job__table=table.name,
-        job__dry_run=False,
-        job_id__gte=anew,
-    ).order_by("job_id")
+    loads = LoadJob.objects.filter(
+        tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED, dry_run=False
+    )
+    anew = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
+    files = LoadedFile.objects.filter(job__in=loads, job_id__gte=anew).order_by("job_id")
     fields = ("job_id", "key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
     for load_id, key, etag, modified, read, rejected, error in files.values_list(
         *fields

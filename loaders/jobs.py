@@ -291,6 +291,12 @@ def cancel(job: LoadJob) -> bool:
     return bool(cancelled)
 
 
+def cancel_if_suspended(job: LoadJob) -> bool:
+    """What a suspension stopped has not failed. False if the tenant is active."""
+    is_suspended = Tenant.objects.filter(pk=job.tenant_id, is_active=False).exists()
+    return is_suspended and cancel(job)
+
+
 def _kill_statements(job: LoadJob) -> None:
     try:
         kill(label_of(job.pk, job.attempt))

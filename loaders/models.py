@@ -37,6 +37,9 @@ class Work(models.Model):
     requested_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(
+        null=True, blank=True, help_text="A retry waits until this moment."
+    )
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     error = models.TextField(blank=True)
 
@@ -160,9 +163,6 @@ class LoadJob(Work):
         PipelineRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    not_before = models.DateTimeField(
-        null=True, blank=True, help_text="A retry waits until this moment."
-    )
     swapped_at = models.DateTimeField(
         null=True, blank=True, help_text="From then on readers may see its rows."
     )

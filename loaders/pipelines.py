@@ -118,10 +118,11 @@ def sweep() -> int:
 
 
 def _free(now: datetime) -> QuerySet[PipelineRun]:
-    """Active runs at which no worker is."""
+    """Active runs at which no worker is, and which wait for no retry."""
     limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
     return PipelineRun.objects.filter(
         Q(claimed_at__isnull=True) | is_silent("claimed_at", now, limit),
+        Q(not_before__isnull=True) | has_come("not_before", now, LONGEST_WAIT),
         state__in=PipelineRun.ACTIVE,
         tenant__in=active_tenants(),
     )
@@ -224,13 +225,15 @@ def _try_again(run: PipelineRun, error: Exception) -> str | None:
     if run.attempts >= MAX_ATTEMPTS:
         return _fail(run, str(error))
     wait = FIRST_RETRY * 2 ** (run.attempts - 1)
+    again = timezone.now() + wait
     log.warning("pipeline run %s waits %s: %s", run.pk, wait, error)
     waits = _ours(run).update(
         claimed_at=None,
         attempts=run.attempts,
         steps=run.steps,
         error=storable(error),
-        try_at=timezone.now() + wait,
+        try_at=again,
+        not_before=again,
     )
     return State.RUNNING if waits else None
 
@@ -309,8 +312,8 @@ def _look(run: PipelineRun) -> str:
             if not run.is_test:
                 alerts.all_clear(Alert.Kind.LOAD, run.tenant_id, name)
             continue
-        if run.kind == Kind.INCREMENTAL and (reason := _why_held(run, table, objects)):
-            found[name], held[name] = "held", reason
+        if run.kind == Kind.INCREMENTAL and (stuck := _stuck(run, table, objects)):
+            found[name], held[name] = "held", _hold(run, stuck)
         elif run.kind == Kind.INCREMENTAL and _is_known(run, table, objects):
             found[name] = "nothing new"
         else:
@@ -319,15 +322,21 @@ def _look(run: PipelineRun) -> str:
     return "; ".join(f"{name}: {says}" for name, says in found.items())
 
 
-def _why_held(run: PipelineRun, table: Table, found: Found) -> str:
-    """Why loading again would only fail again; '' if it may not."""
+def _stuck(run: PipelineRun, table: Table, found: Found) -> LoadJob | None:
+    """The last load, if loading again would only fail again."""
     last = _last_load(run, table)
-    if last and last.needs_person and last.listing == found.listing:
-        return (
-            f"Load {last.pk} failed and the files are still the same. It needs a person: see its "
-            "reason, correct the files upstream or load again by hand."
-        )
-    return ""
+    return last if last and last.needs_person and last.listing == found.listing else None
+
+
+def _hold(run: PipelineRun, stuck: LoadJob) -> str:
+    """Why its table is not loaded. Its alert may have ended when the tenant was suspended."""
+    if not run.is_test:
+        text = f"{stuck}: {stuck.error}"
+        alerts.raise_alert(Alert.Kind.LOAD, run.tenant_id, stuck.table, text)
+    return (
+        f"Load {stuck.pk} failed and the files are still the same. It needs a person: see its "
+        "reason, correct the files upstream or load again by hand."
+    )
 
 
 def _is_known(run: PipelineRun, table: Table, found: Found) -> bool:

@@ -8,16 +8,10 @@ from django.db import InterfaceError, OperationalError, connection
 from analytics.warehouse import writer
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import (
-    AuthenticationFailed,
-    Interrupted,
+    OUTAGES,
     LakeAccessError,
-    NotGranted,
     OutOfMemory,
     QueryTimeout,
-    Unanswered,
-    Unavailable,
-    UnknownTable,
-    Unreachable,
     WarehouseError,
 )
 from avesa_site.logs import noted
@@ -36,10 +30,7 @@ log = logging.getLogger(__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError)
 # Not the load's own fault: once the part is back, or lets us in, the same files can be loaded.
-_SURROUNDINGS = (
-    *(Unreachable, Unanswered, Unavailable, Interrupted, AuthenticationFailed, NotGranted),
-    *(UnknownTable, LakeAccessError, LakeError, *_DATABASE_AWAY),
-)
+_SURROUNDINGS = (*OUTAGES, LakeAccessError, LakeError, *_DATABASE_AWAY)
 # May be gone when it is tried again.
 _PASSING = (*_SURROUNDINGS, QueryTimeout, OutOfMemory)
 # Staff who watch see a load move this often (seconds).
@@ -70,7 +61,10 @@ def _run_claimed(job: LoadJob | None) -> LoadJob.State | None:
 
 
 def _run(job: LoadJob) -> LoadJob.State | None:
-    load = _work(job)
+    try:
+        load = _work(job)
+    except WarehouseError as error:  # its address is kept by somebody who is away
+        return _failed(job, error, LoadResult())
     try:
         with beating(lambda: _beat(job, load), _seconds_between()):
             result = load.run()
@@ -133,6 +127,8 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
     if not known:
         log.exception("load job %s failed in an unforeseen way", job.pk)
     reason = str(error) if known else f"Unforeseen: {type(error).__name__}: {error}"
+    if jobs.cancel_if_suspended(job):
+        return LoadJob.State.CANCELLED
     if isinstance(error, _DATABASE_AWAY):
         reason = f"The application database failed: {error}"
     # Past the swap only notes are missing, which another run completes.

@@ -43,7 +43,9 @@ class Interrupted(WarehouseError):
 
 
 class Unavailable(WarehouseError):
-    """The server takes no such statement now: it shuts down, is busy, read-only or full."""
+    """The server takes no statement now: it shuts down, is busy, read-only, or out of space or
+    memory.
+    """
 
 
 class NotGranted(WarehouseError):
@@ -62,7 +64,14 @@ class StatementFailed(WarehouseError):
         self.code = code
 
 
+# Of the server, not of the statement: once it is back, or lets us in, the same one may succeed.
+OUTAGES = (
+    *(Unreachable, Unanswered, Unavailable, Interrupted),
+    *(AuthenticationFailed, NotGranted, UnknownTable),
+)
+
 # https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+_OUT_OF_MEMORY = 241
 _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     516: (
         AuthenticationFailed,
@@ -76,16 +85,15 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     ),
     60: (UnknownTable, "A table is missing. Run: manage.py warehouse_schema apply"),
     81: (UnknownTable, "The database is missing. Run: manage.py warehouse_schema apply"),
-    241: (
+    _OUT_OF_MEMORY: (
         OutOfMemory,
         "The statement ran out of memory. Raise max_memory_usage on the server, "
         "or ask for a shorter period.",
     ),
     159: (QueryTimeout, "The statement took too long. Ask for less, or raise the timeout."),
     160: (QueryTimeout, "The statement was estimated to take too long. Ask for less."),
-    209: (QueryTimeout, "The server lost patience with a connection. Try again."),
     **dict.fromkeys(
-        (202, 225, 236, 242, 252, 285, 394, 745, 999, 1000),
+        (202, 209, 225, 236, 242, 252, 285, 394, 745, 999, 1000),
         (Unavailable, "The warehouse is restarting, overloaded or read-only. Try again later."),
     ),
     243: (Unavailable, "The warehouse has no space left. Add disk space or delete data."),
@@ -100,6 +108,7 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     561: (UnreadableData, "A compressed file could not be unpacked."),
     1002: (UnreadableData, "A file could not be read."),
 }
+_OF_MANY = re.compile(r"\((total|for user)\)")  # a limit that other statements use up as well
 _S3_CODES = {499, 491}
 _NETWORK_CODES = {210, 279}
 _SECRETS = re.compile(r"(?i)(s3\w*\s*\(\s*'[^']*'\s*,\s*)'[^']*'\s*,\s*'[^']*'")
@@ -134,6 +143,8 @@ def _of_server(error: driver.ServerException) -> WarehouseError:
         return LakeAccessError(f"{_s3_remedy(text)} The server said: {text}")
     if error.code in _NETWORK_CODES:
         return Unreachable(f"The warehouse lost a connection: {text} Try again.")
+    if error.code == _OUT_OF_MEMORY and _OF_MANY.search(text):
+        return Unavailable(f"The warehouse is out of memory. Try again later. It said: {text}")
     if error.code in _BY_CODE:
         kind, remedy = _BY_CODE[error.code]
         return kind(f"{remedy} The server said: {text}")

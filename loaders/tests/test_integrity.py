@@ -13,7 +13,7 @@ from analytics.warehouse.writer import Writer
 from loaders import integrity, jobs, runs, tasks
 from loaders.integrity import check
 from loaders.load import Load
-from loaders.models import LoadJob
+from loaders.models import IntegrityCheck, LoadJob
 from loaders.tests.histories import deliver, history, load, remove, row, stored
 from loaders.tests.lakes import put_jsonl
 from tenants.models import Alert
@@ -65,6 +65,14 @@ def test_the_nightly_check_goes_on_where_it_was_stopped(loaded, globex, monkeypa
     assert len(set(checked)) == len(checked) == 2 * len(TABLES) + 1
     tasks.check_integrity(older_than_hours=20)
     assert len(checked) == 2 * len(TABLES) + 1, "nothing is due"
+
+
+def test_a_check_of_the_future_is_no_check(loaded):
+    """A clock that ran ahead noted it."""
+    check(loaded, TABLES["companies"])
+    IntegrityCheck.objects.update(checked_at=timezone.now() + timedelta(days=300))
+    due = integrity.due(timezone.now() - timedelta(hours=20))
+    assert (loaded, TABLES["companies"]) in list(due)
 
 
 def test_what_loads_made_is_sound(loaded):

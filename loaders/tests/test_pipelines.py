@@ -18,6 +18,7 @@ from analytics.warehouse.errors import (
     Unavailable,
     UnknownTable,
 )
+from avesa_site import aws
 from avesa_site.models import Heartbeat
 from loaders import history, integrity, jobs, lateness, pipelines, runs, schedule
 from loaders.lake import Lake, LakeError
@@ -218,6 +219,8 @@ def test_a_part_that_is_away_is_waited_for(delivered, settings, warehouse):
     assert run.try_at > timezone.now()
     assert "cannot be reached" in run.error
     settings.CLICKHOUSE_URL = url
+    assert work(run).state == State.RUNNING, "it waits"
+    PipelineRun.objects.update(not_before=None)
     assert work(run).state == State.SUCCEEDED
     assert run.error == ""
 
@@ -256,9 +259,26 @@ def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
 def test_a_part_that_stays_away_ends_the_run(delivered, settings, lake):
     settings.LAKE_ENDPOINT_URL = "http://127.0.0.1:1"
     run = request_run(delivered, Trigger.COMMAND)
-    states = [pipelines.advance(run.pk) for _ in range(pipelines.MAX_ATTEMPTS)]
+    states = []
+    for _ in range(pipelines.MAX_ATTEMPTS):
+        PipelineRun.objects.update(not_before=None)
+        states.append(pipelines.advance(run.pk))
     assert states == [State.RUNNING] * 4 + [State.FAILED]
     assert Alert.objects.filter(kind=Alert.Kind.PIPELINE).count() == 1
+
+
+def test_messages_that_come_in_a_heap_shorten_no_wait(delivered, settings, lake):
+    """Each load that ends sends one, and so do the sweeps."""
+    right, settings.LAKE_ENDPOINT_URL = settings.LAKE_ENDPOINT_URL, "http://127.0.0.1:1"
+    run = request_run(delivered, Trigger.COMMAND)
+    assert [pipelines.advance(run.pk) for _ in range(6)] == [State.RUNNING] + [None] * 5
+    settings.LAKE_ENDPOINT_URL = right
+    now = timezone.now()
+    PipelineRun.objects.update(try_at=now, not_before=now + timedelta(seconds=10))
+    assert pipelines.sweep() == 0
+    PipelineRun.objects.update(try_at=now, not_before=now)
+    assert pipelines.sweep() == 1
+    assert work(run).state == State.SUCCEEDED
 
 
 def test_poison_is_tried_once_and_then_needs_a_person(delivered, lake, warehouse):
@@ -335,6 +355,57 @@ def test_a_fault_of_the_surroundings_is_tried_again_with_the_next_run(
     assert not Alert.objects.filter(over_at=None).exists()
 
 
+@pytest.mark.parametrize(
+    "fault", [Unavailable("overloaded"), AuthenticationFailed("refused"), Unanswered("silent")]
+)
+def test_an_outage_is_no_fault_of_the_history(delivered, monkeypatch, fault):
+    def away(tenant, table):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integrity, "find_faults", away)
+        run = work(request_run(delivered, Trigger.COMMAND))
+    assert (run.state, run.step, run.attempts) == (State.RUNNING, "integrity", 1)
+    assert not IntegrityCheck.objects.exists()
+    PipelineRun.objects.update(not_before=None)
+    run = work(run)
+    assert (run.state, run.faults) == (State.SUCCEEDED, 0)
+    assert not Alert.objects.exists()
+
+
+def test_a_secret_that_cannot_be_read_needs_nobody(delivered, settings, monkeypatch):
+    def away(name):
+        raise aws.AwsError("AWS is away.")
+
+    run = request_run(delivered, Trigger.COMMAND)
+    pipelines.advance(run.pk)
+    with monkeypatch.context() as patch:
+        patch.setattr(aws, "secret", away)
+        patch.setattr(settings, "CLICKHOUSE_SECRET", "nobody-knows-it")
+        for _ in range(jobs.MAX_ATTEMPTS):
+            LoadJob.objects.update(not_before=None)
+            while runs.run_next():
+                LoadJob.objects.filter(attempt=0).update(not_before=None)
+    for job in run.jobs.all():
+        assert (job.state, job.needs_person) == (LoadJob.State.FAILED, False)
+        assert "AWS is away." in job.error
+
+
+def test_a_load_again_does_not_hide_what_is_still_wrong(delivered, lake, nothing_is_young):
+    turn(delivered)
+    put_bytes(lake, delivered, "companies", "b.parquet", b"poison")
+    assert turn(delivered).state == State.FAILED
+    again = jobs.request_load(delivered, TABLES["companies"])
+    assert runs.run(again.pk) == LoadJob.State.FAILED
+    assert turn(delivered).state == State.FAILED
+    assert Alert.objects.filter(over_at=None).count() == 1
+    put_jsonl(lake, delivered, "companies", "c.jsonl", [{"id": "3"}])
+    run = turn(delivered)
+    assert run.state == State.SUCCEEDED
+    assert "b.parquet" in run.jobs.get().notes[0]
+    assert not Alert.objects.filter(over_at=None).exists()
+
+
 def test_a_test_run_that_fails_raises_no_alert(delivered, lake):
     put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
     assert turn(delivered, is_test=True).state == State.FAILED
@@ -386,6 +457,29 @@ def test_alerts_end_with_a_suspension_and_with_files_that_are_gone(delivered, la
     Tenant.objects.update(is_active=False)
     pipelines.sweep()
     assert not open_alerts.exists()
+    Tenant.objects.update(is_active=True)
+    turn(delivered)
+    turn(delivered)
+    [alert] = open_alerts
+    assert (alert.kind, alert.subject) == (Alert.Kind.LOAD, "contacts")
+    assert "a.parquet" in alert.text
+
+
+def test_a_load_that_meets_a_suspension_is_cancelled(delivered, monkeypatch, nothing_is_young):
+    def suspend(self, files):
+        Tenant.objects.update(is_active=False)
+
+    run = request_run(delivered, Trigger.COMMAND)
+    pipelines.advance(run.pk)
+    with monkeypatch.context() as patch:
+        patch.setattr(Load, "_check_unchanged", suspend)
+        runs.run_next()
+    jobs.sweep()
+    pipelines.sweep()
+    assert set(run.jobs.values_list("state", flat=True)) == {LoadJob.State.CANCELLED}
+    assert not Alert.objects.exists()
+    Tenant.objects.update(is_active=True)
+    assert turn(delivered).state == State.SUCCEEDED
 
 
 # --- Workers that die, messages that get lost or doubled

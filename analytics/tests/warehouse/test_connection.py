@@ -77,6 +77,21 @@ def test_server_errors_come_with_cause_and_remedy(warehouse, sql, kind, remedy):
     assert "Stack trace" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Memory limit (for query) exceeded: would use 9 GiB", errors.OutOfMemory),
+        ("Query memory limit exceeded: would use 9 GiB", errors.OutOfMemory),
+        ("Memory limit (for user) exceeded: would use 9 GiB", errors.Unavailable),
+        ("Memory limit (total) exceeded: would use 9 GiB", errors.Unavailable),
+        ("(total) memory limit exceeded: would use 9 GiB", errors.Unavailable),
+    ],
+)
+def test_memory_that_others_use_up_is_no_fault_of_the_statement(text, kind):
+    error = errors.translate(errors.driver.ServerException(f"DB::Exception: {text}", 241))
+    assert type(error) is kind
+
+
 def test_after_an_error_the_pool_goes_on(warehouse):
     with pytest.raises(errors.UnknownTable):
         warehouse.rows("SELECT * FROM nowhere")
