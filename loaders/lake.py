@@ -32,6 +32,14 @@ class LakeChanged(LakeError):
     """A file was replaced or deleted while it was read. Trying again will help."""
 
 
+class LakeRefused(LakeError):
+    """It does not give out this file. If it gives out others, the file is at fault."""
+
+
+class LakeArchived(LakeError):
+    """The file is where it cannot be read until somebody restores it."""
+
+
 class LakeUnreachable(LakeError):
     """It did not answer, or asks to come back later. Trying again may help."""
 
@@ -109,6 +117,10 @@ class Lake:
     def open(self, found: LakeObject) -> io.BufferedReader:
         """A seekable binary file over exactly this version of the object."""
         return io.BufferedReader(_RangeReader(self, found), buffer_size=1 << 20)
+
+    def touch(self, found: LakeObject) -> None:
+        """Raise a LakeError unless this version of the object can be read."""
+        _RangeReader(self, found).readinto(memoryview(bytearray(1)))
 
     def put(self, key: str, body: bytes) -> None:
         with lake_errors(self.bucket):
@@ -191,12 +203,17 @@ def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
 
 _REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _GONE = {"NoSuchKey", "404", "PreconditionFailed", "412"}
+_ARCHIVED = "InvalidObjectState"
 
 
 def _kind(code: str, key: str) -> type[LakeError]:
-    if key and code in _GONE:
-        return LakeChanged
-    return LakeUnreachable if code in _PASSING else LakeError
+    if code in _PASSING:
+        return LakeUnreachable
+    if not key:
+        return LakeError
+    if code == _ARCHIVED:
+        return LakeArchived
+    return LakeChanged if code in _GONE else LakeRefused
 
 
 def _remedy(code: str, bucket: str, key: str) -> str:
@@ -204,9 +221,13 @@ def _remedy(code: str, bucket: str, key: str) -> str:
         return f"The bucket {bucket} does not exist. Check LAKE_BUCKET and LAKE_ENDPOINT_URL."
     if code in _GONE:
         return f"{bucket}/{key} was replaced or deleted while it was read. Load again."
+    if code == _ARCHIVED:
+        return f"{bucket}/{key} is archived. Restore it, then run a full refresh."
     if code in _REFUSED:
+        what = f"{bucket}/{key}" if key else f"bucket {bucket}"
         return (
-            f"Access to bucket {bucket} was denied ({code}). Check LAKE_ACCESS_KEY_ID and "
-            "LAKE_SECRET_ACCESS_KEY, and that they may s3:ListBucket and s3:GetObject there."
+            f"Access to {what} was denied ({code}). Check LAKE_ACCESS_KEY_ID and "
+            "LAKE_SECRET_ACCESS_KEY, and that they may s3:ListBucket and s3:GetObject there, and "
+            "kms:Decrypt if it is encrypted."
         )
     return f"The lake refused a request for {bucket}/{key} ({code}). Try again later."

@@ -210,7 +210,7 @@ class Load:
             self._read_keys(files)
         files.to_stage = self._staging.stage(files.to_stage)
         self._or_fail(files)
-        self._staging.count(files.to_stage)
+        self._count(files)
         self._count_known(files)
         self.extent.rows_done = self.result.rows_read
         if self._kind is not Kind.INCREMENTAL and not self.result.rows_loaded:
@@ -244,6 +244,13 @@ class Load:
             self.result.rows_rejected += outcome.rows_rejected
             self.result.rows_loaded += outcome.rows_read - outcome.rows_rejected
             self.result.rows_unchanged += outcome.rows_read - outcome.rows_rejected
+
+    def _count(self, files: _Files) -> None:
+        try:
+            self._staging.count(files.to_stage)
+        except LoadFailed:
+            self._check_unchanged(files)  # which says so in a way that is tried again
+            raise
 
     def _read_keys(self, files: _Files) -> None:
         """Read the keys of files that are known; those whose rows are not all here are staged."""

@@ -115,7 +115,9 @@ def _compare_columns(job: LoadJob, result: LoadResult) -> None:
 
 
 def _progress(job: LoadJob, load: Load | Repair, step: str) -> None:
-    log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
+    if step != job.step:
+        log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
+        job.step = step
     if not jobs.beat(job, step=step, listing=load.result.listing, **load.extent.now()):
         raise LoadFailed("The load was cancelled, or another run has taken over.")
 

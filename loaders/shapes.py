@@ -66,6 +66,7 @@ def read_shape(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
         return _parquet(lake, found, table)
     if kind == "csv":
         return _csv(lake, found, table)
+    lake.touch(found)
     return ShapedFile(found, Shape("jsonl", ()))
 
 

@@ -7,7 +7,7 @@ lines), `_path`, `_row_number` (from 0), `_time`, and `broken` ('' or why the ro
 with `broken_text`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,11 +65,15 @@ class EngineSource:
 
 
 class WorkerSource:
-    """The worker streams the objects into a table of text columns, dropped afterwards."""
+    """The worker streams the objects into a table of text columns, dropped afterwards.
 
-    def __init__(self, lake: Lake, raw_table: str) -> None:
+    `progress` is told of each batch, and ends the load by raising if it is not wanted any more.
+    """
+
+    def __init__(self, lake: Lake, raw_table: str, progress: Callable[[str], None]) -> None:
         self._lake = lake
         self._raw_table = raw_table
+        self._progress = progress
 
     @contextmanager
     def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
@@ -87,6 +91,7 @@ class WorkerSource:
         try:
             for file in files:
                 for batch in text_batches(self._lake, file, names):
+                    self._progress(f"Streaming {len(files)} {shape.format} files")
                     writer.insert(
                         self._raw_table,
                         [*names, "_path", "_row_number", "_time", "_broken"],

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
@@ -12,7 +12,7 @@ from analytics.warehouse.errors import UnreadableData
 from . import staging_sql
 from .extent import Extent
 from .history_sql import rejects_of_run
-from .lake import Lake, LakeObject
+from .lake import Lake, LakeArchived, LakeObject, LakeRefused
 from .results import FileOutcome, LoadFailed, LoadResult
 from .shapes import Shape, ShapedFile, UnusableFile, read_shape
 from .sources import EngineSource, Relation, Source, WorkerSource
@@ -53,30 +53,46 @@ class Staging:
         self._result = result
         self._extent = extent
         self._progress = progress
-        self._worker_source = WorkerSource(lake, workspace.raw)
+        self._worker_source = WorkerSource(lake, workspace.raw, progress)
         self._failures: Counter[str] = Counter()  # of files that read well by themselves, by key
         self._tolerant: set[str] = set()  # keys of CSV files that the engine could not parse
 
     # --- Files
 
     def shapes(self, files: Iterable[LakeObject]) -> list[ShapedFile]:
-        """What the headers say. Files without a usable one are set aside."""
+        """What the headers say. Files without a usable one are set aside.
+
+        So are those that the lake refuses; if it refuses all, that is raised, as LakeRefused.
+        """
         files = list(files)
         self._progress(f"Reading the headers of {len(files)} files")
         with ThreadPoolExecutor(8) as threads:
-            shaped = [file for file in threads.map(self._shape, files) if file]
+            found = dict(zip(files, threads.map(self._shape, files), strict=True))
+        self._set_refused_aside(found)
+        shaped = [file for file in found.values() if isinstance(file, ShapedFile)]
         for file in sorted(shaped, key=lambda file: file.object.last_modified):
             if file.columns:  # the newest file of a format tells what upstream sends now
                 self._result.columns[file.shape.format] = dict(file.columns)
         self._note_unknown(name for file in shaped for name in file.shape.unknown)
         return shaped
 
-    def _shape(self, each: LakeObject) -> ShapedFile | None:
+    def _shape(self, each: LakeObject) -> ShapedFile | LakeRefused | None:
         try:
             return read_shape(self._lake, each, self._table)
-        except UnusableFile as error:
+        except LakeRefused as refusal:
+            return refusal
+        except (UnusableFile, LakeArchived) as error:
             self.set_aside(each, str(error))
             return None
+
+    def _set_refused_aside(
+        self, found: Mapping[LakeObject, ShapedFile | LakeRefused | None]
+    ) -> None:
+        refused = {each: it for each, it in found.items() if isinstance(it, LakeRefused)}
+        if refused and len(refused) == len(found):  # then it is we who may not read
+            raise next(iter(refused.values()))
+        for each, refusal in refused.items():
+            self.set_aside(each, str(refusal))
 
     def set_aside(self, each: LakeObject, reason: str) -> None:
         self._result.files[each] = FileOutcome(error=reason)

@@ -5,11 +5,13 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import UnreadableData
-from loaders.lake import LakeChanged
+from loaders.lake import LakeChanged, LakeRefused, _RangeReader, lake_errors
 from loaders.load import Kind, Load
+from loaders.results import LoadFailed
 from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
 from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
 from loaders.workspace import Workspace
@@ -86,6 +88,74 @@ def test_a_file_replaced_meanwhile_fails_the_load(acme, lake, warehouse):
     with pytest.raises(LakeChanged, match=r"a\.jsonl was replaced"):
         load(acme, progress=replace)
     assert rows_of(warehouse, acme, "companies", "company_id") == []
+
+
+def test_a_parquet_file_that_grows_meanwhile_is_no_fault_of_its_own(
+    acme, lake, warehouse, transport
+):
+    put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1"}])
+
+    def replace(step):
+        if step.startswith("Staging"):
+            put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1"}, {"id": "2"}])
+
+    with pytest.raises(LakeChanged, match=r"a\.parquet was replaced"):
+        load(acme, progress=replace)
+
+
+@pytest.mark.parametrize("kind", [Kind.INCREMENTAL, Kind.REFRESH])
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_an_archived_file_is_set_aside_and_keeps_none_from_loading(
+    acme, lake, warehouse, transport, form, kind
+):
+    _put_two(lake, acme, form)
+    _archive(lake, acme, f"b.{form}")
+    result = Load(acme, TABLES["companies"], 1, kind=kind).run()
+    assert "is archived" in errors_of(result)[f"b.{form}"]
+    assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
+
+
+def test_a_table_whose_new_files_are_all_archived_says_so(acme, lake, warehouse):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    _archive(lake, acme, "a.jsonl")
+    with pytest.raises(LoadFailed, match=r"a\.jsonl is archived"):
+        load(acme)
+
+
+def test_a_file_that_the_lake_refuses_is_set_aside_unless_it_refuses_all(
+    acme, lake, warehouse, monkeypatch
+):
+    refused = ["b.jsonl"]
+    read = _RangeReader.readinto
+
+    def readinto(self, buffer):
+        with lake_errors(self._found.bucket, self._found.key):
+            if self._found.key.endswith(tuple(refused)):
+                raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+        return read(self, buffer)
+
+    monkeypatch.setattr(_RangeReader, "readinto", readinto)
+    _put_two(lake, acme, "jsonl")
+    assert "kms:Decrypt" in errors_of(load(acme))["b.jsonl"]
+    refused.append("a.jsonl")
+    with pytest.raises(LakeRefused, match="GetObject"):
+        load(acme)
+
+
+def _put_two(lake, tenant, form):
+    for number, name in enumerate("ab", 1):
+        if form == "csv":
+            put_text(lake, tenant, "companies", f"{name}.csv", f"id\n{number}\n")
+        else:
+            put = {"parquet": put_parquet, "jsonl": put_jsonl}[form]
+            put(lake, tenant, "companies", f"{name}.{form}", [{"id": str(number)}])
+
+
+def _archive(lake, tenant, name):
+    """As a lifecycle rule does."""
+    place = {"Bucket": lake.bucket, "Key": key(tenant, "companies", name)}
+    body = lake.client.get_object(**place)["Body"].read()
+    lake.client.put_object(**place, Body=body, StorageClass="GLACIER")
 
 
 def test_numbers_become_the_same_text_on_both_ways(acme, lake, warehouse, settings):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.writer import Writer
-from loaders import jobs, runs, tasks
+from loaders import jobs, runs, sources, tasks
 from loaders.heart import beating
 from loaders.load import Load
 from loaders.models import LoadedFile, LoadJob
@@ -306,6 +306,27 @@ def test_a_missed_heartbeat_does_not_end_the_heart(acme, error):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_cancelling_ends_what_the_worker_streams(acme, lake, warehouse, settings, monkeypatch):
+    settings.LOAD_TRANSPORT = "worker"
+    for number in range(8):
+        put_jsonl(lake, acme, "companies", f"{number}.jsonl", [{"id": str(number)}])
+    job = jobs.request_load(acme, TABLES["companies"])
+    read = []
+    batches = sources.text_batches
+
+    def cancel_at_the_second(lake, file, names):
+        read.append(file)
+        if len(read) == 2:
+            assert jobs.cancel(job)
+        yield from batches(lake, file, names)
+
+    monkeypatch.setattr(sources, "text_batches", cancel_at_the_second)
+    assert runs.run(job.pk) is None
+    assert len(read) == 2
+    job.refresh_from_db()
+    assert job.state == State.CANCELLED
+
+
 def test_cancelling_ends_the_statement_under_way(acme, lake, warehouse, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     job = jobs.request_load(acme, TABLES["companies"])
