@@ -177,6 +177,7 @@ CELERY_TASK_ROUTES = {
     "loaders.tasks.advance_pipeline": {"queue": "loads"},
     "loaders.tasks.tidy_table": {"queue": "loads"},
     "loaders.tasks.check_integrity": {"queue": "loads"},
+    "loaders.tasks.check_table": {"queue": "loads"},
     "loaders.tasks.forget_old_records": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},

@@ -140,11 +140,14 @@ def _unsupported(each: LakeObject) -> str:
         return "It is empty (0 bytes): it was probably not written to its end."
     if format_of(each.key) is None:
         return "Not a format that is loaded: use .parquet, .jsonl or .csv (also .gz, .zst)."
-    if "//" in each.key:
-        return "Its name holds //, which ClickHouse cannot address. Rename it."
-    if _PATTERN_CHARACTERS & set(each.key):
-        return "Its name holds one of { } * ? , which stand for patterns. Rename it."
+    if not is_addressable(each.key):
+        return "Its name holds // or one of { } * ? , which ClickHouse cannot address. Rename it."
     return ""
+
+
+def is_addressable(key: str) -> bool:
+    """Whether ClickHouse takes `key` for the name of one object."""
+    return "//" not in key and not _PATTERN_CHARACTERS & set(key)
 
 
 def format_of(key: str) -> str | None:

@@ -34,6 +34,7 @@ from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer, quote, under_way
 from tenants.models import Tenant
 
+from .discovery import is_addressable
 from .lake import Lake, LakeError, LakeUnreachable, lake_errors
 from .sources import s3_function
 
@@ -255,7 +256,7 @@ class _Lake:
         """List, then read the first file as workers do, and as the warehouse does."""
         lake = self._lake
         with lake_errors(lake.bucket):
-            answer = lake.client.list_objects_v2(Bucket=lake.bucket, Prefix=prefix, MaxKeys=1)
+            answer = lake.client.list_objects_v2(Bucket=lake.bucket, Prefix=prefix)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         if told := headers.get("date"):
             _check_clock("object store", parsedate_to_datetime(told))
@@ -263,7 +264,9 @@ class _Lake:
         found = answer.get("Contents", [])
         if not found:
             raise Unwell(f"There is no file under {where}. Has the pipeline upstream run?")
-        key = found[0]["Key"]
+        key = next((each["Key"] for each in found if _is_readable(each)), "")
+        if not key:
+            raise Unwell(f"The files under {where} are archived or have names that none can load.")
         with lake_errors(lake.bucket, key):
             lake.client.get_object(Bucket=lake.bucket, Key=key)["Body"].close()
         readers = "by workers"
@@ -273,6 +276,11 @@ class _Lake:
             readers += " and by the warehouse"
         server = headers.get("server", "S3").partition(",")[0]
         return f"{where} can be listed, and read {readers} ({server})"
+
+
+def _is_readable(listed: Any) -> bool:
+    is_archived = listed.get("StorageClass") in {"GLACIER", "DEEP_ARCHIVE"}
+    return is_addressable(listed["Key"]) and not is_archived
 
 
 def _mail() -> str:

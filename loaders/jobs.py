@@ -90,7 +90,7 @@ def claim(job_id: int) -> LoadJob | None:
     """Make a queued job ours and running; None if it is not queued (any more) or not yet due."""
     now = timezone.now()
     claimed = (
-        _due()
+        due()
         .filter(pk=job_id)
         .update(
             state=LoadJob.State.RUNNING,
@@ -123,13 +123,13 @@ def claim_next() -> LoadJob | None:
         for count in range(settings.LOADS_PER_TENANT):
             busy = [tenant_id for tenant_id, number in running.items() if number == count]
             whose = Q(tenant_id__in=busy) if count else ~Q(tenant_id__in=list(running))
-            job = _due().filter(whose).order_by("requested_at", "pk").first()
+            job = due().filter(whose).order_by("requested_at", "pk").first()
             if job is not None:
                 return claim(job.pk)
     return None
 
 
-def _due() -> QuerySet[LoadJob]:
+def due() -> QuerySet[LoadJob]:
     """Queued jobs that may run now."""
     queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__in=active_tenants())
     may_begin = has_come("not_before", timezone.now(), LONGEST_WAIT)
@@ -140,7 +140,7 @@ def wake_for_queued() -> int:
     """Wake a loader for each due job that could run at once; returns how many."""
     running = LoadJob.objects.filter(state=LoadJob.State.RUNNING).count()
     free = max(0, settings.LOADS_AT_ONCE - running)
-    count = _due()[:free].count() if free else 0
+    count = due()[:free].count() if free else 0
     for _ in range(count):
         wake_loader()
     return count

@@ -15,10 +15,13 @@ from avesa_site.models import Heartbeat
 from tenants import alerts
 from tenants.models import Alert, Tenant
 
-from .models import PipelineRun
+from . import jobs
+from .models import LoadJob, PipelineRun
 from .pipelines import SUBJECT
 from .schedule import period_of
 
+# A load that could begin and does not, while none is running, for so long: nobody takes loads.
+UNSERVED = timedelta(minutes=15)
 # A pipeline is late once it missed so many of its times.
 PERIODS = 3
 LEAST = timedelta(minutes=30)
@@ -40,17 +43,18 @@ def watch() -> int:
     """Raise an alert for each table or pipeline that is late, end those of what no longer is;
     returns how many are late.
     """
-    late = dict(_late())
+    late: dict[tuple[str | None, str], str] = dict(_late())
     open_alerts = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True)
-    for tenant_id, subject in set(open_alerts.values_list("tenant_id", "subject")) - set(late):
-        alerts.all_clear(Alert.Kind.LATE, tenant_id, subject)
+    for place in set(open_alerts.values_list("tenant_id", "subject")) - set(late):
+        alerts.all_clear(Alert.Kind.LATE, *place)
     for (tenant_id, subject), text in late.items():
         alerts.raise_alert(Alert.Kind.LATE, tenant_id, subject, text)
     return len(late)
 
 
-def _late() -> Iterator[tuple[tuple[str, str], str]]:
-    """((tenant id, table or "pipeline"), why)"""
+def _late() -> Iterator[tuple[tuple[str | None, str], str]]:
+    """((tenant id, or None for the platform; table, "pipeline" or "loads"), why)"""
+    yield from _loads_unserved()
     tenants = list(Tenant.objects.filter(is_active=True))
     yield from _late_pipelines(tenants)
     try:
@@ -67,6 +71,20 @@ def _late() -> Iterator[tuple[tuple[str, str], str]]:
                     f"The newest file of {table} is from {at:%Y-%m-%d %H:%M} UTC, which is more "
                     f"than {settings.DATA_LATE_HOURS} hours ago. Ask upstream whether it delivers.",
                 )
+
+
+def _loads_unserved() -> Iterator[tuple[tuple[None, str], str]]:
+    """The canary shows that workers run tasks, but not that one of them serves the loads' queue."""
+    if LoadJob.objects.filter(state=LoadJob.State.RUNNING).exists():
+        return
+    before = timezone.now() - UNSERVED
+    waiting = jobs.due().filter(requested_at__lt=before).exclude(not_before__gte=before)
+    if count := waiting.count():
+        yield (
+            (None, "loads"),
+            f"{count:,} loads could run and none does, for {UNSERVED.total_seconds() / 60:.0f} "
+            "minutes. See whether a worker serves the queue named loads, and LOADS_AT_ONCE.",
+        )
 
 
 def _late_before() -> Iterator[tuple[tuple[str, str], str]]:

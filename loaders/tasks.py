@@ -1,4 +1,8 @@
-"""Celery's entry points. Each may be delivered twice or never: the rows decide."""
+"""Celery's entry points. Each may be delivered twice or never: the rows decide.
+
+What waited for longer than `EXPIRES` is dropped, since the sweeps send it again. It is long enough
+for hosts whose clocks differ by minutes: beat's decides when that time is over.
+"""
 
 from datetime import timedelta
 
@@ -10,13 +14,15 @@ from tenants.models import Tenant
 
 from . import integrity, jobs, lateness, pipelines, retention, runs, schedule, upkeep
 
+EXPIRES = 600  # seconds
 
-@shared_task(expires=600)
+
+@shared_task(expires=EXPIRES)
 def run_next_load() -> str | None:
     return runs.run_next()
 
 
-@shared_task(expires=600)
+@shared_task(expires=EXPIRES)
 def advance_pipeline(run_id: int) -> str | None:
     return pipelines.advance(run_id)
 
@@ -35,19 +41,25 @@ def check_integrity(older_than_hours: int = 0) -> int:
     return sum(not integrity.check(tenant, table).is_sound for tenant, table in due)
 
 
-@shared_task(expires=60)
+@shared_task
+def check_table(tenant_id: str, table: str) -> bool:
+    """Whether it is sound."""
+    return integrity.check(Tenant.objects.get(pk=tenant_id), TABLES[table]).is_sound
+
+
+@shared_task(expires=EXPIRES)
 def sweep_load_jobs() -> int:
     return jobs.sweep()
 
 
-@shared_task(expires=60)
+@shared_task(expires=EXPIRES)
 def sweep_pipelines() -> int:
     """Start what is due, take up what was left behind; returns how many runs wait for a worker."""
     schedule.start_due()
     return pipelines.sweep()
 
 
-@shared_task(expires=300)
+@shared_task(expires=EXPIRES)
 def watch_freshness() -> int:
     return lateness.watch()
 

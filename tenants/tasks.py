@@ -5,6 +5,6 @@ from celery import shared_task
 from . import alerts
 
 
-@shared_task(expires=60)
+@shared_task(expires=600)
 def tell_alerts() -> int:
     return alerts.tell_untold()

@@ -16,7 +16,7 @@ def send_delivery(delivery_id: int) -> str:
     return deliveries.send(delivery_id)
 
 
-@shared_task(expires=60)
+@shared_task(expires=600)
 def sweep_reports() -> int:
     """Plan what is due, take up what was left behind, wake workers up for it; returns how much."""
     now = timezone.now()

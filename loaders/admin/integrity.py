@@ -2,20 +2,20 @@
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from analytics.warehouse.catalog import TABLES
 from tenants.admin import ReadOnly
 from tenants.models import User
 
 from .. import jobs, tasks
-from ..integrity import Fault, check
+from ..integrity import Fault
 from ..models import IntegrityCheck, LoadJob
 
 _COLORS = {"sound": "success", "faulty": "danger"}
@@ -37,7 +37,6 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     list_filter_submit = True
     list_select_related = ["tenant"]
     actions = ["check_selected", "try_repair", "repair"]
-    actions_list = ["check_everything"]
     fieldsets = [(None, {"fields": [("tenant", "table"), "checked_at", "report"]})]
     readonly_fields = ["report"]
 
@@ -76,23 +75,23 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
         """Rewriting history is a right of its own."""
         return request.user.has_perm("loaders.repair_history")
 
-    @action(description="Check everything", url_path="check", icon="verified", permissions=["view"])
-    def check_everything(self, request: HttpRequest) -> HttpResponse:
+    def has_check_permission(self, request: HttpRequest) -> bool:
+        """A check keeps the warehouse busy, as a load does."""
+        return request.user.has_perm("loaders.run_loadjob")
+
+    @admin.action(description="Check the selected tables now", permissions=["check"])
+    def check_selected(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
+        places = list(queryset.values_list("tenant_id", "table"))
         try:
-            tasks.check_integrity.delay()
+            for tenant_id, table in places:
+                tasks.check_table.delay(tenant_id, table)
         except (OperationalError, OSError) as error:
             messages.error(request, f"No worker could be told: {error}")
-        else:
-            messages.success(request, "A worker checks every table; reload to see what it finds.")
-        return HttpResponseRedirect(reverse("admin:loaders_integritycheck_changelist"))
-
-    @admin.action(description="Check the selected tables now", permissions=["view"])
-    def check_selected(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
-        for each in queryset.select_related("tenant"):
-            found = check(each.tenant, TABLES[each.table])
-            level = messages.SUCCESS if found.is_sound else messages.WARNING
-            state = "sound" if found.is_sound else "faulty"
-            messages.add_message(request, level, f"{found} is {state}.")
+            return
+        tables = "table" if len(places) == 1 else "tables"
+        messages.success(
+            request, f"A worker checks {len(places):,} {tables}. Reload to see what it finds."
+        )
 
     @admin.action(description="Say what a repair would do", permissions=["repair"])
     def try_repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:

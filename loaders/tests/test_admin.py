@@ -1,12 +1,13 @@
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from kombu.exceptions import OperationalError
 
 from analytics.warehouse.catalog import TABLES
-from loaders import jobs, runs
-from loaders.models import LoadJob
+from loaders import integrity, jobs, runs, tasks
+from loaders.models import IntegrityCheck, LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
-from tenants.models import ApiToken, User
+from tenants.models import ApiToken, Tenant, User
 
 
 @pytest.fixture
@@ -207,3 +208,41 @@ def test_a_repair_is_repeated_only_by_those_who_may_repair(client, acme):
     assert client.post(again).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="repair_history"))
     assert client.post(again).status_code == 302
+
+
+# --- Integrity
+
+
+def test_a_worker_checks_the_selected_tables(staff, finished, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.check_table, "delay", lambda *place: sent.append(place))
+    page = _check_selected(staff)
+    assert "A worker checks 1 table." in page
+    assert sent == [(finished.tenant_id, "companies")]
+    assert tasks.check_table(*sent[0])
+
+
+def test_a_broker_that_is_away_is_told_to_who_wants_a_check(staff, finished, monkeypatch):
+    def away(*place):
+        raise OperationalError("Connection refused")
+
+    monkeypatch.setattr(tasks.check_table, "delay", away)
+    assert "No worker could be told" in _check_selected(staff)
+
+
+def test_who_may_only_look_starts_no_checks(client, finished, bob, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.check_table, "delay", lambda *place: sent.append(place))
+    bob.is_staff = True
+    bob.save()
+    bob.user_permissions.set(Permission.objects.filter(codename="view_integritycheck"))
+    client.force_login(bob)
+    _check_selected(client)
+    assert not sent
+
+
+def _check_selected(client):
+    integrity.check(Tenant.objects.get(), TABLES["companies"])
+    url = reverse("admin:loaders_integritycheck_changelist")
+    chosen = {"action": "check_selected", "_selected_action": [IntegrityCheck.objects.get().pk]}
+    return client.post(url, chosen, follow=True).content.decode()

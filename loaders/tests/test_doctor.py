@@ -163,6 +163,17 @@ def test_a_lake_that_is_away(well, settings):
     assert "LAKE_ENDPOINT_URL" in told(well)[f"lake for {well.id}"].says
 
 
+def test_the_first_file_that_loads_could_read_is_read(well, lake):
+    for name in ("a//b.jsonl", "a,b.jsonl", "archived.jsonl"):
+        lake.client.put_object(
+            Bucket=lake.bucket,
+            Key=f"{well.id}/canonical/companies/{name}",
+            Body=b"{}",
+            StorageClass="GLACIER" if name.startswith("archived") else "STANDARD",
+        )
+    assert told(well)[f"lake for {well.id}"].is_well
+
+
 def test_an_address_of_the_lake_that_is_none(well, settings):
     settings.LAKE_ENDPOINT_URL = "minio:9000"
     assert "Invalid endpoint" in told(well)[f"lake for {well.id}"].says

@@ -213,6 +213,12 @@ def test_the_command_checks_repairs_and_tells(loaded, capsys):
         call_command("warehouse_integrity", tenant=["nobody"])
 
 
+def test_the_command_says_that_the_warehouse_is_away(loaded, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    with pytest.raises(CommandError, match="cannot be reached"):
+        call_command("warehouse_integrity", tenant=[loaded.id])
+
+
 def test_a_load_whose_workers_all_die_raises_an_alert(acme):
     job = jobs.request_load(acme, TABLES["companies"])
     long_ago = timezone.now() - timedelta(days=1)

@@ -767,6 +767,23 @@ def beat_for_hours(acme):
     Tenant.objects.update(scheduled_since=ago)
 
 
+def test_loads_that_nobody_takes_are_told(acme, globex, warehouse):
+    """The workers that are left serve other queues."""
+    for name in ("companies", "tickets"):
+        jobs.request_load(acme, TABLES[name])
+    retry = jobs.request_load(globex, TABLES["companies"])
+    now = timezone.now()
+    assert lateness.watch() == 0
+    LoadJob.objects.update(requested_at=now - timedelta(hours=1))
+    LoadJob.objects.filter(pk=retry.pk).update(not_before=now - timedelta(minutes=1))
+    assert lateness.watch() == 1
+    alert = Alert.objects.get(over_at=None)
+    assert (alert.kind, alert.tenant, alert.subject) == (Alert.Kind.LATE, None, "loads")
+    assert "2 loads could run and none does" in alert.text
+    assert jobs.claim_next()
+    assert lateness.watch() == 0
+
+
 def test_a_pipeline_that_does_not_run_is_late(acme, beat_for_hours, warehouse):
     assert lateness.watch() == 1
     assert "No pipeline run has ended" in Alert.objects.get(over_at=None).text

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import WarehouseError
 from loaders import integrity, runs
 from loaders.jobs import LoadRefused, request_load
 from loaders.management import choosing
@@ -24,6 +25,15 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            faulty = self._check(options)
+        except WarehouseError as error:
+            raise CommandError(str(error)) from error
+        if faulty:
+            raise CommandError(f"{faulty} tables have faults.")
+
+    def _check(self, options: dict[str, Any]) -> int:
+        """How many tables are not sound."""
         faulty = 0
         for found in integrity.check_all(choosing.tenants(options), choosing.tables(options)):
             self._show(found)
@@ -33,8 +43,7 @@ class Command(BaseCommand):
                     found = integrity.check(found.tenant, TABLES[found.table])
                     self._show(found)
             faulty += not found.is_sound
-        if faulty:
-            raise CommandError(f"{faulty} tables have faults.")
+        return faulty
 
     def _show(self, found: IntegrityCheck) -> None:
         if found.is_sound:
