@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from botocore.exceptions import ClientError
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import UnreadableData
@@ -131,7 +130,8 @@ def test_a_file_that_the_lake_refuses_is_set_aside_unless_it_refuses_all(
     def readinto(self, buffer):
         with lake_errors(self._found.bucket, self._found.key):
             if self._found.key.endswith(tuple(refused)):
-                raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+                denied = {"Error": {"Code": "AccessDenied"}}
+                raise lake.client.exceptions.ClientError(denied, "GetObject")
         return read(self, buffer)
 
     monkeypatch.setattr(_RangeReader, "readinto", readinto)
