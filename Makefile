@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help demo test test-fast test-thorough faults lint format bench clean
+.PHONY: help demo manage test test-fast test-thorough faults lint format bench clean
 
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
+	@echo "make manage RUN=doctor beside the demo: a command of manage.py on it"
 	@echo "make test              all tests;  make test-fast: those under a minute"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
 	@echo "make lint              ruff, mypy, import-linter;  make format: mend what can be mended"
@@ -40,6 +41,10 @@ $(VENV)/ready-dev: requirements-dev.txt requirements.txt $(VENV)/created
 
 demo: $(VENV)/ready
 	@exec $(BIN)/python -m avesa_site.demo --port $(PORT) --scale $(SCALE)
+
+manage: $(VENV)/ready
+	@test -f var/demo.env || { echo "The demo does not run: make demo"; exit 1; }
+	@AVESA_ENV_FILE=var/demo.env $(BIN)/python manage.py $(RUN)
 
 test: $(VENV)/ready-dev lint
 	@$(PYTEST)

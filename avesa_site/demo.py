@@ -21,6 +21,7 @@ from typing import BinaryIO
 ROOT = Path(__file__).resolve().parent.parent
 VAR = ROOT / os.environ.get("AVESA_VAR_DIR", "var")
 LOG = VAR / "demo.log"
+ENV_FILE = VAR / "demo.env"
 START_SECONDS = 90
 # How honcho says that a process has ended.
 _STOPPED = re.compile(r"system +\| (\w+\.\d+) stopped")
@@ -118,33 +119,44 @@ def _set_environment(port: int) -> None:
     from .demo_secrets import secrets_of
 
     s3_port = _free_port()
+    values = {
+        "DEBUG": "False",
+        "HTTPS": "False",
+        "SECRET_KEY": secrets_of(VAR)["secret_key"],
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "AVESA_VAR_DIR": str(VAR),
+        "DATABASE_URL": "",
+        "CELERY_BROKER_URL": "",
+        "CACHE_URL": "",
+        "CLICKHOUSE_URL": f"clickhouse://default@127.0.0.1:{_free_port()}/avesa",
+        "CLICKHOUSE_CLUSTER": "",
+        "LAKE_BUCKET": "avesa-lake",
+        "LAKE_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
+        "LAKE_REGION": "us-east-1",
+        "LAKE_ACCESS_KEY_ID": "demo",
+        "LAKE_SECRET_ACCESS_KEY": "demo-secret",
+        "LOAD_TRANSPORT": "engine",
+        "SITE_URL": f"http://127.0.0.1:{port}",
+        "EMAIL_URL": "",
+        "EMAIL_PROVIDER": "",
+        "ANYMAIL": "{}",
+    }
+    _write_env_file(values)
     os.environ.update(
+        values,
         DJANGO_SETTINGS_MODULE="avesa_site.settings",
-        DEBUG="False",
-        HTTPS="False",
-        SECRET_KEY=secrets_of(VAR)["secret_key"],
-        ALLOWED_HOSTS="localhost,127.0.0.1",
-        AVESA_VAR_DIR=str(VAR),
-        DATABASE_URL="",
-        CELERY_BROKER_URL="",
-        CACHE_URL="",
-        CLICKHOUSE_URL=f"clickhouse://default@127.0.0.1:{_free_port()}/avesa",
-        CLICKHOUSE_CLUSTER="",
-        LAKE_BUCKET="avesa-lake",
-        LAKE_ENDPOINT_URL=f"http://127.0.0.1:{s3_port}",
-        LAKE_REGION="us-east-1",
-        LAKE_ACCESS_KEY_ID="demo",
-        LAKE_SECRET_ACCESS_KEY="demo-secret",  # noqa: S106 (of the local S3 emulation)
-        LOAD_TRANSPORT="engine",
-        SITE_URL=f"http://127.0.0.1:{port}",
-        EMAIL_URL="",
-        EMAIL_PROVIDER="",
-        ANYMAIL="{}",
         S3_PORT=str(s3_port),
         WEB_PORT=str(port),
         PYTHONUNBUFFERED="1",
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     )
+
+
+def _write_env_file(values: dict[str, str]) -> None:
+    """So that commands can be run beside the demo. Only its owner may read it."""
+    lines = [f"{name}={value}\n" for name, value in values.items()]
+    with os.fdopen(os.open(ENV_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(lines)
 
 
 def _start_processes(log: BinaryIO) -> "subprocess.Popen[bytes]":
@@ -209,6 +221,7 @@ def _end(processes: "subprocess.Popen[bytes]") -> None:
             processes.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(processes.pid, signal.SIGKILL)
+    ENV_FILE.unlink(missing_ok=True)
     print("All processes have ended.")
 
 

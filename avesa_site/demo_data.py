@@ -155,4 +155,5 @@ def welcome(port: int) -> str:
 
   Mail goes nowhere: each is a file in {settings.VAR_DIR / "mail"}
   Log: {settings.VAR_DIR / "demo.log"}
+  Commands: make manage RUN="doctor"   (what they are: docs/operations.md)
   Press Ctrl-C to stop. The data stays in {settings.VAR_DIR}."""

@@ -1,9 +1,11 @@
-"""Every setting of AVESA, read from the environment (and .env) through django-environ.
+"""Every setting of AVESA, read from the environment through django-environ, and from `.env` or the
+file that AVESA_ENV_FILE names.
 
 `.env.example` lists the variables with their defaults. With none of them set, everything runs on
 the embedded defaults below `AVESA_VAR_DIR`. Values are judged in `avesa_site.checks`.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ from kombu import Exchange, Queue
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(BASE_DIR / (os.environ.get("AVESA_ENV_FILE") or ".env"))
 
 # --- Django
 

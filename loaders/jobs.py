@@ -68,6 +68,8 @@ def request_load(
     """
     if not tenant.is_active:
         raise LoadRefused(f"{tenant} is suspended, so nothing is loaded for it.")
+    if not 1 <= vanished_limit <= 100:
+        raise LoadRefused(f"{vanished_limit} percent is no limit: choose one from 1 to 100.")
     try:
         with transaction.atomic():
             job = LoadJob.objects.create(

@@ -120,7 +120,8 @@ class PipelineRun(Work):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} run {self.pk}: {self.tenant_id}"
+        test = " (test)" if self.is_test else ""
+        return f"{self.get_kind_display()} run {self.pk}{test}: {self.tenant_id}"
 
 
 class LoadJob(Work):
@@ -211,7 +212,8 @@ class LoadJob(Work):
         indexes = [models.Index(fields=["state", "heartbeat_at"], name="load_job_sweep")]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} load {self.pk}: {self.tenant_id}/{self.table}"
+        test = " (test)" if self.dry_run else ""
+        return f"{self.get_kind_display()} load {self.pk}{test}: {self.tenant_id}/{self.table}"
 
     @property
     def time_left(self) -> timedelta | None:

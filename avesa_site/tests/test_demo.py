@@ -58,6 +58,15 @@ def _processes_of(folder):
     return [pid for pid in found if int(pid) != os.getpid()]
 
 
+def _manage(folder, *arguments):
+    """A command beside the demo, as `make manage` runs it."""
+    env = os.environ | {"AVESA_ENV_FILE": str(folder / "demo.env")}
+    for name in (folder / "demo.env").read_text().splitlines():
+        env.pop(name.partition("=")[0], None)  # what the tests' own processes have set
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
 def test_the_demo_starts_loads_stops_and_starts_again(tmp_path):
     port = _free_port()
     first = Demo(tmp_path, port)
@@ -66,9 +75,13 @@ def test_the_demo_starts_loads_stops_and_starts_again(tmp_path):
     assert "none was needed" not in first.output
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/login/", timeout=10) as page:
         assert page.status == 200
+    assert _manage(tmp_path, "warehouse_schema", "check").returncode == 0
+    doctor = _manage(tmp_path, "doctor")
+    assert doctor.returncode == 0, doctor.stdout
     code, rest = first.interrupt()
     assert (code, "Traceback" in rest) == (0, False)
     assert _processes_of(tmp_path) == []
+    assert not (tmp_path / "demo.env").exists()
 
     again = Demo(tmp_path, port)
     assert "none was needed" in again.output

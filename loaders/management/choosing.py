@@ -1,12 +1,16 @@
-"""The options by which commands choose tenants and tables."""
+"""How commands choose tenants and tables, and tell what they queued."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
 from analytics.warehouse.catalog import TABLES
+from loaders.jobs import LoadRefused
+from loaders.models import Work
+from loaders.pipelines import RunRefused
 from tenants.models import Tenant
 
 
@@ -32,3 +36,16 @@ def tenants(options: dict[str, Any]) -> QuerySet[Tenant]:
 
 def tables(options: dict[str, Any]) -> list[str]:
     return options["table"] or list(TABLES)
+
+
+def queue_all(command: BaseCommand, requests: Iterable[Callable[[], Work]]) -> None:
+    """Make each request and say what became of it. CommandError if one was refused."""
+    refused = 0
+    for request in requests:
+        try:
+            command.stdout.write(f"Queued {request()}")
+        except (LoadRefused, RunRefused) as error:
+            command.stderr.write(str(error))
+            refused += 1
+    if refused:
+        raise CommandError(f"{refused} refused, for the reasons above.")

@@ -1,15 +1,16 @@
 """`manage.py load [--tenant …] [--table …] [--kind …] [--vanished …]`."""
 
 from argparse import ArgumentParser
+from functools import partial
+from itertools import product
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from analytics.warehouse.catalog import TABLES
-from loaders.jobs import LoadRefused, request_load
+from loaders.jobs import request_load
 from loaders.management import choosing
 from loaders.models import LoadJob
-from tenants.models import Tenant
 
 
 class Command(BaseCommand):
@@ -20,36 +21,30 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         choosing.add_options(parser)
-        kinds = [kind for kind in LoadJob.Kind if kind is not LoadJob.Kind.REPAIR]
-        parser.add_argument("--kind", choices=kinds, default=LoadJob.Kind.INCREMENTAL)
+        kinds = [kind for kind in LoadJob.Kind.values if kind != LoadJob.Kind.REPAIR]
+        parser.add_argument("--kind", choices=kinds, default=LoadJob.Kind.INCREMENTAL.value)
         parser.add_argument(
             "--vanished",
-            choices=list(LoadJob.Vanished),
-            default=LoadJob.Vanished.CLOSE_IF_FEW,
-            help="What a refresh does with keys that are in no file any more.",
+            choices=LoadJob.Vanished.values,
+            help="What a refresh does with keys that are in no file any more (close_if_few).",
         )
         parser.add_argument(
             "--limit",
             type=int,
-            default=LoadJob.VANISHED_LIMIT,
-            help="Percent of the current keys: as many as this are no longer few.",
+            help="For close_if_few: as many percent of the current keys as this are no longer few "
+            f"({LoadJob.VANISHED_LIMIT}).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for tenant in choosing.tenants(options):
-            for name in choosing.tables(options):
-                self._request(tenant, name, options)
-
-    def _request(self, tenant: Tenant, name: str, options: dict[str, Any]) -> None:
-        try:
-            job = request_load(
-                tenant,
-                TABLES[name],
-                options["kind"],
-                vanished=options["vanished"],
-                vanished_limit=options["limit"],
-            )
-        except LoadRefused as error:
-            self.stderr.write(str(error))
-        else:
-            self.stdout.write(f"Queued {job}")
+        about_keys = {"vanished": options["vanished"], "vanished_limit": options["limit"]}
+        given = {name: value for name, value in about_keys.items() if value is not None}
+        if given and options["kind"] != LoadJob.Kind.REFRESH:
+            raise CommandError("--vanished and --limit are for --kind refresh.")
+        places = product(choosing.tenants(options), choosing.tables(options))
+        choosing.queue_all(
+            self,
+            (
+                partial(request_load, tenant, TABLES[name], options["kind"], **given)
+                for tenant, name in places
+            ),
+        )

@@ -1,13 +1,14 @@
 """`manage.py pipeline [--tenant …] [--kind …] [--test]`."""
 
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from loaders.management import choosing
 from loaders.models import PipelineRun
-from loaders.pipelines import RunRefused, request_run
+from loaders.pipelines import request_run
 
 
 class Command(BaseCommand):
@@ -19,19 +20,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         choosing.add_tenant_option(parser)
         parser.add_argument(
-            "--kind", choices=list(PipelineRun.Kind), default=PipelineRun.Kind.INCREMENTAL
+            "--kind",
+            choices=PipelineRun.Kind.values,
+            default=PipelineRun.Kind.INCREMENTAL.value,
         )
         parser.add_argument(
             "--test", action="store_true", help="Go through every step and write nothing."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for tenant in choosing.tenants(options):
-            try:
-                run = request_run(
-                    tenant, PipelineRun.Trigger.COMMAND, options["kind"], is_test=options["test"]
-                )
-            except RunRefused as error:
-                self.stderr.write(str(error))
-            else:
-                self.stdout.write(f"Queued {run}")
+        how = (PipelineRun.Trigger.COMMAND, options["kind"])
+        choosing.queue_all(
+            self,
+            (
+                partial(request_run, tenant, *how, is_test=options["test"])
+                for tenant in choosing.tenants(options)
+            ),
+        )
