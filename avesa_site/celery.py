@@ -3,10 +3,12 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, worker_init, worker_ready
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "avesa_site.settings")
@@ -32,7 +34,14 @@ def stop_if_misconfigured(**kwargs: Any) -> None:
 
 @worker_ready.connect
 def watch_beat(**kwargs: Any) -> None:
-    """From a thread, since without beat no task comes that could do it."""
+    """From a thread, since without beat no task comes that could do it.
+
+    Beat's first canary comes a minute after its start: a worker that begins sends one of its own.
+    """
+    from .tasks import canary
+
+    with suppress(OperationalError):  # the broker went away again; beat's canary follows
+        canary.delay()
     threading.Thread(target=_keep_watching, name="watch-beat", daemon=True).start()
 
 

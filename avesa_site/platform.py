@@ -140,11 +140,12 @@ def _signs() -> list[tuple[str, Any, bool]]:
 
 
 def _row(tenant: Tenant, holding: Holding, is_alerted: bool, *, is_known: bool) -> dict[str, Any]:
-    """Late is who has an old table, or none at all. A table that never came may not exist there."""
+    """Late is who has an old table, or none after so long. One that never came may not exist."""
     latest = timezone.now() - timedelta(hours=settings.DATA_LATE_HOURS)
     newest = [holding.newest.get(table) for table in TABLES]
     cells = [(each, each is not None and each < latest) for each in newest]
-    looks_late = is_known and (not any(newest) or any(is_old for _, is_old in cells))
+    has_none = not any(newest) and tenant.created_at < latest
+    looks_late = is_known and (has_none or any(is_old for _, is_old in cells))
     return {
         "tenant": tenant,
         "cells": cells,

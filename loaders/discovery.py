@@ -85,8 +85,13 @@ def overlap_begins() -> datetime:
 
 
 def prefix_of(tenant: Tenant, table: Table) -> str:
+    """The only place in the lake that data of `tenant`'s table is taken from."""
+    return f"{home_of(tenant)}{table.name}/"
+
+
+def home_of(tenant: Tenant) -> str:
     """The only place in the lake that data of `tenant` is taken from."""
-    return f"{tenant.id}/canonical/{table.name}/"
+    return f"{tenant.id}/canonical/"
 
 
 def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
@@ -103,11 +108,16 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
         else:
             found.files.append(each)
     if not found.files and not found.set_aside:
-        raise NoFiles(
-            f"There is no file under s3://{lake.bucket}/{prefix}. Check that the upstream "
-            "pipeline has delivered this tenant, that the tenant id is right, and LAKE_BUCKET."
-        )
+        raise NoFiles(without_files(lake, prefix))
     return found
+
+
+def without_files(lake: Lake, prefix: str) -> str:
+    """What to do when there is nothing under a prefix."""
+    return (
+        f"There is no file under s3://{lake.bucket}/{prefix}. Check that the upstream pipeline has "
+        "delivered this tenant, that the tenant id is right, and LAKE_BUCKET."
+    )
 
 
 def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:

@@ -32,6 +32,7 @@ from analytics.warehouse.connection import address
 from analytics.warehouse.errors import StatementFailed, WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer, quote, under_way
+from tenants import alerts
 from tenants.models import Tenant
 
 from .discovery import is_addressable
@@ -77,6 +78,7 @@ def examine(tenants: Iterable[Tenant]) -> Iterator[Finding]:
         "cache": _cache,
         "warehouse": _warehouse,
         "mail": _mail,
+        "alerts": _alerts,
     }
     for part, ask in parts.items():
         yield _finding(part, ask)
@@ -311,6 +313,11 @@ def _mail_without_smtp() -> str:
     if folder and not os.access(Path(folder), os.W_OK):
         raise Unwell(f"Mail is written to {folder}, which is not there or cannot be written to.")
     return f"mail reaches nobody, it goes to {folder or settings.EMAIL_BACKEND}. Set EMAIL_URL."
+
+
+def _alerts() -> str:
+    ways = alerts.ways_set_up()
+    return f"told by {', '.join(ways)}" if ways else alerts.NOBODY
 
 
 def _check_clock(whose: str, now: datetime) -> None:

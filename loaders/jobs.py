@@ -43,6 +43,7 @@ _COUNTS = (
     "keys_closed",
     "keys_reopened",
 )
+_SUSPENDED = "The tenant was suspended."
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
 
@@ -277,14 +278,17 @@ def fail(
     return state if ended else None
 
 
-def cancel(job: LoadJob) -> bool:
+def cancel(job: LoadJob, reason: str = "") -> bool:
     """Cancel a job, unless it is past the point where readers may see its rows.
 
     Its statement under way is ended. Without that, the run would stop after it all the same.
     """
     active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
     cancelled = active.filter(swapped_at__isnull=True).update(
-        state=LoadJob.State.CANCELLED, finished_at=timezone.now(), step=""
+        state=LoadJob.State.CANCELLED,
+        finished_at=timezone.now(),
+        step="",
+        error=storable(reason),
     )
     if cancelled:
         job.refresh_from_db()
@@ -296,7 +300,7 @@ def cancel(job: LoadJob) -> bool:
 def cancel_if_suspended(job: LoadJob) -> bool:
     """What a suspension stopped has not failed. False if the tenant is active."""
     is_suspended = Tenant.objects.filter(pk=job.tenant_id, is_active=False).exists()
-    return is_suspended and cancel(job)
+    return is_suspended and cancel(job, _SUSPENDED)
 
 
 def _kill_statements(job: LoadJob) -> None:
@@ -318,7 +322,7 @@ def sweep() -> int:
     )
     touched = 0
     for job in LoadJob.objects.filter(state__in=LoadJob.ACTIVE, tenant__is_active=False):
-        touched += cancel(job)
+        touched += cancel(job, _SUSPENDED)
     for job in lost:
         reason = f"The worker of attempt {job.attempt} stopped without a word."
         touched += fail(job, reason, may_retry=True) is not None

@@ -192,7 +192,8 @@ class Load:
         names = [each.key for each, outcome in self.result.files.items() if outcome.error]
         if names:
             shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            self.result.notes.append(f"{len(names)} files were set aside ({shown}): see its files.")
+            were = "file was" if len(names) == 1 else "files were"
+            self.result.notes.append(f"{len(names)} {were} set aside ({shown}): see its files.")
 
     def _set_aside_reasons(self) -> str:
         reasons = [

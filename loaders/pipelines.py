@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import Case, F, Q, QuerySet, Sum, When
+from django.db.models import Case, Count, F, Q, QuerySet, Sum, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -27,7 +27,7 @@ from tenants.models import Alert, Tenant, User
 from tenants.signals import data_arrived
 
 from . import integrity, jobs, upkeep
-from .discovery import Found, discover
+from .discovery import Found, discover, home_of, without_files
 from .heart import beating
 from .lake import Lake, LakeError, NoFiles
 from .messages import advance_soon
@@ -96,7 +96,11 @@ def cancel(run: PipelineRun, reason: str = "") -> bool:
         if not cancelled:
             return False
         for job in run.jobs.filter(state__in=LoadJob.ACTIVE):
-            jobs.cancel(job)
+            jobs.cancel(job, f"With pipeline run {run.pk}. {reason}".strip())
+        _sum_up(run)
+        PipelineRun.objects.filter(pk=run.pk).update(
+            rows_loaded=run.rows_loaded, rows_rejected=run.rows_rejected
+        )
         _tell_readers(run, [])
     return True
 
@@ -297,9 +301,10 @@ def _check_schema(run: PipelineRun) -> str:
 
 
 def _look(run: PipelineRun) -> str:
-    """Queue a load of each table that has something new."""
+    """Queue a load of each table that has something new. PipelineFailed if there is no file."""
     lake = Lake()
     found, held = {}, {}
+    without: set[str] = set()
     asked = dict(run.jobs.values_list("table", "pk"))
     for name, table in TABLES.items():
         if name in asked:  # by a worker that died before it could say so
@@ -308,6 +313,7 @@ def _look(run: PipelineRun) -> str:
         try:
             objects = discover(lake, run.tenant, table)
         except NoFiles:
+            without.add(name)
             found[name] = "no files"
             if not run.is_test:
                 alerts.all_clear(Alert.Kind.LOAD, run.tenant_id, name)
@@ -318,6 +324,8 @@ def _look(run: PipelineRun) -> str:
             found[name] = "nothing new"
         else:
             found[name] = _request(run, table)
+    if without == set(TABLES):
+        raise PipelineFailed(without_files(lake, home_of(run.tenant)))
     run.steps[Step.LOOK]["held"] = held
     return "; ".join(f"{name}: {says}" for name, says in found.items())
 
@@ -386,11 +394,19 @@ def _request(run: PipelineRun, table: Table) -> str:
 def _await_loads(run: PipelineRun) -> str | None:
     if _loads_under_way(run):
         return None
-    done = run.jobs.filter(state=LoadJob.State.SUCCEEDED)
-    sums = done.aggregate(loaded=Sum("rows_loaded"), rejected=Sum("rows_rejected"))
-    run.rows_loaded, run.rows_rejected = sums["loaded"] or 0, sums["rejected"] or 0
+    done = _sum_up(run)
     changed = ", ".join(_changed_tables(run)) or "nothing"
-    return f"{done.count()} of {run.jobs.count()} loads succeeded; changed: {changed}."
+    return f"{done} of {run.jobs.count()} loads succeeded; changed: {changed}."
+
+
+def _sum_up(run: PipelineRun) -> int:
+    """Note the rows of its loads that succeeded; returns how many those are."""
+    done = run.jobs.filter(state=LoadJob.State.SUCCEEDED)
+    sums = done.aggregate(
+        loads=Count("pk"), loaded=Sum("rows_loaded"), rejected=Sum("rows_rejected")
+    )
+    run.rows_loaded, run.rows_rejected = sums["loaded"] or 0, sums["rejected"] or 0
+    return int(sums["loads"])
 
 
 def _loads_under_way(run: PipelineRun) -> bool:
@@ -425,8 +441,11 @@ def _check_integrity(run: PipelineRun) -> str:
 def _try_integrity(run: PipelineRun) -> str:
     """What is stored now, without recording it or telling anybody."""
     names = run.jobs.order_by("table").values_list("table", flat=True)
-    found = {name: integrity.find_faults(run.tenant, TABLES[name])[2] for name in names}
-    says = [f"{name}: {'not sound' if faults else 'sound'}" for name, faults in found.items()]
+    says = []
+    for name in names:
+        versions, _, faults = integrity.find_faults(run.tenant, TABLES[name])
+        state = "sound" if versions else "nothing yet"
+        says.append(f"{name}: {'not sound' if faults else state}")
     return f"As stored now: {'; '.join(says)}." if says else "Nothing was looked at."
 
 

@@ -24,6 +24,7 @@ from unfold.widgets import (
 )
 
 from . import logos
+from .alerts import NOBODY, ways_set_up
 from .models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
@@ -119,16 +120,26 @@ class TenantAdmin(ModelAdmin):
 
     @admin.action(description="Suspend the selected tenants", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
-        count = queryset.filter(is_active=True).update(is_active=False)
+        count = self._switch(request, queryset, "Suspended.", is_active=False)
         text = f"{count} suspended: no login, no loads, no reports. What runs for them ends within "
         messages.success(request, text + "half a minute; their data stay.")
 
     @admin.action(description="End the suspension of the selected tenants", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
-        count = queryset.filter(is_active=False).update(
-            is_active=True, scheduled_since=timezone.now()
-        )
+        now = timezone.now()
+        text = "Suspension ended."
+        count = self._switch(request, queryset, text, is_active=True, scheduled_since=now)
         messages.success(request, f"{count} active again.")
+
+    def _switch(
+        self, request: HttpRequest, queryset: Any, text: str, *, is_active: bool, **values: Any
+    ) -> int:
+        """Suspend, or end that, with an entry in the tenant's history; returns how many it was."""
+        tenants = list(queryset.exclude(is_active=is_active))
+        for tenant in tenants:
+            Tenant.objects.filter(pk=tenant.pk).update(is_active=is_active, **values)
+            self.log_change(request, tenant, text)
+        return len(tenants)
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         if {"is_active", "load_minutes"} & set(form.changed_data):
@@ -192,6 +203,8 @@ class AlertAdmin(ReadOnly, ModelAdmin):
 
     @display(description="Told")
     def told(self, alert: Alert) -> str:
+        if not ways_set_up():
+            return f"Alerts {NOBODY}"
         if alert.tell_at is None:
             return "By every way that is set up"
         return f"Not yet by {', '.join(alert.untold)}; it is tried again."

@@ -128,6 +128,19 @@ _WAYS: dict[str, Callable[[Sequence[Alert]], None]] = {
 }
 
 
+def ways_set_up() -> list[str]:
+    """By which alerts reach somebody."""
+    is_set = {
+        "mail": settings.ADMINS,
+        "webhook": settings.ALERT_WEBHOOK_URL,
+        "sns": settings.ALERT_SNS_TOPIC,
+    }
+    return [name for name in _WAYS if is_set[name]]
+
+
+NOBODY = "reach nobody. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOPIC."
+
+
 def _headline(alerts: Sequence[Alert]) -> str:
     return str(alerts[0]) if len(alerts) == 1 else f"{len(alerts)} alerts"
 

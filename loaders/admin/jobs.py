@@ -11,8 +11,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -33,7 +35,7 @@ from tenants.models import Tenant, User
 from .. import jobs
 from ..models import LoadedFile, LoadJob
 from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
-from .progress import Watched, bar, tell_queued
+from .progress import SHOWN, Watched, bar, outcome, tell_queued
 
 
 class LoadForm(forms.Form):
@@ -63,7 +65,8 @@ class LoadForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
     )
     vanished_limit = forms.IntegerField(
-        label="Percent of keys that are no longer few",
+        label="Few are less than this many percent of the keys",
+        help_text="For a full refresh that closes keys if they are few.",
         min_value=1,
         max_value=100,
         initial=LoadJob.VANISHED_LIMIT,
@@ -84,17 +87,31 @@ STATE_COLORS = {
 
 class LoadedFileInline(ReadOnly, TabularInline):
     model = LoadedFile
-    fields = ["key", "state", "size", "last_modified", "rows_read", "rows_rejected", "error"]
+    fields = ["key", "state", "shown_size", "last_modified", "rows_read", "rows_rejected", "error"]
+    readonly_fields = ["shown_size"]
     extra = 0
     tab = True
     hide_title = True
     verbose_name_plural = "Files"
     per_page = 50
 
+    @display(description="Size")
+    def shown_size(self, file: LoadedFile) -> str:
+        return filesizeformat(file.size)
+
 
 @admin.register(LoadedFile)
 class LoadedFileAdmin(ReadOnly, ModelAdmin):
-    list_display = ["key", "job", "shown_state", "rows_read", "rows_rejected", "last_modified"]
+    list_display = [
+        "key",
+        "job",
+        "shown_state",
+        "reason",
+        "rows_read",
+        "rows_rejected",
+        "shown_size",
+        "last_modified",
+    ]
     list_filter = ["state", ("job__tenant", AutocompleteSelectFilter), "job__table"]
     list_filter_submit = True
     search_fields = ["key"]
@@ -104,6 +121,14 @@ class LoadedFileAdmin(ReadOnly, ModelAdmin):
     def shown_state(self, file: LoadedFile) -> tuple[str, str]:
         return file.state, file.get_state_display()
 
+    @display(description="Reason")
+    def reason(self, file: LoadedFile) -> str:
+        return Truncator(file.error).chars(SHOWN) or "–"
+
+    @display(description="Size", ordering="size")
+    def shown_size(self, file: LoadedFile) -> str:
+        return filesizeformat(file.size)
+
 
 @admin.register(LoadJob)
 class LoadJobAdmin(ReadOnly, Watched):
@@ -111,10 +136,9 @@ class LoadJobAdmin(ReadOnly, Watched):
         "id",
         "tenant",
         "table",
-        "kind",
+        "shown_kind",
         "shown_state",
         "progress",
-        "loaded",
         "rejected",
         "requested_at",
         "took",
@@ -122,7 +146,7 @@ class LoadJobAdmin(ReadOnly, Watched):
     list_filter = ["state", "kind", ("tenant", AutocompleteSelectFilter), "table"]
     list_filter_submit = True
     list_select_related = ["tenant"]
-    search_fields = ["tenant__name", "tenant__id", "error"]
+    search_fields = ["tenant__name", "tenant__id", "table", "error"]
     date_hierarchy = "requested_at"
     inlines = [LoadedFileInline]
     actions_list = ["start_loads"]
@@ -173,7 +197,11 @@ class LoadJobAdmin(ReadOnly, Watched):
     def shown_state(self, job: LoadJob) -> tuple[str, str]:
         return job.state, job.get_state_display()
 
-    @display(description="Now")
+    @display(description="Kind", ordering="kind")
+    def shown_kind(self, job: LoadJob) -> str:
+        return f"{job.get_kind_display()}{' (test)' if job.dry_run else ''}"
+
+    @display(description="Progress")
     def progress(self, job: LoadJob) -> str:
         return bar(job)
 
@@ -191,7 +219,7 @@ class LoadJobAdmin(ReadOnly, Watched):
     def loaded(self, job: LoadJob) -> str:
         return f"{job.rows_loaded:,}"
 
-    @display(description="Rows rejected", ordering="rows_rejected")
+    @display(description="Rejected", ordering="rows_rejected")
     def rejected(self, job: LoadJob) -> str:
         return f"{job.rows_rejected:,}"
 
@@ -201,16 +229,7 @@ class LoadJobAdmin(ReadOnly, Watched):
 
     @display(description="What became of them")
     def became(self, job: LoadJob) -> str:
-        counts = {
-            "new": job.rows_new,
-            "changed": job.rows_changed,
-            "late": job.rows_late,
-            "unchanged": job.rows_unchanged,
-            "duplicate": job.rows_duplicate,
-            "keys closed": job.keys_closed,
-            "keys reopened": job.keys_reopened,
-        }
-        return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "–"
+        return outcome(job)
 
     @display(description="Notes")
     def shown_notes(self, job: LoadJob) -> str:
@@ -275,7 +294,7 @@ class LoadJobAdmin(ReadOnly, Watched):
         )
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
-        if jobs.cancel(job):
+        if jobs.cancel(job, f"By {request.user}."):
             messages.success(request, f"{job} was cancelled.")
         else:
             messages.warning(request, f"{job} cannot be cancelled any more.")

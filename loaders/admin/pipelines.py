@@ -58,11 +58,10 @@ class PipelineRunAdmin(ReadOnly, Watched):
     list_display = [
         "id",
         "tenant",
-        "kind",
+        "shown_kind",
         "trigger",
         "shown_state",
-        "now",
-        "loaded",
+        "progress",
         "rejected",
         "requested_at",
         "took",
@@ -96,23 +95,28 @@ class PipelineRunAdmin(ReadOnly, Watched):
 
     @display(description="Mode")
     def mode(self, run: PipelineRun) -> str:
-        return "Test: every step, but nothing is written" if run.is_test else "In earnest"
+        return "Test: every step, but nothing is written" if run.is_test else "Normal"
 
     @display(description="State", ordering="state", label=STATE_COLORS)
     def shown_state(self, run: PipelineRun) -> tuple[str, str]:
         return run.state, run.get_state_display()
 
-    @display(description="Now")
-    def now(self, run: PipelineRun) -> str:
+    @display(description="Kind", ordering="kind")
+    def shown_kind(self, run: PipelineRun) -> str:
+        return f"{run.get_kind_display()}{' (test)' if run.is_test else ''}"
+
+    @display(description="Progress")
+    def progress(self, run: PipelineRun) -> str:
         if run.is_active:
             return run.get_step_display()
-        return Truncator(run.error).chars(SHOWN) or ("Test" if run.is_test else "–")
+        loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("says", "–")
+        return Truncator(run.error).chars(SHOWN) or loads
 
     @display(description="Rows loaded", ordering="rows_loaded")
     def loaded(self, run: PipelineRun) -> str:
         return f"{run.rows_loaded:,}"
 
-    @display(description="Rows rejected", ordering="rows_rejected")
+    @display(description="Rejected", ordering="rows_rejected")
     def rejected(self, run: PipelineRun) -> str:
         return f"{run.rows_rejected:,}"
 
@@ -211,7 +215,8 @@ def _steps(run: PipelineRun) -> list[dict[str, Any]]:
         began, ended = _instant(note.get("began")), _instant(note.get("ended"))
         took = f"{(ended - began).total_seconds():,.1f} s" if began and ended else ""
         is_now = run.is_active and run.step == step
-        says = note.get("says", "") or ("Under way" if is_now else "")
+        state = "Waits for a worker" if run.state == PipelineRun.State.QUEUED else "Under way"
+        says = note.get("says", "") or (state if is_now else "")
         shown.append({"label": step.label, "began": began, "took": took, "says": says})
     return shown
 

@@ -55,7 +55,7 @@ class Watched(ModelAdmin):
 def bar(job: LoadJob) -> str:
     """Of a running load a bar with figures; of others what they wait for or ended with."""
     if job.state != LoadJob.State.RUNNING:
-        return job.step or Truncator(job.error).chars(SHOWN) or "–"
+        return job.step or Truncator(job.error).chars(SHOWN) or outcome(job)
     figures = [f"{job.percent} %", job.step]
     if job.rows_read:
         figures.append(f"{job.rows_read:,} rows read")
@@ -73,11 +73,27 @@ def bar(job: LoadJob) -> str:
     )
 
 
+def outcome(job: LoadJob) -> str:
+    """What became of the rows of its files."""
+    counts = {
+        "new": job.rows_new,
+        "changed": job.rows_changed,
+        "late": job.rows_late,
+        "unchanged": job.rows_unchanged,
+        "duplicate": job.rows_duplicate,
+        "keys closed": job.keys_closed,
+        "keys reopened": job.keys_reopened,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "–"
+
+
 def tell_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[str]) -> None:
     """The first few pieces of work with a link, and how many more there are."""
     for work in queued[:MOST_TOLD]:
         url = reverse(f"admin:loaders_{work._meta.model_name}_change", args=[work.pk])
-        messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, work))
+        messages.success(
+            request, format_html('<a class="underline" href="{}">{}</a> is queued.', url, work)
+        )
     if more := len(queued[MOST_TOLD:]):
         messages.success(request, f"{more:,} more are queued.")
     for reason in refused[:MOST_TOLD]:

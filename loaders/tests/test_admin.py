@@ -49,6 +49,17 @@ def test_the_list_shows_states_and_counts(staff, finished):
     assert "every 2s" not in page
 
 
+def test_a_test_is_told_from_a_load_and_who_cancelled_is_said(staff, acme, finished):
+    job = jobs.request_load(acme, TABLES["tickets"], dry_run=True)
+    staff.post(reverse("admin:loaders_cancel", args=[job.pk]))
+    page = staff.get(reverse("admin:loaders_loadjob_changelist"), {"q": "tickets"}).content.decode()
+    assert "Incremental (test)" in page
+    assert "By dora." in page
+    assert "companies</" not in page
+    page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
+    assert "1 new" in page
+
+
 def test_an_active_job_is_watched(staff, acme):
     jobs.request_load(acme, TABLES["companies"])
     page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()

@@ -39,6 +39,7 @@ def test_every_part_is_well_and_tells_its_version(well):
         "cache",
         "warehouse",
         "mail",
+        "alerts",
         f"lake for {well.id}",
     ]
     assert re.search(r"\d+\.\d+", found["database"].says)
@@ -184,6 +185,13 @@ def test_a_mail_server_that_is_away_and_a_folder_that_is_gone(well, settings):
     assert "cannot be written to" in told()["mail"].says
     settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = doctor.SMTP, "127.0.0.1", 1
     assert "EMAIL_URL" in told()["mail"].says
+
+
+def test_by_which_ways_alerts_are_told(well, settings):
+    assert "reach nobody. Set ALERT_EMAILS" in told()["alerts"].says
+    settings.ADMINS = [("ops", "ops@example.com")]
+    settings.ALERT_SNS_TOPIC = "arn:aws:sns:us-east-1:1:alerts"
+    assert told()["alerts"].says == "told by mail, sns"
 
 
 def test_clocks_that_differ(well, monkeypatch):

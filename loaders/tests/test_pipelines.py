@@ -103,6 +103,18 @@ def test_a_run_without_news_starts_no_load(delivered, nothing_is_young, lake, wa
     assert seen(warehouse, delivered) == 3
 
 
+@pytest.mark.parametrize("is_test", [False, True])
+def test_a_tenant_without_any_file_has_failed(acme, lake, warehouse, is_test):
+    """Its id may be mistyped, or the lake was emptied."""
+    run = turn(acme, is_test=is_test)
+    assert (run.state, run.step) == (State.FAILED, "look")
+    assert f"There is no file under s3://{lake.bucket}/{acme.id}/canonical/." in run.error
+    assert Alert.objects.count() == (0 if is_test else 1)
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    assert turn(acme).state == State.SUCCEEDED
+    assert not Alert.objects.filter(over_at=None).exists()
+
+
 def test_young_files_are_looked_at_again(delivered):
     turn(delivered)
     assert turn(delivered).jobs.count() == 2
@@ -126,7 +138,7 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert set(run.steps) == set(PipelineRun.Step)
     assert "what they saw before" in says(run, "tell")
     assert says(run, "integrity") == (
-        "As stored now: companies: sound; contacts: sound; tickets: sound."
+        "As stored now: companies: nothing yet; contacts: nothing yet; tickets: nothing yet."
     )
     assert _all_rows(warehouse) == before
     assert not Alert.objects.exists()
@@ -135,6 +147,7 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert (real.rows_loaded, seen(warehouse, delivered)) == (4, 2)
     again = turn(delivered, is_test=True)
     assert again.state == State.SUCCEEDED, again.error
+    assert "companies: sound" in says(again, "integrity")
     assert all(integrity.check(delivered, TABLES[name]).is_sound for name in TABLES)
 
 
@@ -417,11 +430,17 @@ def test_a_cancelled_run_cancels_its_loads(delivered, warehouse):
     pipelines.advance(run.pk)
     delivered.refresh_from_db()
     assert delivered.loading_since
-    assert pipelines.cancel(run)
+    runs.run(run.jobs.get(table="companies").pk)
+    assert pipelines.cancel(run, "By dora.")
     assert not pipelines.cancel(run)
     assert work(run).state == State.CANCELLED
-    assert set(run.jobs.values_list("state", flat=True)) == {LoadJob.State.CANCELLED}
-    assert seen(warehouse, delivered) == 0
+    assert (run.error, run.rows_loaded) == ("By dora.", 2)
+    loads = dict(run.jobs.values_list("state", "error"))
+    assert loads == {
+        LoadJob.State.SUCCEEDED: "",
+        LoadJob.State.CANCELLED: f"With pipeline run {run.pk}. By dora.",
+    }
+    assert seen(warehouse, delivered) == 2
     delivered.refresh_from_db()
     assert delivered.loading_since is None
 
@@ -477,6 +496,7 @@ def test_a_load_that_meets_a_suspension_is_cancelled(delivered, monkeypatch, not
     jobs.sweep()
     pipelines.sweep()
     assert set(run.jobs.values_list("state", flat=True)) == {LoadJob.State.CANCELLED}
+    assert "The tenant was suspended." in run.jobs.values_list("error", flat=True)
     assert not Alert.objects.exists()
     Tenant.objects.update(is_active=True)
     assert turn(delivered).state == State.SUCCEEDED

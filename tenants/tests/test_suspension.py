@@ -1,6 +1,7 @@
 """Who belongs to suspended tenants only cannot log in; everybody else can."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from tenants.models import Membership, Tenant
@@ -38,6 +39,15 @@ def test_members_of_another_tenant_staff_and_newcomers_can(
     django_user_model.objects.create_user("newcomer", password="pass")
     Tenant.objects.filter(pk=acme.pk).update(is_active=False)
     assert [may_log_in(client, name) for name in ("alice", "dora", "newcomer")] == [True] * 3
+
+
+def test_the_tenants_history_tells_who_suspended_it_and_when(client, acme, globex, dora):
+    client.force_login(dora)
+    for action in ("suspend", "suspend", "resume"):
+        chosen = {"action": action, "_selected_action": [acme.pk]}
+        client.post(reverse("admin:tenants_tenant_changelist"), chosen)
+    entries = LogEntry.objects.order_by("action_time").values_list("object_id", "change_message")
+    assert list(entries) == [(acme.id, "Suspended."), (acme.id, "Suspension ended.")]
 
 
 def test_staff_suspend_and_resume_from_the_list(client, acme, globex, dora):
