@@ -18,7 +18,7 @@ from analytics.warehouse import connection, schema
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from analytics.warehouse.writer import Writer
-from avesa_site import logs
+from avesa_site import aws, logs
 from loaders.lake import Lake
 from tenants.models import Membership, Tenant, User
 
@@ -38,6 +38,8 @@ def _empty_cache(settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     cache.clear()
     answers._counts.clear()
+    aws._kept.clear()
+    aws._failed.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import defaultdict
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -42,24 +43,26 @@ def secret(name: str) -> dict[str, Any]:
 # --- Kept for a while: asking for each statement would be slow and dear
 
 SECONDS_KEPT = 300
-SECONDS_BETWEEN = 30  # two attempts to renew it while AWS is away
+SECONDS_BETWEEN = 30  # two attempts to renew one while AWS is away
 _kept: dict[str, tuple[float, dict[str, Any]]] = {}
-_renewing = Lock()
+_failed: dict[str, tuple[float, AwsError]] = {}
+_renewing: defaultdict[str, Lock] = defaultdict(Lock)
 
 
 def kept_secret(name: str) -> dict[str, Any]:
     """`secret(name)`, asked for every five minutes.
 
-    While AWS is away, and while another thread asks, the last answer is used.
+    While AWS is away, and while another thread asks, the last answer is used. AwsError if there is
+    none.
     """
     value, is_old = _last(name)
-    if not is_old or not _renewing.acquire(blocking=not value):
+    if not is_old or not _renewing[name].acquire(blocking=not value):
         return value
     try:
         value, is_old = _last(name)  # another thread may have renewed it
         return _renewed(name, value) if is_old else value
     finally:
-        _renewing.release()
+        _renewing[name].release()
 
 
 def _last(name: str) -> tuple[dict[str, Any], bool]:
@@ -75,13 +78,12 @@ def _renewed(name: str, value: dict[str, Any]) -> dict[str, Any]:
         if not value:
             raise
         log.warning("the last known secret is used: %s", error)
-        _kept[name] = (monotonic() - SECONDS_KEPT + SECONDS_BETWEEN, value)
         return value
 
 
 def was_rotated(name: str) -> bool:
     """Read the secret anew because it was refused; whether it differs from what was kept."""
-    with _renewing:
+    with _renewing[name]:
         _, before = _kept.get(name, (0.0, {}))
         try:
             return _renew(name) != before
@@ -91,7 +93,16 @@ def was_rotated(name: str) -> bool:
 
 
 def _renew(name: str) -> dict[str, Any]:
-    value = secret(name)
+    """Asks AWS, but not again so soon after it failed, as each attempt may take twenty seconds."""
+    failed_at, last_error = _failed.get(name, (float("-inf"), AwsError()))
+    if monotonic() - failed_at < SECONDS_BETWEEN:
+        raise last_error
+    try:
+        value = secret(name)
+    except AwsError as error:
+        _failed[name] = (monotonic(), error)
+        raise
+    _failed.pop(name, None)
     for part, each in value.items():
         if isinstance(each, str) and ("secret" in part.lower() or "password" in part.lower()):
             learn(each)

@@ -7,7 +7,9 @@ import logging
 from time import monotonic
 
 from django.db import Error, connections
+from django.db.models import Q
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,12 @@ SECONDS_UNTIL_RETRY = 2.0
 class Scheduler(DatabaseScheduler):  # type: ignore[misc] # it has no types
     _began = monotonic()  # of this process
     _noted = float("-inf")
+
+    def setup_schedule(self) -> None:
+        """Entries of earlier releases would go on, for tasks that are no more."""
+        ours = self.app.conf.beat_schedule
+        PeriodicTask.objects.exclude(Q(name__in=ours) | Q(name__startswith="celery.")).delete()
+        super().setup_schedule()
 
     def tick(self, *arguments: object, **options: object) -> float:
         try:

@@ -40,9 +40,9 @@ def watch_beat(**kwargs: Any) -> None:
     """
     from .tasks import canary
 
-    with suppress(OperationalError):  # the broker went away again; beat's canary follows
-        canary.delay()
     threading.Thread(target=_keep_watching, name="watch-beat", daemon=True).start()
+    with suppress(OperationalError, OSError):  # the broker went away again; beat's canary follows
+        canary.delay()
 
 
 def _keep_watching() -> None:

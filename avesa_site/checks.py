@@ -167,8 +167,7 @@ def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
     except ValueError as error:
         return [
             Error(
-                f"{'CLICKHOUSE_SECRET' if settings.CLICKHOUSE_SECRET else 'CLICKHOUSE_URL'} is "
-                f"wrong: {error}",
+                f"CLICKHOUSE_URL is wrong: {error}",
                 hint="Use clickhouse://user:password@host:9000/database, or clickhouses:// (TLS).",
                 id="avesa.E007",
             )

@@ -7,6 +7,10 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
+# Seconds after which a message is dropped that nobody took: sweeps send it again. Long enough for
+# hosts whose clocks differ by minutes, since it is beat's that decides when they are over.
+EXPIRES = 600
+
 
 def has_come(field: str, now: datetime, longest: timedelta) -> Q:
     """The time in `field` has come; nobody sets it further ahead than `longest`."""

@@ -63,7 +63,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _run(options: argparse.Namespace) -> int:
     VAR.mkdir(parents=True, exist_ok=True)
     _check_port(options.port)
-    _set_environment(options.port)
+    values = _set_environment(options.port)
     import django
 
     django.setup()
@@ -73,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     with LOG.open("wb") as log:
         processes = _start_processes(log)
     try:
+        _write_env_file(values)
         step("Processes", lambda: _wait_for_processes(processes, options.port))
         step("Warehouse schema", demo_data.apply_schema)
         step("Sample lake", lambda: demo_data.fill_lake(VAR / "lake", options.scale))
@@ -114,8 +115,11 @@ def _free_port() -> int:
         return port
 
 
-def _set_environment(port: int) -> None:
-    """The embedded defaults, whatever .env says: a demo must not touch real services."""
+def _set_environment(port: int) -> dict[str, str]:
+    """The embedded defaults, whatever .env says: a demo must not touch real services.
+
+    Returns the settings among them.
+    """
     from .demo_secrets import secrets_of
 
     s3_port = _free_port()
@@ -129,7 +133,9 @@ def _set_environment(port: int) -> None:
         "CELERY_BROKER_URL": "",
         "CACHE_URL": "",
         "CLICKHOUSE_URL": f"clickhouse://default@127.0.0.1:{_free_port()}/avesa",
+        "CLICKHOUSE_SECRET": "",
         "CLICKHOUSE_CLUSTER": "",
+        "LAKE_SECRET": "",
         "LAKE_BUCKET": "avesa-lake",
         "LAKE_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
         "LAKE_REGION": "us-east-1",
@@ -140,16 +146,20 @@ def _set_environment(port: int) -> None:
         "EMAIL_URL": "",
         "EMAIL_PROVIDER": "",
         "ANYMAIL": "{}",
+        "ALERT_EMAILS": "",
+        "ALERT_WEBHOOK_URL": "",
+        "ALERT_SNS_TOPIC": "",
     }
-    _write_env_file(values)
     os.environ.update(
         values,
+        AVESA_ENV_FILE=os.devnull,
         DJANGO_SETTINGS_MODULE="avesa_site.settings",
         S3_PORT=str(s3_port),
         WEB_PORT=str(port),
         PYTHONUNBUFFERED="1",
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     )
+    return values
 
 
 def _write_env_file(values: dict[str, str]) -> None:

@@ -1,5 +1,5 @@
 """Every setting of AVESA, read from the environment through django-environ, and from `.env` or the
-file that AVESA_ENV_FILE names.
+file that AVESA_ENV_FILE names instead.
 
 `.env.example` lists the variables with their defaults. With none of them set, everything runs on
 the embedded defaults below `AVESA_VAR_DIR`. Values are judged in `avesa_site.checks`.
@@ -21,7 +21,10 @@ from kombu import Exchange, Queue
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / (os.environ.get("AVESA_ENV_FILE") or ".env"))
+if _chosen := os.environ.get("AVESA_ENV_FILE"):  # it wins over the environment, .env does not
+    environ.Env.read_env(BASE_DIR / _chosen, overwrite=True)
+else:
+    environ.Env.read_env(BASE_DIR / ".env")
 
 # --- Django
 

@@ -2,9 +2,10 @@
 
 from celery import shared_task
 
+from .clocks import EXPIRES
 from .models import Heartbeat
 
 
-@shared_task(expires=120)
+@shared_task(expires=EXPIRES)
 def canary() -> None:
     Heartbeat.note("worker")

@@ -131,18 +131,18 @@ def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
 def examinations(tenant: Tenant, table: Table) -> Iterator[tuple[int, str, Examined]]:
     """(load, key, what it found there), of loads that succeeded, in their order.
 
-    Those before the last one that began history anew do not count.
+    Those before the last one that began history anew do not count, nor does a file that the lake
+    refused: nobody examined it.
     """
     loads = LoadJob.objects.filter(
         tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED, dry_run=False
     )
     anew = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
     files = LoadedFile.objects.filter(job__in=loads, job_id__gte=anew).order_by("job_id")
+    files = files.exclude(state=LoadedFile.State.REFUSED)
     fields = ("job_id", "key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
-    for load_id, key, etag, modified, read, rejected, error in files.values_list(
-        *fields
-    ).iterator():
-        yield load_id, key, Examined(etag, modified, FileOutcome(read, rejected, error))
+    for load_id, key, etag, modified, *outcome in files.values_list(*fields).iterator():
+        yield load_id, key, Examined(etag, modified, FileOutcome(*outcome))
 
 
 def _unsupported(each: LakeObject) -> str:

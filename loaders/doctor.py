@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,6 +43,7 @@ from .sources import s3_function
 MOST_SKEW = timedelta(seconds=10)
 BROKER_SECONDS = 5
 LAKES_AT_ONCE = 8
+MOST_PAGES = 20  # of a thousand files each, until one is found that can be read
 # Of the warehouse asking S3, which it would otherwise go on with for minutes.
 IMPATIENT: dict[str, Any] = {
     "s3_retry_attempts": 1,
@@ -257,18 +259,8 @@ class _Lake:
     def _ask(self, prefix: str) -> str:
         """List, then read the first file as workers do, and as the warehouse does."""
         lake = self._lake
-        with lake_errors(lake.bucket):
-            answer = lake.client.list_objects_v2(Bucket=lake.bucket, Prefix=prefix)
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        if told := headers.get("date"):
-            _check_clock("object store", parsedate_to_datetime(told))
         where = f"s3://{lake.bucket}/{prefix}"
-        found = answer.get("Contents", [])
-        if not found:
-            raise Unwell(f"There is no file under {where}. Has the pipeline upstream run?")
-        key = next((each["Key"] for each in found if _is_readable(each)), "")
-        if not key:
-            raise Unwell(f"The files under {where} are archived or have names that none can load.")
+        key, headers = self._first_readable(prefix, where)
         with lake_errors(lake.bucket, key):
             lake.client.get_object(Bucket=lake.bucket, Key=key)["Body"].close()
         readers = "by workers"
@@ -278,6 +270,28 @@ class _Lake:
             readers += " and by the warehouse"
         server = headers.get("server", "S3").partition(",")[0]
         return f"{where} can be listed, and read {readers} ({server})"
+
+    def _first_readable(self, prefix: str, where: str) -> tuple[str, dict[str, str]]:
+        """(the key of a file that loads could read, the headers of an answer). Unwell."""
+        pages = self._lake.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._lake.bucket, Prefix=prefix
+        )
+        count = 0
+        with lake_errors(self._lake.bucket):
+            for page in islice(pages, MOST_PAGES):
+                headers = page["ResponseMetadata"]["HTTPHeaders"]
+                if told := headers.get("date"):
+                    _check_clock("object store", parsedate_to_datetime(told))
+                found = page.get("Contents", [])
+                count += len(found)
+                if key := next((each["Key"] for each in found if _is_readable(each)), ""):
+                    return key, headers
+        if not count:
+            raise Unwell(f"There is no file under {where}. Has the pipeline upstream run?")
+        raise Unwell(
+            f"The first {count:,} files under {where} are archived, or have names that no load can "
+            "take."
+        )
 
 
 def _is_readable(listed: Any) -> bool:

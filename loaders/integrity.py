@@ -4,6 +4,7 @@ In the warehouse: validity without overlaps or unexplained gaps, one current ver
 that was not closed, hashes that match. Against the records of loads: counts that reconcile.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,13 @@ from django.db.models import Max, Sum
 from django.utils import timezone
 
 from analytics.warehouse.catalog import SENTINEL_SQL, SHOWING, TABLES, Table
-from analytics.warehouse.errors import OUTAGES, WarehouseError
+from analytics.warehouse.errors import (
+    OUTAGES,
+    AuthenticationFailed,
+    Unanswered,
+    Unreachable,
+    WarehouseError,
+)
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer, literal, quote
 from tenants import alerts
@@ -24,6 +31,8 @@ from .history_sql import SPILL, instants
 from .jobs import closings_of
 from .models import IntegrityCheck, LoadJob
 from .workspace import instant
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 5
 TRIES = 5
@@ -156,6 +165,21 @@ def due(latest: datetime) -> Iterator[tuple[Tenant, Table]]:
         for name, table in TABLES.items():
             if (tenant.pk, name) not in done:
                 yield tenant, table
+
+
+def check_due(latest: datetime) -> int:
+    """Check what is `due`; returns how many have faults. Raises Unreachable and the like: then
+    there is no use in asking for the others.
+    """
+    faulty = 0
+    for tenant, table in due(latest):
+        try:
+            faulty += not check(tenant, table).is_sound
+        except (Unreachable, Unanswered, AuthenticationFailed):
+            raise
+        except WarehouseError as error:  # of this table alone, perhaps
+            log.warning("%s/%s could not be checked: %s", tenant.id, table.name, error)
+    return faulty
 
 
 def check_all(

@@ -25,7 +25,7 @@ from tenants.models import Alert, Tenant, User
 
 from .messages import tell_pipeline, wake_loader
 from .models import LoadedFile, LoadJob, PipelineRun
-from .results import LoadResult
+from .results import FileOutcome, LoadResult
 from .workspace import instant, label_of
 
 log = logging.getLogger(__name__)
@@ -191,9 +191,18 @@ def succeed(job: LoadJob, result: LoadResult) -> bool:
         if done:
             _record(job, result, loaded=True)
             if not job.dry_run and job.kind != LoadJob.Kind.REPAIR:
-                alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
+                _end_alert(job, result.refusals)
             tell_pipeline(job)
     return bool(done)
+
+
+def _end_alert(job: LoadJob, refusals: list[str]) -> None:
+    """That of failed loads; files that the lake refused are told as long as it does."""
+    if refusals:
+        text = f"{job}: {len(refusals)} files are missing. {refusals[0]}"
+        alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, text)
+    else:
+        alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)
 
 
 def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
@@ -216,7 +225,7 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
             etag=found.etag,
             size=found.size,
             last_modified=found.last_modified,
-            state=LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED,
+            state=_state_of(outcome),
             rows_read=outcome.rows_read,
             rows_rejected=outcome.rows_rejected,
             error=storable(outcome.error),
@@ -225,6 +234,12 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
         if loaded or outcome.error
     ]
     LoadedFile.objects.bulk_create(files, batch_size=1000)
+
+
+def _state_of(outcome: FileOutcome) -> LoadedFile.State:
+    if outcome.is_refused:
+        return LoadedFile.State.REFUSED
+    return LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED
 
 
 def _storable_json(value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:

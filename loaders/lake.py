@@ -181,7 +181,10 @@ class _RangeReader(io.RawIOBase):
         return len(body)
 
 
-_PASSING = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "503"}
+_PASSING = {
+    *("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ExpiredToken"),
+    *("429", "500", "502", "503", "504"),
+}
 
 
 @contextmanager
@@ -207,13 +210,16 @@ _ARCHIVED = "InvalidObjectState"
 
 
 def _kind(code: str, key: str) -> type[LakeError]:
-    if code in _PASSING:
+    if code in _PASSING or "Throttl" in code:
         return LakeUnreachable
     if not key:
         return LakeError
+    if code in _GONE:
+        return LakeChanged
     if code == _ARCHIVED:
         return LakeArchived
-    return LakeChanged if code in _GONE else LakeRefused
+    is_refused = code in {"AccessDenied", "403"} or code.startswith("KMS.")
+    return LakeRefused if is_refused else LakeError
 
 
 def _remedy(code: str, bucket: str, key: str) -> str:
@@ -223,7 +229,7 @@ def _remedy(code: str, bucket: str, key: str) -> str:
         return f"{bucket}/{key} was replaced or deleted while it was read. Load again."
     if code == _ARCHIVED:
         return f"{bucket}/{key} is archived. Restore it, then run a full refresh."
-    if code in _REFUSED:
+    if code in _REFUSED or code.startswith("KMS."):
         what = f"{bucket}/{key}" if key else f"bucket {bucket}"
         return (
             f"Access to {what} was denied ({code}). Check LAKE_ACCESS_KEY_ID and "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from analytics.warehouse.catalog import REPAIR, SHOWING
@@ -16,12 +16,14 @@ from tenants import alerts
 from tenants.models import Alert, Tenant
 
 from . import jobs
-from .models import LoadJob, PipelineRun
+from .models import IntegrityCheck, LoadJob, PipelineRun
 from .pipelines import SUBJECT
 from .schedule import period_of
 
 # A load that could begin and does not, while none is running, for so long: nobody takes loads.
 UNSERVED = timedelta(minutes=15)
+# A nightly check that does not come about for so long is told.
+OVERDUE = timedelta(days=2, hours=4)
 # A pipeline is late once it missed so many of its times.
 PERIODS = 3
 LEAST = timedelta(minutes=30)
@@ -53,8 +55,9 @@ def watch() -> int:
 
 
 def _late() -> Iterator[tuple[tuple[str | None, str], str]]:
-    """((tenant id, or None for the platform; table, "pipeline" or "loads"), why)"""
+    """((tenant id, or None for the platform; table or what else is late), why)"""
     yield from _loads_unserved()
+    yield from _checks_overdue()
     tenants = list(Tenant.objects.filter(is_active=True))
     yield from _late_pipelines(tenants)
     try:
@@ -75,15 +78,31 @@ def _late() -> Iterator[tuple[tuple[str | None, str], str]]:
 
 def _loads_unserved() -> Iterator[tuple[tuple[None, str], str]]:
     """The canary shows that workers run tasks, but not that one of them serves the loads' queue."""
-    if LoadJob.objects.filter(state=LoadJob.State.RUNNING).exists():
+    now = timezone.now()
+    before = now - UNSERVED
+    taken = Q(started_at__range=(before, now)) | Q(finished_at__range=(before, now))
+    if LoadJob.objects.filter(taken | Q(state=LoadJob.State.RUNNING)).exists():
         return
-    before = timezone.now() - UNSERVED
     waiting = jobs.due().filter(requested_at__lt=before).exclude(not_before__gte=before)
     if count := waiting.count():
         yield (
             (None, "loads"),
             f"{count:,} loads could run and none does, for {UNSERVED.total_seconds() / 60:.0f} "
             "minutes. See whether a worker serves the queue named loads, and LOADS_AT_ONCE.",
+        )
+
+
+def _checks_overdue() -> Iterator[tuple[tuple[None, str], str]]:
+    """Not while beat has not yet had a night for them."""
+    now = timezone.now()
+    had_a_night = Heartbeat.objects.filter(name="beat", since__lt=now - OVERDUE / 2).exists()
+    overdue = IntegrityCheck.objects.filter(tenant__is_active=True, checked_at__lt=now - OVERDUE)
+    if had_a_night and (count := overdue.count()):
+        days = OVERDUE.total_seconds() / 86400
+        yield (
+            (None, "integrity"),
+            f"The history of {count:,} tables was not checked for {days:.0f} days. See what "
+            "manage.py warehouse_integrity says.",
         )
 
 

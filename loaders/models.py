@@ -229,6 +229,7 @@ class LoadedFile(models.Model):
     class State(models.TextChoices):
         LOADED = "loaded", "Loaded"
         SET_ASIDE = "set_aside", "Set aside"
+        REFUSED = "refused", "Refused"  # by the lake: the next load tries again
 
     job = models.ForeignKey(LoadJob, on_delete=models.CASCADE, related_name="files")
     bucket = models.CharField(max_length=63)

@@ -31,7 +31,7 @@ from .discovery import Found, discover, home_of, without_files
 from .heart import beating
 from .lake import Lake, LakeError, NoFiles
 from .messages import advance_soon
-from .models import LoadJob, PipelineRun
+from .models import LoadedFile, LoadJob, PipelineRun
 
 log = logging.getLogger(__name__)
 
@@ -348,8 +348,8 @@ def _hold(run: PipelineRun, stuck: LoadJob) -> str:
 
 
 def _is_known(run: PipelineRun, table: Table, found: Found) -> bool:
-    """Whether the last load succeeded with just these files, and none is so young that an
-    incremental load would look at it again.
+    """Whether the last load succeeded with just these files, and there is none that an incremental
+    load would look at again: that is young, or was refused by the lake.
     """
     last = _last_load(run, table)
     return (
@@ -357,6 +357,7 @@ def _is_known(run: PipelineRun, table: Table, found: Found) -> bool:
         and last.state == LoadJob.State.SUCCEEDED
         and last.listing == found.listing
         and not found.has_young
+        and not last.files.filter(state=LoadedFile.State.REFUSED).exists()
     )
 
 

@@ -11,11 +11,15 @@ class LoadFailed(Exception):
 
 @dataclass
 class FileOutcome:
-    """Rows of one file. `error` says why it was set aside; it has no rows then."""
+    """Rows of one file. `error` says why it was set aside; it has no rows then.
+
+    `is_refused` if it was because the lake did not give it out, which it may do tomorrow.
+    """
 
     rows_read: int = 0
     rows_rejected: int = 0
     error: str = ""
+    is_refused: bool = False
 
 
 @dataclass
@@ -45,3 +49,8 @@ class LoadResult:
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     listing: str = ""
+
+    @property
+    def refusals(self) -> list[str]:
+        """What the lake said of files that it did not give out."""
+        return [each.error for each in self.files.values() if each.is_refused]

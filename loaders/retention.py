@@ -38,11 +38,14 @@ def forget_runs(now: datetime | None = None) -> int:
 
 
 def _idle(before: datetime) -> QuerySet[LoadJob]:
-    """Loads that ended before a moment and wrote no history and no rejects."""
+    """Loads that ended before a moment and wrote no history.
+
+    Their rejects are also those of the load that first found the same file.
+    """
     ended = LoadJob.objects.filter(finished_at__lt=before).exclude(state__in=LoadJob.ACTIVE)
     # One that was taken up again, or failed once it showed its rows, may have written uncounted.
     is_counted = Q(swapped_at__isnull=True) | Q(state=LoadJob.State.SUCCEEDED, attempt=1)
-    wrote_nothing = Q(rows_rejected=0, closings=[], **dict.fromkeys(LoadJob.CHANGES, 0))
+    wrote_nothing = Q(closings=[], **dict.fromkeys(LoadJob.CHANGES, 0))
     is_idle = (
         is_counted & wrote_nothing & Q(kind__in=(LoadJob.Kind.INCREMENTAL, LoadJob.Kind.REFRESH))
     )

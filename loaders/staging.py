@@ -92,10 +92,10 @@ class Staging:
         if refused and len(refused) == len(found):  # then it is we who may not read
             raise next(iter(refused.values()))
         for each, refusal in refused.items():
-            self.set_aside(each, str(refusal))
+            self.set_aside(each, str(refusal), is_refused=True)
 
-    def set_aside(self, each: LakeObject, reason: str) -> None:
-        self._result.files[each] = FileOutcome(error=reason)
+    def set_aside(self, each: LakeObject, reason: str, *, is_refused: bool = False) -> None:
+        self._result.files[each] = FileOutcome(error=reason, is_refused=is_refused)
 
     def _note_unknown(self, names: Iterable[str]) -> None:
         self._result.unknown_columns = sorted({*self._result.unknown_columns, *names})

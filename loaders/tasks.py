@@ -1,8 +1,4 @@
-"""Celery's entry points. Each may be delivered twice or never: the rows decide.
-
-What waited for longer than `EXPIRES` is dropped, since the sweeps send it again. It is long enough
-for hosts whose clocks differ by minutes: beat's decides when that time is over.
-"""
+"""Celery's entry points. Each may be delivered twice or never: the rows decide."""
 
 from datetime import timedelta
 
@@ -10,11 +6,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
+from avesa_site.clocks import EXPIRES
 from tenants.models import Tenant
 
 from . import integrity, jobs, lateness, pipelines, retention, runs, schedule, upkeep
-
-EXPIRES = 600  # seconds
 
 
 @shared_task(expires=EXPIRES)
@@ -35,10 +30,9 @@ def tidy_table(tenant_id: str, table: str, load_id: int) -> bool:
 @shared_task
 def check_integrity(older_than_hours: int = 0) -> int:
     """Check every table whose last check is so old; returns how many have faults, each of which
-    raises an alert.
+    raises an alert. What cannot be checked now stays due.
     """
-    due = integrity.due(timezone.now() - timedelta(hours=older_than_hours))
-    return sum(not integrity.check(tenant, table).is_sound for tenant, table in due)
+    return integrity.check_due(timezone.now() - timedelta(hours=older_than_hours))
 
 
 @shared_task

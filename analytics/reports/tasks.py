@@ -3,6 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
+from avesa_site.clocks import EXPIRES
+
 from . import deliveries, occurrences, outcomes
 
 
@@ -16,7 +18,7 @@ def send_delivery(delivery_id: int) -> str:
     return deliveries.send(delivery_id)
 
 
-@shared_task(expires=600)
+@shared_task(expires=EXPIRES)
 def sweep_reports() -> int:
     """Plan what is due, take up what was left behind, wake workers up for it; returns how much."""
     now = timezone.now()

@@ -112,7 +112,11 @@ class WarehouseAddress:
 
 
 def address() -> WarehouseAddress:
-    """Where the warehouse is: as the secret says, if there is one, else the URL. ValueError."""
+    """Where the warehouse is: as the secret says, if there is one, else the URL.
+
+    ValueError for a wrong URL, which keeps processes from starting; AuthenticationFailed for a
+    secret that is wrong or cannot be read, which may be mended while they run.
+    """
     name = settings.CLICKHOUSE_SECRET
     if not name:
         return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
@@ -120,6 +124,8 @@ def address() -> WarehouseAddress:
         return WarehouseAddress.from_secret(aws.kept_secret(name))
     except aws.AwsError as error:
         raise AuthenticationFailed(str(error)) from error
+    except ValueError as error:
+        raise AuthenticationFailed(f"The secret {name} is wrong: {error}") from error
 
 
 def reachable(at: WarehouseAddress) -> None:

@@ -108,7 +108,8 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     561: (UnreadableData, "A compressed file could not be unpacked."),
     1002: (UnreadableData, "A file could not be read."),
 }
-_OF_MANY = re.compile(r"\((total|for user)\)")  # a limit that other statements use up as well
+# A limit that other statements use up as well, as older and newer servers call it.
+_OF_MANY = re.compile(r"\((total|for user)\)|\b(Total|User) memory limit")
 _S3_CODES = {499, 491}
 _NETWORK_CODES = {210, 279}
 _SECRETS = re.compile(r"(?i)(s3\w*\s*\(\s*'[^']*'\s*,\s*)'[^']*'\s*,\s*'[^']*'")

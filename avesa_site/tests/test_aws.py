@@ -38,12 +38,10 @@ def keeper(_s3, settings, monkeypatch):
             client.create_secret(Name=name, SecretString=text)
             names.add(name)
 
-    aws._kept.clear()
     logs._learned.clear()
     yield keep
     for name in names:
         client.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
-    aws._kept.clear()
     logs._learned.clear()
 
 
@@ -84,7 +82,7 @@ def test_the_secret_wins_over_the_url_and_is_told_nowhere(keeper, settings):
 def test_a_secret_that_is_no_address_says_so_without_its_text(keeper, settings, text):
     settings.CLICKHOUSE_SECRET = "warehouse"
     keeper("warehouse", text)
-    with pytest.raises((AuthenticationFailed, ValueError)) as caught:
+    with pytest.raises(AuthenticationFailed) as caught:
         address()
     assert "no json" not in str(caught.value).replace("is no JSON", "")
 
@@ -122,16 +120,32 @@ def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
     monkeypatch.setattr(aws, "secret", away)
     assert [aws.kept_secret("warehouse") for _ in range(20)] == [known] * 20
     assert len(asked) == 1
-    read_at, _ = aws._kept["warehouse"]
-    monkeypatch.setitem(aws._kept, "warehouse", (read_at - aws.SECONDS_BETWEEN, known))
+    assert not aws.was_rotated("warehouse")
+    assert len(asked) == 1
+    failed_at, error = aws._failed["warehouse"]
+    monkeypatch.setitem(aws._failed, "warehouse", (failed_at - aws.SECONDS_BETWEEN, error))
     aws.kept_secret("warehouse")
     assert len(asked) == 2
+
+
+def test_a_process_that_never_read_the_secret_waits_once_as_well(settings, monkeypatch):
+    asked = []
+
+    def away(name):
+        asked.append(name)
+        raise aws.AwsError("AWS is away.")
+
+    monkeypatch.setattr(aws, "secret", away)
+    for _ in range(3):
+        with pytest.raises(aws.AwsError, match="AWS is away"):
+            aws.kept_secret("never-read")
+    assert len(asked) == 1
 
 
 def test_nobody_waits_for_another_who_asks(monkeypatch):
     known = {"host": "one"}
     monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
-    with aws._renewing, ThreadPoolExecutor(1) as other:
+    with aws._renewing["warehouse"], ThreadPoolExecutor(1) as other:
         assert other.submit(aws.kept_secret, "warehouse").result(5) == known
 
 

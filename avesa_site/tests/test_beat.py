@@ -94,6 +94,17 @@ def test_times_of_the_future_in_the_database_are_mended_at_the_start(start):
     assert all(entry.model.last_run_at <= timezone.now() for entry in scheduler.schedule.values())
 
 
+def test_entries_of_earlier_releases_go(start):
+    start()
+    every = PeriodicTask.objects.get(name="canary").interval
+    PeriodicTask.objects.create(name="forget quiet runs", task="no.more", interval=every)
+    scheduler = start()
+    names = set(PeriodicTask.objects.values_list("name", flat=True))
+    assert names == set(scheduler.schedule)
+    assert "forget quiet runs" not in names
+    assert set(app.conf.beat_schedule) <= names
+
+
 def test_it_waits_for_a_database_that_is_away(start, monkeypatch):
     scheduler = start()
     tick(scheduler)

@@ -60,9 +60,7 @@ def _processes_of(folder):
 
 def _manage(folder, *arguments):
     """A command beside the demo, as `make manage` runs it."""
-    env = os.environ | {"AVESA_ENV_FILE": str(folder / "demo.env")}
-    for name in (folder / "demo.env").read_text().splitlines():
-        env.pop(name.partition("=")[0], None)  # what the tests' own processes have set
+    env = os.environ | {"AVESA_ENV_FILE": str(folder / "demo.env")}  # which wins over the tests'
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 

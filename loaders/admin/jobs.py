@@ -82,6 +82,7 @@ STATE_COLORS = {
     "cancelled": "default",
     "loaded": "success",
     "set_aside": "danger",
+    "refused": "danger",
 }
 
 

@@ -3,9 +3,12 @@
 import gzip
 import io
 import json
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from loaders.lake import _RangeReader, lake_errors
 
 
 def key(tenant, table, name):
@@ -35,3 +38,20 @@ def put_text(lake, tenant, table, name, text):
 def put_bytes(lake, tenant, table, name, body):
     lake.put(key(tenant, table, name), body)
     return f"{lake.bucket}/{key(tenant, table, name)}"
+
+
+@contextmanager
+def refused(monkeypatch, *names, code="AccessDenied"):
+    """S3 does not give out the files of these names."""
+    read = _RangeReader.readinto
+
+    def readinto(self, buffer):
+        with lake_errors(self._found.bucket, self._found.key):
+            if self._found.key.endswith(names):
+                error = self._lake.client.exceptions.ClientError
+                raise error({"Error": {"Code": code}}, "GetObject")
+        return read(self, buffer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_RangeReader, "readinto", readinto)
+        yield

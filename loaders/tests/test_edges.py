@@ -8,10 +8,10 @@ import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import UnreadableData
-from loaders.lake import LakeChanged, LakeRefused, _RangeReader, lake_errors
+from loaders.lake import LakeChanged, LakeError, LakeRefused
 from loaders.load import Kind, Load
 from loaders.results import LoadFailed
-from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text
+from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text, refused
 from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
 from loaders.workspace import Workspace
 
@@ -124,21 +124,17 @@ def test_a_table_whose_new_files_are_all_archived_says_so(acme, lake, warehouse)
 def test_a_file_that_the_lake_refuses_is_set_aside_unless_it_refuses_all(
     acme, lake, warehouse, monkeypatch
 ):
-    refused = ["b.jsonl"]
-    read = _RangeReader.readinto
-
-    def readinto(self, buffer):
-        with lake_errors(self._found.bucket, self._found.key):
-            if self._found.key.endswith(tuple(refused)):
-                denied = {"Error": {"Code": "AccessDenied"}}
-                raise lake.client.exceptions.ClientError(denied, "GetObject")
-        return read(self, buffer)
-
-    monkeypatch.setattr(_RangeReader, "readinto", readinto)
     _put_two(lake, acme, "jsonl")
-    assert "kms:Decrypt" in errors_of(load(acme))["b.jsonl"]
-    refused.append("a.jsonl")
-    with pytest.raises(LakeRefused, match="GetObject"):
+    with refused(monkeypatch, "b.jsonl"):
+        assert "kms:Decrypt" in errors_of(load(acme))["b.jsonl"]
+    with refused(monkeypatch, "a.jsonl", "b.jsonl"), pytest.raises(LakeRefused, match="GetObject"):
+        load(acme)
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "504", "ExpiredToken", "SomethingNew"])
+def test_what_may_pass_sets_no_file_aside(acme, lake, warehouse, monkeypatch, code):
+    _put_two(lake, acme, "jsonl")
+    with refused(monkeypatch, "b.jsonl", code=code), pytest.raises(LakeError):
         load(acme)
 
 

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.errors import Unreachable
+from analytics.warehouse.errors import Unavailable, Unreachable
 from analytics.warehouse.writer import Writer
 from loaders import integrity, jobs, runs, tasks
 from loaders.integrity import check
@@ -73,6 +73,23 @@ def test_a_check_of_the_future_is_no_check(loaded):
     IntegrityCheck.objects.update(checked_at=timezone.now() + timedelta(days=300))
     due = integrity.due(timezone.now() - timedelta(hours=20))
     assert (loaded, TABLES["companies"]) in list(due)
+
+
+def test_a_table_that_cannot_be_checked_keeps_no_other_from_it(loaded, globex, monkeypatch):
+    find = integrity.find_faults
+
+    def refuse_one(tenant, table):
+        if (tenant, table.name) == (loaded, "companies"):
+            raise Unavailable("out of memory")
+        return find(tenant, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(integrity, "find_faults", refuse_one)
+        assert tasks.check_integrity(older_than_hours=20) == 0
+    assert IntegrityCheck.objects.count() == 2 * len(TABLES) - 1
+    assert not Alert.objects.exists()
+    due = integrity.due(timezone.now() - timedelta(hours=20))
+    assert list(due) == [(loaded, TABLES["companies"])]
 
 
 def test_what_loads_made_is_sound(loaded):

@@ -25,7 +25,7 @@ from loaders.lake import Lake, LakeError
 from loaders.load import Load
 from loaders.models import IntegrityCheck, LoadJob, PipelineRun
 from loaders.pipelines import RunRefused, request_run
-from loaders.tests.lakes import key, put_bytes, put_jsonl
+from loaders.tests.lakes import key, put_bytes, put_jsonl, refused
 from tenants.models import Alert, Tenant
 from tenants.signals import data_arrived
 
@@ -419,6 +419,27 @@ def test_a_load_again_does_not_hide_what_is_still_wrong(delivered, lake, nothing
     assert not Alert.objects.filter(over_at=None).exists()
 
 
+def test_a_file_that_the_lake_refuses_is_told_and_tried_again_until_it_is_there(
+    delivered, lake, warehouse, monkeypatch, nothing_is_young
+):
+    put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
+    open_alerts = Alert.objects.filter(over_at=None)
+    with refused(monkeypatch, "companies/b.jsonl"):
+        assert turn(delivered).state == State.SUCCEEDED
+        assert seen(warehouse, delivered) == 2
+        [alert] = open_alerts.all()
+        assert "companies/b.jsonl was denied" in alert.text
+        run = turn(delivered)
+        [job] = run.jobs.all()
+        assert (run.state, job.state) == (State.RUNNING, LoadJob.State.QUEUED), "it waits"
+        assert list(open_alerts.all()) == [alert]
+    LoadJob.objects.update(not_before=None)
+    assert work(run).state == State.SUCCEEDED
+    assert seen(warehouse, delivered) == 3
+    assert not open_alerts.exists()
+    assert turn(delivered).jobs.count() == 0
+
+
 def test_a_test_run_that_fails_raises_no_alert(delivered, lake):
     put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
     assert turn(delivered, is_test=True).state == State.FAILED
@@ -800,7 +821,20 @@ def test_loads_that_nobody_takes_are_told(acme, globex, warehouse):
     alert = Alert.objects.get(over_at=None)
     assert (alert.kind, alert.tenant, alert.subject) == (Alert.Kind.LATE, None, "loads")
     assert "2 loads could run and none does" in alert.text
-    assert jobs.claim_next()
+    claimed = jobs.claim_next()
+    assert lateness.watch() == 0
+    LoadJob.objects.filter(pk=claimed.pk).update(state=LoadJob.State.FAILED)
+    assert lateness.watch() == 0, "one was taken just now"
+
+
+def test_checks_that_do_not_come_about_are_told(delivered, warehouse, beat_for_hours):
+    turn(delivered)
+    IntegrityCheck.objects.update(checked_at=timezone.now() - timedelta(days=3))
+    assert lateness.watch() == 0, "beat had no night yet"
+    Heartbeat.objects.update(since=timezone.now() - timedelta(days=2))
+    assert lateness.watch() == 1
+    assert "2 tables was not checked for 2 days" in Alert.objects.get(over_at=None).text
+    IntegrityCheck.objects.update(checked_at=timezone.now())
     assert lateness.watch() == 0
 
 

@@ -83,6 +83,7 @@ def test_server_errors_come_with_cause_and_remedy(warehouse, sql, kind, remedy):
         ("Memory limit (for query) exceeded: would use 9 GiB", errors.OutOfMemory),
         ("Query memory limit exceeded: would use 9 GiB", errors.OutOfMemory),
         ("Memory limit (for user) exceeded: would use 9 GiB", errors.Unavailable),
+        ("User memory limit exceeded: would use 9 GiB", errors.Unavailable),
         ("Memory limit (total) exceeded: would use 9 GiB", errors.Unavailable),
         ("(total) memory limit exceeded: would use 9 GiB", errors.Unavailable),
     ],
