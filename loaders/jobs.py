@@ -199,7 +199,8 @@ def succeed(job: LoadJob, result: LoadResult) -> bool:
 def _end_alert(job: LoadJob, refusals: list[str]) -> None:
     """That of failed loads; files that the lake refused are told as long as it does."""
     if refusals:
-        text = f"{job}: {len(refusals)} files are missing. {refusals[0]}"
+        missing = "1 file is" if len(refusals) == 1 else f"{len(refusals):,} files are"
+        text = f"{job}: {missing} missing. {refusals[0]}"
         alerts.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, text)
     else:
         alerts.all_clear(Alert.Kind.LOAD, job.tenant_id, job.table)

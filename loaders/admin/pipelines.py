@@ -86,7 +86,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
                     "error",
                     ("loaded", "rejected", "faults"),
                     ("requested_at", "requested_by"),
-                    "planned_for",
+                    ("planned_for", "not_before"),
                 ]
             },
         )
