@@ -36,7 +36,7 @@ from analytics.warehouse.writer import Writer, quote, under_way
 from tenants import alerts
 from tenants.models import Tenant
 
-from .discovery import is_addressable
+from .discovery import home_of, is_addressable
 from .lake import Lake, LakeError, LakeUnreachable, lake_errors
 from .sources import s3_function
 
@@ -251,7 +251,7 @@ class _Lake:
         if self._is_silent:
             raise Unwell("It was not asked, since the lake does not answer.")
         try:
-            return self._ask(f"{tenant.id}/canonical/")
+            return self._ask(home_of(tenant))
         except LakeUnreachable:
             self._is_silent = True
             raise

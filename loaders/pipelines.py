@@ -42,6 +42,7 @@ FIRST_RETRY = timedelta(seconds=15)
 LOOK_AGAIN = timedelta(minutes=2)
 LONGEST_WAIT = FIRST_RETRY * 2**MAX_ATTEMPTS
 SUBJECT = "pipeline"
+_NO_FILES = "no files"
 _OUTAGES = (WarehouseError, LakeError, OperationalError, InterfaceError)
 
 
@@ -304,7 +305,6 @@ def _look(run: PipelineRun) -> str:
     """Queue a load of each table that has something new. PipelineFailed if there is no file."""
     lake = Lake()
     found, held = {}, {}
-    without: set[str] = set()
     asked = dict(run.jobs.values_list("table", "pk"))
     for name, table in TABLES.items():
         if name in asked:  # by a worker that died before it could say so
@@ -313,27 +313,27 @@ def _look(run: PipelineRun) -> str:
         try:
             objects = discover(lake, run.tenant, table)
         except NoFiles:
-            without.add(name)
-            found[name] = "no files"
+            found[name] = _NO_FILES
             if not run.is_test:
                 alerts.all_clear(Alert.Kind.LOAD, run.tenant_id, name)
             continue
-        if run.kind == Kind.INCREMENTAL and (stuck := _stuck(run, table, objects)):
-            found[name], held[name] = "held", _hold(run, stuck)
-        elif run.kind == Kind.INCREMENTAL and _is_known(run, table, objects):
+        # A refresh loads every table, whatever became of the last load.
+        last = _last_load(run, table) if run.kind == Kind.INCREMENTAL else None
+        if last and _is_stuck(last, objects):
+            found[name], held[name] = "held", _hold(run, last)
+        elif last and _is_known(last, objects):
             found[name] = "nothing new"
         else:
             found[name] = _request(run, table)
-    if without == set(TABLES):
+    if set(found.values()) == {_NO_FILES}:
         raise PipelineFailed(without_files(lake, home_of(run.tenant)))
     run.steps[Step.LOOK]["held"] = held
     return "; ".join(f"{name}: {says}" for name, says in found.items())
 
 
-def _stuck(run: PipelineRun, table: Table, found: Found) -> LoadJob | None:
-    """The last load, if loading again would only fail again."""
-    last = _last_load(run, table)
-    return last if last and last.needs_person and last.listing == found.listing else None
+def _is_stuck(last: LoadJob, found: Found) -> bool:
+    """Whether loading again would only fail again."""
+    return last.needs_person and last.listing == found.listing
 
 
 def _hold(run: PipelineRun, stuck: LoadJob) -> str:
@@ -347,14 +347,12 @@ def _hold(run: PipelineRun, stuck: LoadJob) -> str:
     )
 
 
-def _is_known(run: PipelineRun, table: Table, found: Found) -> bool:
+def _is_known(last: LoadJob, found: Found) -> bool:
     """Whether the last load succeeded with just these files, and there is none that an incremental
     load would look at again: that is young, or was refused by the lake.
     """
-    last = _last_load(run, table)
     return (
-        last is not None
-        and last.state == LoadJob.State.SUCCEEDED
+        last.state == LoadJob.State.SUCCEEDED
         and last.listing == found.listing
         and not found.has_young
         and not last.files.filter(state=LoadedFile.State.REFUSED).exists()

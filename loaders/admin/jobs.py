@@ -35,7 +35,7 @@ from tenants.models import Tenant, User
 from .. import jobs
 from ..models import LoadedFile, LoadJob
 from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
-from .progress import SHOWN, Watched, bar, outcome, tell_queued
+from .progress import SHOWN, STATE_COLORS, Watched, bar, outcome, tell_queued
 
 
 class LoadForm(forms.Form):
@@ -74,19 +74,13 @@ class LoadForm(forms.Form):
     )
 
 
-STATE_COLORS = {
-    "queued": "info",
-    "running": "warning",
-    "succeeded": "success",
-    "failed": "danger",
-    "cancelled": "default",
-    "loaded": "success",
-    "set_aside": "danger",
-    "refused": "danger",
-}
+class FileSize:
+    @display(description="Size", ordering="size")
+    def shown_size(self, file: LoadedFile) -> str:
+        return filesizeformat(file.size)
 
 
-class LoadedFileInline(ReadOnly, TabularInline):
+class LoadedFileInline(FileSize, ReadOnly, TabularInline):
     model = LoadedFile
     fields = ["key", "state", "shown_size", "last_modified", "rows_read", "rows_rejected", "error"]
     readonly_fields = ["shown_size"]
@@ -96,13 +90,9 @@ class LoadedFileInline(ReadOnly, TabularInline):
     verbose_name_plural = "Files"
     per_page = 50
 
-    @display(description="Size")
-    def shown_size(self, file: LoadedFile) -> str:
-        return filesizeformat(file.size)
-
 
 @admin.register(LoadedFile)
-class LoadedFileAdmin(ReadOnly, ModelAdmin):
+class LoadedFileAdmin(FileSize, ReadOnly, ModelAdmin):
     list_display = [
         "key",
         "job",
@@ -125,10 +115,6 @@ class LoadedFileAdmin(ReadOnly, ModelAdmin):
     @display(description="Reason")
     def reason(self, file: LoadedFile) -> str:
         return Truncator(file.error).chars(SHOWN) or "–"
-
-    @display(description="Size", ordering="size")
-    def shown_size(self, file: LoadedFile) -> str:
-        return filesizeformat(file.size)
 
 
 @admin.register(LoadJob)
@@ -194,10 +180,6 @@ class LoadJobAdmin(ReadOnly, Watched):
         "became",
     ]
 
-    @display(description="State", ordering="state", label=STATE_COLORS)
-    def shown_state(self, job: LoadJob) -> tuple[str, str]:
-        return job.state, job.get_state_display()
-
     @display(description="Kind", ordering="kind")
     def shown_kind(self, job: LoadJob) -> str:
         return f"{job.get_kind_display()}{' (test)' if job.dry_run else ''}"
@@ -215,18 +197,6 @@ class LoadJobAdmin(ReadOnly, Watched):
     @display(description="Rows read")
     def read(self, job: LoadJob) -> str:
         return f"{job.rows_read:,}"
-
-    @display(description="Rows loaded", ordering="rows_loaded")
-    def loaded(self, job: LoadJob) -> str:
-        return f"{job.rows_loaded:,}"
-
-    @display(description="Rejected", ordering="rows_rejected")
-    def rejected(self, job: LoadJob) -> str:
-        return f"{job.rows_rejected:,}"
-
-    @display(description="Took")
-    def took(self, job: LoadJob) -> str:
-        return f"{job.duration.total_seconds():,.1f} s" if job.duration else "–"
 
     @display(description="What became of them")
     def became(self, job: LoadJob) -> str:

@@ -26,7 +26,6 @@ from tenants.models import Tenant, User
 
 from .. import pipelines
 from ..models import PipelineRun
-from .jobs import STATE_COLORS
 from .progress import SHOWN, Watched, bar, tell_queued
 
 
@@ -97,10 +96,6 @@ class PipelineRunAdmin(ReadOnly, Watched):
     def mode(self, run: PipelineRun) -> str:
         return "Test: every step, but nothing is written" if run.is_test else "Normal"
 
-    @display(description="State", ordering="state", label=STATE_COLORS)
-    def shown_state(self, run: PipelineRun) -> tuple[str, str]:
-        return run.state, run.get_state_display()
-
     @display(description="Kind", ordering="kind")
     def shown_kind(self, run: PipelineRun) -> str:
         return f"{run.get_kind_display()}{' (test)' if run.is_test else ''}"
@@ -111,18 +106,6 @@ class PipelineRunAdmin(ReadOnly, Watched):
             return run.get_step_display()
         loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("says", "–")
         return Truncator(run.error).chars(SHOWN) or loads
-
-    @display(description="Rows loaded", ordering="rows_loaded")
-    def loaded(self, run: PipelineRun) -> str:
-        return f"{run.rows_loaded:,}"
-
-    @display(description="Rejected", ordering="rows_rejected")
-    def rejected(self, run: PipelineRun) -> str:
-        return f"{run.rows_rejected:,}"
-
-    @display(description="Took")
-    def took(self, run: PipelineRun) -> str:
-        return f"{run.duration.total_seconds():,.1f} s" if run.duration else "–"
 
     def get_urls(self) -> list[URLPattern]:
         own = [

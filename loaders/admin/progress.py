@@ -11,15 +11,42 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from ..models import LoadJob, Work
 
+STATE_COLORS = {
+    "queued": "info",
+    "running": "warning",
+    "succeeded": "success",
+    "failed": "danger",
+    "cancelled": "default",
+    "loaded": "success",
+    "set_aside": "danger",
+    "refused": "danger",
+}
 SHOWN = 80  # characters of an error in a list
 MOST_TOLD = 5
 
 
 class Watched(ModelAdmin):
     """Lists and pages of work, kept up to date while some of it is active (see watch.html)."""
+
+    @display(description="State", ordering="state", label=STATE_COLORS)
+    def shown_state(self, work: Any) -> tuple[str, str]:
+        return work.state, work.get_state_display()
+
+    @display(description="Rows loaded", ordering="rows_loaded")
+    def loaded(self, work: Any) -> str:
+        return f"{work.rows_loaded:,}"
+
+    @display(description="Rejected", ordering="rows_rejected")
+    def rejected(self, work: Any) -> str:
+        return f"{work.rows_rejected:,}"
+
+    @display(description="Took")
+    def took(self, work: Any) -> str:
+        return f"{work.duration.total_seconds():,.1f} s" if work.duration else "–"
 
     def shown_with(self, work: Any) -> dict[str, Any]:
         """What the page of one piece of work shows besides its fields."""
