@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help demo manage test test-fast test-thorough faults lint format bench clean
+.PHONY: help demo manage test test-fast test-thorough faults kills lint format bench clean
 
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
 	@echo "make manage RUN=doctor beside the demo: a command of manage.py on it"
 	@echo "make test              all tests;  make test-fast: those under a minute"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
+	@echo "make kills             kill the warehouse before each statement of loads; writes there, too"
 	@echo "make lint              ruff, mypy, import-linter;  make format: mend what can be mended"
 	@echo "make bench             measure, and record the figures in docs/performance.md"
 	@echo "make clean             remove the demo's data (var/) and the virtual environment"
@@ -54,6 +55,9 @@ test-thorough: $(VENV)/ready-dev
 
 faults: $(VENV)/ready-dev
 	@AVESA_KILLS=20 AVESA_FAULT_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/test_faults.py
+
+kills: $(VENV)/ready-dev
+	@AVESA_THOROUGH=1 AVESA_KILL_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/test_kills.py
 
 test-fast: $(VENV)/ready-dev
 	@$(PYTEST) -m "not slow"

@@ -24,27 +24,29 @@ _INSTANT = (
 EARLIEST = "toDateTime64('1900-01-01 00:00:00', 3, 'UTC')"
 LATEST = "toDateTime64('2299-12-31 00:00:00', 3, 'UTC')"
 
-REASONS = {
+_REASONS = {
     Kind.BOOL: "not a yes or no (true, false, 1, 0)",
     Kind.COUNT: "not a whole number",
     Kind.MONEY: "not an amount that fits Decimal(18, 2)",
     Kind.HOURS: "not a number of hours that fits Decimal(10, 2)",
     Kind.INSTANT: "not a date and time between 1900 and 2299 (ISO 8601)",
 }
+NOT_UTF8 = "not UTF-8 text"
+_NOT_SINGLE = "a list or an object, not a single value"
 
 
 @dataclass(frozen=True)
 class Cast:
     """One catalog column as this shape delivers it; expressions over `raw`'s columns.
 
-    `value` is typed as the catalog says or NULL, `fault` is true where the value was present but
-    could not be cast ('' where that cannot happen), `text` is what the file says.
+    `value` is typed as the catalog says or NULL, `text` is what the file says. `faults` are
+    (condition, reason): where a condition is true the value was present but cannot be taken.
     """
 
     column: Column
     source: str
     value: str
-    fault: str
+    faults: tuple[tuple[str, str], ...]
     text: str
 
 
@@ -71,8 +73,9 @@ def tenant_fault(table: Table, shape: Shape) -> str:
 
 
 def key_fault(table: Table, shape: Shape) -> str:
-    """True where the row has no business key."""
-    return f"ifNull({_cast(table.column(table.key), shape).value}, '') = ''"
+    """True where the row has no business key: nothing, blanks, or what stands for no number."""
+    key = f"ifNull({_cast(table.column(table.key), shape).value}, '')"
+    return f"(isValidUTF8({key}) AND (NOT match({key}, '[^[:space:]]') OR lower({key}) = 'nan'))"
 
 
 def record_hash(table: Table) -> str:
@@ -97,33 +100,33 @@ def _cast(column: Column, shape: Shape) -> Cast:
     ]
     if not present:
         nothing = f"CAST(NULL, {literal(column.kind.ddl(required=False))})"
-        return Cast(column, column.name, nothing, "", "''")
+        return Cast(column, column.name, nothing, (), "''")
     options = [_from(column, source.name, shape) for source in present]
     values = [
         _conditional(option.value, source.negated, source.only_when, shape)
         for option, source in zip(options, present, strict=True)
     ]
     if len(options) == 1:
-        return Cast(column, options[0].source, values[0], options[0].fault, options[0].text)
+        return Cast(column, options[0].source, values[0], options[0].faults, options[0].text)
     # A file may deliver a column under several names: each row takes the first that has a value,
     # and is at fault only for what it would have taken.
     return Cast(
         column,
         options[0].source,
         f"coalesce({', '.join(values)})",
-        " OR ".join(_used_faults(options)),
+        _used_faults(options),
         f"coalesce({', '.join(option.text for option in options)})",
     )
 
 
-def _used_faults(options: list[Cast]) -> list[str]:
-    """The fault of each source where those before it are empty."""
-    faults, before = [], ""
+def _used_faults(options: list[Cast]) -> tuple[tuple[str, str], ...]:
+    """The faults of each source where those before it are empty."""
+    faults: list[tuple[str, str]] = []
+    before = ""
     for option in options:
-        if option.fault:
-            faults.append(f"({before}{option.fault})")
+        faults += [(f"({before}{condition})", reason) for condition, reason in option.faults]
         before += f"isNull({option.value}) AND "
-    return faults
+    return tuple(faults)
 
 
 def _conditional(
@@ -144,15 +147,22 @@ def _from(column: Column, source: str, shape: Shape) -> Cast:
     raw = raw_name(source)
     lane = shape.lane_of.get(source, TEXT_LANE)
     if column.kind.is_text:
-        return Cast(column, source, raw, "", raw)
+        return Cast(column, source, raw, _text_faults(source, raw, shape), raw)
+    reason = _REASONS[column.kind]
     if lane == TEXT_LANE:
         value = _parsed(column.kind, f"nullIf(trimBoth({raw}), '')")
         fault = f"(trimBoth(ifNull({raw}, '')) != '' AND isNull({value}))"
-        return Cast(column, source, value, fault, raw)
-    fault = ""
-    if column.kind is Kind.INSTANT:
-        fault = f"(isNotNull({raw}) AND NOT ({raw} BETWEEN {EARLIEST} AND {LATEST}))"
-    return Cast(column, source, raw, fault, f"toString({raw})")
+        return Cast(column, source, value, ((fault, reason),), raw)
+    return Cast(column, source, raw, (), f"toString({raw})")
+
+
+def _text_faults(source: str, raw: str, shape: Shape) -> tuple[tuple[str, str], ...]:
+    faults = [(f"NOT ifNull(isValidUTF8({raw}), true)", NOT_UTF8)]
+    if shape.format == "jsonl":
+        kind = f"JSONType(broken_text, {literal(source)})"
+        nested = f"(match({raw}, '^[{{[[]') AND {kind} IN ('Object', 'Array'))"
+        faults.append((f"ifNull({nested}, false)", _NOT_SINGLE))
+    return tuple(faults)
 
 
 def _parsed(kind: Kind, text: str) -> str:

@@ -140,7 +140,8 @@ def examinations(tenant: Tenant, table: Table) -> Iterator[tuple[int, str, Exami
     anew = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
     files = LoadedFile.objects.filter(job__in=loads, job_id__gte=anew).order_by("job_id")
     files = files.exclude(state=LoadedFile.State.REFUSED)
-    fields = ("job_id", "key", "etag", "last_modified", "rows_read", "rows_rejected", "error")
+    outcome_fields = ("rows_read", "rows_rejected", "error", "rows_in_file")
+    fields = ("job_id", "key", "etag", "last_modified", *outcome_fields)
     for load_id, key, etag, modified, *outcome in files.values_list(*fields).iterator():
         yield load_id, key, Examined(etag, modified, FileOutcome(*outcome))
 

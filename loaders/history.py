@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from analytics.warehouse.errors import Interrupted
 from analytics.warehouse.writer import quote
 
 from . import history_sql
@@ -56,7 +57,8 @@ class History:
         self._stored = stored
         self._dry_run = dry_run
         self._moves = 0
-        self._show: Callable[[], None] = lambda: None
+        self._added = 0
+        self._show: Callable[[], None] | None = None
 
     # --- Planning
 
@@ -64,7 +66,10 @@ class History:
         """Decide what becomes of each version and get it ready, unseen. Then call `show`."""
         if self._is_plain():
             self._result.rows_new = self._result.rows_loaded
-            self._prepare_swap(self._workspace.staged)
+            if self._result.rows_new:
+                self._prepare_swap(self._workspace.staged)
+            else:
+                self._workspace.check_intact()
             return
         self._progress("Comparing with history")
         if snapshot is not None and self._stored:
@@ -73,12 +78,17 @@ class History:
         if snapshot is not None and self._stored:
             self._close(snapshot)
         self._account()
-        if self._dry_run:
-            return
-        if self._moves > self._stored * SWAP_ABOVE:
+        if self._dry_run or not self._moves:
+            self._workspace.check_intact()
+        elif self._moves > self._stored * SWAP_ABOVE:
             self._rebuild()
-        elif self._moves:
+        else:
             self._prepare_flip()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is anything to show."""
+        return self._show is not None
 
     def _is_plain(self) -> bool:
         """Whether the staged rows are history as they stand: no key twice, and none stored."""
@@ -96,13 +106,16 @@ class History:
         if self._stored:
             stored, touched = workspace.stored, workspace.touched
             workspace.create(stored, history_sql.STORED_COLUMNS)
-            workspace.run(
-                history_sql.recall(self._table, workspace.target, workspace.staged, stored)
+            workspace.fill(
+                stored, history_sql.recall(self._table, workspace.target, workspace.staged, stored)
             )
             workspace.create(touched, history_sql.TOUCHED_COLUMNS)
-            workspace.run(history_sql.touch(self._table, workspace.staged, stored, touched))
+            workspace.fill(
+                touched, history_sql.touch(self._table, workspace.staged, stored, touched)
+            )
         workspace.create(workspace.plan, history_sql.PLAN_COLUMNS, history_sql.PLAN_ORDER)
-        workspace.run(
+        workspace.fill(
+            workspace.plan,
             history_sql.plan(self._table, workspace.staged, stored, touched, workspace.plan),
             **history_sql.SPILL,
         )
@@ -111,17 +124,18 @@ class History:
         """Reconcile: every staged row is new, changed, late, unchanged or a duplicate."""
         workspace, result, key = self._workspace, self._result, quote(self._table.key)
         planned = workspace.rows(
-            f"SELECT outcome, count(), countIf(moves) FROM {workspace.plan} GROUP BY outcome"
+            "SELECT outcome, count(), countIf(moves), countIf(is_new) "
+            f"FROM {workspace.plan} GROUP BY outcome"
         )
-        counts = {outcome: count for outcome, count, _ in planned}
-        self._moves = sum(moves for _, _, moves in planned)
+        counts = {outcome: count for outcome, count, _, _ in planned}
+        self._moves = sum(moves for _, _, moves, _ in planned)
+        self._added = sum(added for _, _, _, added in planned)
         touched = f"{key} IN (SELECT entity FROM {workspace.touched})" if self._stored else "true"
         version = f"{key}, effective_date, record_hash"
         staged, versions, untouched = workspace.rows(
             f"SELECT count(), uniqExactIf({version}, {touched}), "
             f"uniqExactIf({version}, NOT ({touched})) FROM {workspace.staged}"
         )[0]
-        workspace.note_staged(staged)
         result.rows_new += counts.get("new", 0)
         result.rows_changed += counts.get("changed", 0) - result.keys_reopened
         result.rows_late += counts.get("late", 0)
@@ -129,25 +143,23 @@ class History:
         result.rows_duplicate += staged - versions - untouched
         accounted = sum(counts.get(outcome, 0) for outcome in history_sql.OUTCOMES)
         if accounted != versions:
+            workspace.check_intact()
             raise LoadFailed(
                 f"Of {versions} distinct versions that were staged {accounted} are accounted for. "
-                "Nothing was changed. Please report this."
+                "Nothing was changed. Check the table's integrity and repair it; if that does not "
+                "help, please report this."
             )
 
     # --- Full refresh
 
     def _reopen(self, snapshot: Snapshot) -> None:
         workspace = self._workspace
-        before = self._count_staged()
-        workspace.run(
+        self._result.keys_reopened = workspace.fill(
+            workspace.staged,
             history_sql.reopen(
                 self._table, workspace.target, workspace.staged, instant(snapshot.taken_at)
-            )
+            ),
         )
-        self._result.keys_reopened = self._count_staged() - before
-
-    def _count_staged(self) -> int:
-        return int(self._workspace.value(f"SELECT count() FROM {self._workspace.staged}"))
 
     def _close(self, snapshot: Snapshot) -> None:
         """Plan the end of keys that are in no file, as far as the policy allows."""
@@ -158,9 +170,11 @@ class History:
             workspace.staged,
             workspace.keys,
             workspace.rejects,
-            instant(snapshot.taken_at),
         )
-        count = workspace.value(f"SELECT count() FROM ({gone})")
+        taken_at = instant(snapshot.taken_at)
+        count, later = workspace.rows(history_sql.count_gone(gone, taken_at))[0]
+        if later:
+            self._result.notes.append(_later(later, snapshot))
         if not count:
             return
         current = workspace.value(
@@ -170,19 +184,23 @@ class History:
         if kept := _why_kept(snapshot, count, current):
             self._result.notes.append(kept)
             return
-        workspace.run(history_sql.close(gone, workspace.plan, instant(snapshot.taken_at)))
-        self._result.keys_closed = count
+        self._result.keys_closed = workspace.fill(
+            workspace.plan, history_sql.close(gone, workspace.plan, taken_at)
+        )
 
     # --- Showing
 
     def _rebuild(self) -> None:
         self._progress("Building the new history")
         workspace = self._workspace
+        target = workspace.target if self._stored else ""
+        expected = workspace.value(history_sql.count_stored(target)) if target else 0
         workspace.create_rebuilt()
-        workspace.run(
+        built = workspace.fill(
+            workspace.rebuilt,
             history_sql.rebuild(
                 self._table,
-                workspace.target if self._stored else "",
+                target,
                 workspace.staged,
                 workspace.plan,
                 workspace.rebuilt,
@@ -190,6 +208,7 @@ class History:
             ),
             **history_sql.SPILL,
         )
+        self._compare("built", built, expected + self._added)
         self._prepare_swap(workspace.rebuilt)
 
     def _prepare_swap(self, side: str) -> None:
@@ -199,8 +218,8 @@ class History:
         self._progress(f"Adding {self._moves} versions")
         workspace = self._workspace
         workspace.create_moves(history_sql.MOVES_COLUMNS, history_sql.MOVES_KEYS)
-        workspace.run(history_sql.moves(workspace.plan, workspace.moves))
-        workspace.run(
+        workspace.fill(workspace.moves, history_sql.moves(workspace.plan, workspace.moves))
+        added = workspace.run(
             history_sql.insert_invisible(
                 self._table,
                 workspace.target,
@@ -209,6 +228,7 @@ class History:
                 workspace.intact,
             )
         )
+        self._compare("added", added, self._added)
         self._show = self._flip
 
     def _flip(self) -> None:
@@ -224,10 +244,41 @@ class History:
             **history_sql.FLIP_SETTINGS,
         )
         self._result.left_patches = True
+        self._compare("shown", self._count_shown(), workspace.filled(workspace.moves))
+
+    def _count_shown(self) -> int:
+        """How many versions a flip moved: as many as its patch has rows, unless it was merged."""
+        workspace = self._workspace
+        moved = workspace.filled(workspace.moves)
+        table = self._table.shared_name
+        names = {"database": workspace.at.database, "table": table}
+        if workspace.rows(history_sql.NEWEST_PATCH, **names) == [(moved,)]:
+            return moved
+        count = history_sql.shown(self._table, workspace.target, workspace.plan)
+        return int(workspace.value(f"{count} AND {workspace.intact}"))
+
+    def _compare(self, what: str, rows: int, planned: int) -> None:
+        """Carry the counts of one step to the next."""
+        if rows != planned:
+            raise Interrupted(f"{planned} rows were to be {what}, but {rows} were. Load again.")
 
     def show(self) -> None:
-        """Make it visible: readers see the old state before this statement, the new one after."""
-        self._show()
+        """Make it visible: readers see the old state before this statement, the new one after.
+
+        Raises Interrupted unless what they see now is what was planned.
+        """
+        if self._show is not None:
+            self._show()
+
+
+def _later(count: int, snapshot: Snapshot) -> str:
+    """What is said of keys that are gone but changed after the newest file was written."""
+    keys = "1 key is" if count == 1 else f"{count:,} keys are"
+    return (
+        f"{keys} in no file any more, but changed after the newest file was written "
+        f"({snapshot.taken_at:%Y-%m-%d %H:%M} UTC), so nothing was closed there. A refresh after "
+        "the next delivery decides about them."
+    )
 
 
 def _why_kept(snapshot: Snapshot, count: int, current: int) -> str:

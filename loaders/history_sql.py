@@ -163,7 +163,8 @@ def moves(plan: str, into: str) -> str:
     """Give the flip its part of the plan, in a form that it can look up."""
     return f"""INSERT INTO {into}
 SELECT entity, effective_date, record_hash, loaded_at, expiry_date, is_current, true
-FROM {plan} WHERE moves"""
+FROM {plan} WHERE moves
+ORDER BY {MOVES_KEYS}, expiry_date DESC LIMIT 1 BY {MOVES_KEYS}"""
 
 
 def insert_invisible(table: Table, target: str, staged: str, plan: str, intact: str) -> str:
@@ -186,6 +187,36 @@ def flip(table: Table, target: str, plan: str, moves: str, intact: str) -> str:
     is_current = joinGet({moves}, 'is_current', {identity})
 WHERE tenant_id = {TENANT} AND {key} IN (SELECT entity FROM {plan} WHERE moves)
 AND joinGet({moves}, 'is_planned', {identity}) AND {intact}"""
+
+
+# The newest patch of a tenant's partition: what the last flip committed, until it is merged.
+NEWEST_PATCH = """
+SELECT rows FROM system.parts
+WHERE active AND database = {database:String} AND table = {table:String}
+AND startsWith(partition_id, 'patch-') AND endsWith(partition_id, concat('-', (
+    SELECT any(partition_id) FROM system.parts
+    WHERE active AND database = {database:String} AND table = {table:String}
+    AND partition = {tenant_id:String}
+)))
+ORDER BY max_block_number DESC LIMIT 1
+"""
+
+
+def shown(table: Table, target: str, plan: str) -> str:
+    """SELECT how many of the versions that were to move stand in the target as planned.
+
+    Costly just after a flip, whose patch every read has to apply.
+    """
+    key = quote(table.key)
+    version = "effective_date, record_hash, loaded_at, expiry_date, is_current"
+    return f"""SELECT uniqExact({key}, effective_date, record_hash, loaded_at) FROM {target}
+WHERE tenant_id = {TENANT} AND {key} IN (SELECT entity FROM {plan} WHERE moves)
+AND ({key}, {version}) IN (SELECT entity, {version} FROM {plan} WHERE moves)"""
+
+
+def count_stored(target: str) -> str:
+    """SELECT how many rows of the tenant a load builds on: those that are not half a load's."""
+    return f"SELECT count() FROM {target} WHERE {_STORED}"
 
 
 def rebuild(table: Table, target: str, staged: str, plan: str, into: str, intact: str) -> str:
@@ -255,23 +286,29 @@ INNER JOIN (
 WHERE version.effective_date < closed.since"""
 
 
-def gone(table: Table, target: str, staged: str, keys: str, rejects: str, taken_at: str) -> str:
-    """SELECT the current versions, older than the snapshot, whose key no file holds."""
+def gone(table: Table, target: str, staged: str, keys: str, rejects: str) -> str:
+    """SELECT the current versions whose key no file holds."""
     key = quote(table.key)
     return f"""SELECT {key} AS entity, effective_date, source_time, record_hash, loaded_at
 FROM {target}
-WHERE tenant_id = {TENANT} AND is_current AND effective_date < {_instant(taken_at)}
+WHERE tenant_id = {TENANT} AND is_current
 AND {key} NOT IN (SELECT {key} FROM {staged})
 AND {key} NOT IN (SELECT entity FROM {keys})
 AND {key} NOT IN (SELECT row_key FROM {rejects} WHERE {rejects_of_run(table)})"""
 
 
+def count_gone(gone: str, taken_at: str) -> str:
+    """SELECT how many of the versions in `gone` are older than the snapshot, and how many not."""
+    is_older = f"effective_date < {_instant(taken_at)}"
+    return f"SELECT countIf({is_older}), countIf(NOT {is_older}) FROM ({gone})"
+
+
 def close(gone: str, into: str, taken_at: str) -> str:
-    """Add to the plan that the versions in `gone` end with the snapshot."""
+    """Add to the plan that the versions in `gone` end with the snapshot, if they are older."""
     return f"""INSERT INTO {into}
 SELECT entity, effective_date, source_time, record_hash, loaded_at,
     {_instant(taken_at)}, false, false, true, ''
-FROM ({gone})"""
+FROM ({gone}) WHERE effective_date < {_instant(taken_at)}"""
 
 
 def _instant(moment: str) -> str:
@@ -315,13 +352,18 @@ def recall_all(table: Table, restored: str, into: str) -> str:
     return f"INSERT INTO {into} SELECT {_history_columns(table)} FROM {restored}"
 
 
-def plan_anew(stored: str, closings: list[str], into: str) -> str:
+def plan_anew(stored: str, closings: list[str], into: str, *, keep_ends: bool) -> str:
     """Write the rows of `stored` whose validity is not what their order says.
 
-    Keys end only at `closings`, where a full refresh closed them.
+    Keys end only at `closings`, where a full refresh closed them. With `keep_ends` their last
+    version also keeps the end that it has: one that followed may have been lost.
     """
+    rows = f"""SELECT *, true AS is_stored, max(effective_date) OVER (PARTITION BY entity) AS latest
+FROM {stored}"""
     ends = f"has({instants(closings)}, row.3)"
-    return _plan(f"SELECT *, true AS is_stored FROM {stored}", into, ends)
+    if keep_ends:
+        ends = f"({ends} OR effective_date = any(latest))"
+    return _plan(rows, into, ends)
 
 
 def instants(moments: list[str]) -> str:

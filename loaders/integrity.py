@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from analytics.warehouse.catalog import SENTINEL_SQL, SHOWING, TABLES, Table
@@ -30,7 +31,7 @@ from .casting import record_hash
 from .history_sql import SPILL, instants
 from .jobs import closings_of
 from .models import IntegrityCheck, LoadJob
-from .workspace import instant
+from .workspace import instant, load_of_scratch_table, scratch_tables
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 _REPAIR = "Repair it: manage.py warehouse_integrity --repair, or in the admin."
 _UPSTREAM = "Correct the dates upstream, then load everything again (bulk)."
+_GARBLED = "Correct the files upstream (UTF-8), then load everything again (bulk)."
 _RELOAD = "If a repair does not mend it, load everything again (bulk)."
 
 
@@ -107,6 +109,12 @@ CHECKS = (
         "record_hash != actual_hash",
     ),
     Check(
+        "encoding",
+        "versions with text that is not UTF-8",
+        "is_garbled",
+        _GARBLED,
+    ),
+    Check(
         "future",
         "versions that take effect in the future",
         "effective_date > {future:DateTime64(3, 'UTC')}",
@@ -142,6 +150,7 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
         versions, keys, faults = find_faults(tenant, table)
         found = {"versions": versions, "keys": keys, "faults": [asdict(each) for each in faults]}
         found["error"] = ""
+        found["notes"] = _remove_scratch_tables(tenant, table)
         problem = "\n".join(map(str, faults))
     except OUTAGES:
         raise
@@ -155,6 +164,25 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     else:
         alerts.all_clear(Alert.Kind.INTEGRITY, tenant.id, table.name)
     return record
+
+
+def _remove_scratch_tables(tenant: Tenant, table: Table) -> list[str]:
+    """Drop what loads that are over left behind when they died; notes that say so."""
+    found = scratch_tables(tenant, table)
+    active = set(_active(tenant, table))  # read later: no load has tables before it is active
+    left = [name for name in found if load_of_scratch_table(name) not in active]
+    for name in left:
+        Writer().run(f"DROP TABLE IF EXISTS {placement().qualified(name)}{placement().on_cluster}")
+    if not left:
+        return []
+    loads = ", ".join(map(str, sorted({load_of_scratch_table(name) for name in left})))
+    tables = "1 scratch table" if len(left) == 1 else f"{len(left)} scratch tables"
+    return [f"Removed {tables} of loads that died before their end (load {loads})."]
+
+
+def _active(tenant: Tenant, table: Table) -> list[int]:
+    active = LoadJob.objects.filter(tenant=tenant, table=table.name, state__in=LoadJob.ACTIVE)
+    return list(active.values_list("pk", flat=True))
 
 
 def due(latest: datetime) -> Iterator[tuple[Tenant, Table]]:
@@ -215,13 +243,10 @@ def _activity(tenant: Tenant, table: Table) -> list[tuple[Any, ...]]:
 
 def _stored_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
     """(versions, keys, faults) of what the warehouse holds."""
-    active = LoadJob.objects.filter(
-        tenant=tenant, table=table.name, state__in=LoadJob.ACTIVE
-    ).values_list("pk", flat=True)
     closings = instants(closings_of(tenant.id, table.name))
     parameters = {
         "tenant_id": tenant.id,
-        "active": list(active),
+        "active": _active(tenant, table),
         "future": instant(timezone.now() + CLOCK_SKEW),
     }
     row = Writer().rows(_faults_sql(table, closings), parameters, **SPILL)[0]
@@ -243,6 +268,11 @@ def _faults_sql(table: Table, closings: str) -> str:
     key = quote(table.key)
     versions = _versions(table, closings)
     return f"SELECT countIf(is_visible), uniqExact({key}),\n    {counts}\nFROM ({versions})"
+
+
+def _is_garbled(table: Table) -> str:
+    texts = [quote(column.name) for column in table.columns if column.kind.is_text]
+    return " OR ".join(f"NOT isValidUTF8(ifNull({name}, ''))" for name in texts)
 
 
 def _versions(table: Table, closings: str) -> str:
@@ -268,7 +298,7 @@ SELECT *,
     ) = 1 AS is_last_copy
 FROM (
     SELECT {key}, effective_date, expiry_date, is_current, record_hash, source_time, loaded_at,
-        {record_hash(table)} AS actual_hash,
+        {record_hash(table)} AS actual_hash, {_is_garbled(table)} AS is_garbled,
         effective_date < expiry_date AS is_visible,
         has({closings}, expiry_date) AS was_closing,
         load_id IN (
@@ -314,6 +344,7 @@ def _countable(tenant: Tenant, table: Table) -> Iterator[LoadJob]:
     since = loads.filter(pk__gte=anew).annotate(
         files_read=Sum("files__rows_read", default=0),
         files_rejected=Sum("files__rows_rejected", default=0),
+        files_hold=Sum(Coalesce("files__rows_in_file", "files__rows_read"), default=0),
     )
     return since.order_by("pk").iterator()
 
@@ -331,7 +362,7 @@ def _job_problem(job: Any, stored: int) -> str:
     outcomes = (
         job.rows_new + job.rows_changed + job.rows_late + job.rows_unchanged + job.rows_duplicate
     )
-    inserted = job.rows_new + job.rows_changed + job.rows_late + job.keys_reopened
+    inserted = _inserted(job)
     if job.rows_read != job.rows_loaded + job.rows_rejected:
         return (
             f"{job.rows_read} rows read are not {job.rows_loaded} staged "
@@ -339,9 +370,22 @@ def _job_problem(job: Any, stored: int) -> str:
         )
     if job.rows_read != job.files_read or job.rows_rejected != job.files_rejected:
         return f"its files account for {job.files_read} of {job.rows_read} rows read"
+    if job.files_hold != job.files_read:
+        return f"its files hold {job.files_hold} rows, of which {job.files_read} were read"
     if job.rows_loaded != outcomes:
         return f"{outcomes} of {job.rows_loaded} staged rows are accounted for"
     # A run that was taken up again after its flip no longer knows which keys it had reopened.
     if stored < inserted or (stored > inserted and job.attempt == 1):
         return f"it brought {inserted} versions, of which {stored} are stored"
     return ""
+
+
+def _inserted(job: LoadJob) -> int:
+    """How many versions a load brought."""
+    return int(job.rows_new + job.rows_changed + job.rows_late + job.keys_reopened)
+
+
+def are_versions_missing(tenant: Tenant, table: Table) -> bool:
+    """Whether loads brought versions that are not stored any more."""
+    stored = _stored_by_load(tenant, table)
+    return any(stored.get(job.pk, 0) < _inserted(job) for job in _countable(tenant, table))

@@ -229,6 +229,7 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
             state=_state_of(outcome),
             rows_read=outcome.rows_read,
             rows_rejected=outcome.rows_rejected,
+            rows_in_file=outcome.rows_in_file,
             error=storable(outcome.error),
         )
         for found, outcome in result.files.items()

@@ -16,7 +16,7 @@ from analytics.warehouse.writer import quote
 from tenants.models import Tenant
 
 from . import extent, history_sql
-from .discovery import Examined, Found, discover, examined_before, prefix_of
+from .discovery import Examined, Found, discover, examinations, examined_before, prefix_of
 from .extent import Extent
 from .history import History, Snapshot
 from .lake import Lake, LakeChanged
@@ -75,6 +75,7 @@ class Load:
         self._still_ours = still_ours
         self._note_closing = note_closing
         self._lake = Lake()
+        self._held = 0  # rows of the tenant in the target when the run began
         self._workspace = Workspace(tenant, table, load_id, attempt, dry_run)
         self.result = LoadResult()
         self.extent = Extent()
@@ -87,7 +88,7 @@ class Load:
         running it again mends that.
         """
         self._progress("Looking for files")
-        self._stored = self._count_stored()
+        self._held = self._count_held()
         found = discover(self._lake, self._tenant, self._table)
         self.result.listing = found.listing
         files = self._files(found)
@@ -127,17 +128,20 @@ class Load:
         if not self._still_ours():
             raise LoadFailed("Another run has taken over this load.")
         self.extent.passed = extent.SHOWING
-        self._progress("Showing the new history")
-        self._workspace.log(SHOWING)
-        history.show()
+        if history.is_changed:
+            self._progress("Showing the new history")
+            self._workspace.log(SHOWING)
+            history.show()
 
-    def _count_stored(self) -> int:
-        """How many rows there are that this load builds on: none for one that begins anew."""
-        if self._kind is Kind.BULK:
-            return 0
+    def _count_held(self) -> int:
         target = self._workspace.target
         sql = f"SELECT count() FROM {target} WHERE tenant_id = {{tenant_id:String}}"
         return int(self._workspace.value(sql))
+
+    @property
+    def _stored(self) -> int:
+        """How many rows there are that this load builds on: none for one that begins anew."""
+        return 0 if self._kind is Kind.BULK else self._held
 
     # --- Files
 
@@ -158,6 +162,7 @@ class Load:
                 files.known[file] = examined.outcome
             else:
                 files.to_stage.append(file)
+        files.to_stage = self._staging.whole(files.to_stage)
         return files
 
     def _may_skip(self, file: ShapedFile, examined: Examined) -> bool:
@@ -166,6 +171,7 @@ class Load:
             and settings.LOAD_TRANSPORT == "engine"
             and examined.is_same(file.object)
             and not examined.outcome.error
+            and examined.outcome.rows_in_file is not None
             and file.rows in (None, examined.outcome.rows_read)
         )
 
@@ -214,12 +220,61 @@ class Load:
         self._count(files)
         self._count_known(files)
         self.extent.rows_done = self.result.rows_read
-        if self._kind is not Kind.INCREMENTAL and not self.result.rows_loaded:
+        if self._kind is not Kind.INCREMENTAL and self._held and not self.result.rows_loaded:
             raise LoadFailed(
                 "No row could be loaded, so the data that is there was kept. See the rejects."
                 if self.result.rows_rejected
                 else "The files hold no rows, so the data that is there was kept."
             )
+        self._keep_what_is_in_doubt()
+
+    def _keep_what_is_in_doubt(self) -> None:
+        """Refuse to begin history anew while that may lose what damaged files had brought."""
+        if self._kind is not Kind.BULK or not self._held:
+            return
+        if unread := self._unread_files_of_history():
+            files = "1 file" if len(unread) == 1 else f"{len(unread):,} files"
+            raise LoadFailed(
+                f"History holds what {files} had brought that cannot be read now "
+                f"({', '.join(unread)[:500]}). A bulk load would lose it, so nothing was changed. "
+                "Deliver these files again or remove them, or run a full refresh, which keeps what "
+                f"they brought. {self._set_aside_reasons()}"
+            )
+        if self.result.rows_rejected and (lost := self._count_lost_keys()):
+            raise LoadFailed(
+                f"{lost:,} keys of the history are in no row that could be loaded, but "
+                f"{self.result.rows_rejected:,} rows were rejected. A bulk load would lose these "
+                "keys, so nothing was changed. Correct the rejected rows, or run a full refresh, "
+                "which keeps these keys."
+            )
+
+    def _unread_files_of_history(self) -> list[str]:
+        """Paths of files that were set aside, but of which rows were loaded before."""
+        unread = {each.path: each for each, done in self.result.files.items() if done.error}
+        if not unread:
+            return []
+        loaded = {
+            key
+            for _, key, examined in examinations(self._tenant, self._table)
+            if examined.outcome.rows_read > examined.outcome.rows_rejected
+        }
+        stored = self._workspace.rows(
+            f"SELECT DISTINCT source_file FROM {self._workspace.target} "
+            "WHERE tenant_id = {tenant_id:String} AND source_file IN {unread:Array(String)}",
+            unread=list(unread),
+        )
+        paths = {path for (path,) in stored}
+        return sorted(path for path, each in unread.items() if path in paths or each.key in loaded)
+
+    def _count_lost_keys(self) -> int:
+        key, workspace = quote(self._table.key), self._workspace
+        return int(
+            workspace.value(
+                f"SELECT uniqExact({key}) FROM {workspace.target} "
+                "WHERE tenant_id = {tenant_id:String} "
+                f"AND {key} NOT IN (SELECT {key} FROM {workspace.staged})"
+            )
+        )
 
     def _holds_nothing_new(self, files: _Files) -> bool:
         """Whether a refresh found only known files, which hold just the keys that are current."""
@@ -287,6 +342,7 @@ class Load:
             + result.rows_duplicate
         )
         if accounted != result.rows_loaded:
+            self._workspace.check_intact()
             raise LoadFailed(
                 f"{result.rows_loaded} rows were staged, but {accounted} are accounted for. "
                 "Nothing was changed. Please report this."

@@ -240,6 +240,9 @@ class LoadedFile(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.LOADED)
     rows_read = models.BigIntegerField(default=0)
     rows_rejected = models.BigIntegerField(default=0)
+    rows_in_file = models.BigIntegerField(
+        null=True, blank=True, help_text="Counted in the file itself, not in what was read of it."
+    )
     error = models.TextField(blank=True)
 
     class Meta:
@@ -261,6 +264,7 @@ class IntegrityCheck(models.Model):
     versions = models.BigIntegerField(default=0)
     keys = models.BigIntegerField(default=0)
     faults = models.JSONField(default=list, blank=True)
+    notes = models.JSONField(default=list, blank=True, help_text="What the check put in order.")
     error = models.TextField(blank=True, help_text="Why it could not be checked.")
 
     class Meta:

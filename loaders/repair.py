@@ -1,16 +1,19 @@
 """Repairing history from its own rows: what loads would have made of them, built aside and swapped.
 
 Removes rows that no reader sees because their load failed, and exact duplicates; derives validity
-and hashes anew. Keys stay closed where a full refresh closed them. Values are never touched.
+and hashes anew. Keys stay closed where a full refresh closed them; if versions were lost, no older
+one is made current in their place. Values are never touched.
 """
 
 from collections.abc import Callable
 
 from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.errors import Interrupted
 
 from . import history_sql
 from .casting import record_hash
 from .extent import Extent
+from .integrity import are_versions_missing
 from .jobs import closings_of
 from .results import LoadFailed, LoadResult
 from .workspace import Workspace
@@ -31,6 +34,7 @@ class Repair:
         self._dry_run = dry_run
         self._progress = progress
         self._still_ours = still_ours
+        self._is_missing_versions = False
         self.result = LoadResult()
         self.extent = Extent()
 
@@ -38,13 +42,16 @@ class Repair:
         """Repair. Raises LoadFailed or WarehouseError; readers see no change then."""
         workspace = self._workspace
         workspace.fence_off_earlier_runs()
+        self._is_missing_versions = are_versions_missing(workspace.tenant, self._table)
         try:
             self._progress("Deriving history anew")
             self._prepare()
             found = self._differences()
-            self._note(found)
             if any(found.values()) and not self._dry_run:
                 self._rebuild()
+            else:
+                workspace.check_intact()
+            self._note(found)
         finally:
             workspace.tidy_up()
         return self.result
@@ -53,20 +60,26 @@ class Repair:
         """`staged`: the rows that count, each once; `plan`: those whose validity must change."""
         workspace = self._workspace
         workspace.create_staged()
-        workspace.run(
+        workspace.fill(
+            workspace.staged,
             history_sql.restore(
                 self._table, workspace.target, workspace.load_log, workspace.staged
             ),
             **history_sql.SPILL,
         )
         workspace.create(workspace.stored, history_sql.STORED_COLUMNS)
-        workspace.run(history_sql.recall_all(self._table, workspace.staged, workspace.stored))
+        workspace.fill(
+            workspace.stored,
+            history_sql.recall_all(self._table, workspace.staged, workspace.stored),
+        )
         workspace.create(workspace.plan, history_sql.PLAN_COLUMNS, history_sql.PLAN_ORDER)
-        workspace.run(
+        workspace.fill(
+            workspace.plan,
             history_sql.plan_anew(
                 workspace.stored,
                 closings_of(workspace.tenant.id, self._table.name),
                 workspace.plan,
+                keep_ends=self._is_missing_versions,
             ),
             **history_sql.SPILL,
         )
@@ -77,8 +90,7 @@ class Repair:
             f"SELECT count(), countIf(record_hash != {record_hash(self._table)}) "
             f"FROM {workspace.target} WHERE tenant_id = {{tenant_id:String}}"
         )[0]
-        kept = workspace.value(f"SELECT count() FROM {workspace.staged}")
-        workspace.note_staged(kept)
+        kept = workspace.filled(workspace.staged)
         moves = workspace.value(f"SELECT countIf(moves) FROM {workspace.plan}")
         return {
             "rows that no load stands for, or that are there twice": rows - kept,
@@ -92,11 +104,17 @@ class Repair:
         self.result.notes.append(
             f"{verb}: {'; '.join(parts)}." if parts else "There is nothing to repair."
         )
+        if self._is_missing_versions:
+            self.result.notes.append(
+                "Versions that loads brought are gone, so the last version of a key keeps its end. "
+                "Load everything again (bulk) to bring them back."
+            )
 
     def _rebuild(self) -> None:
         workspace = self._workspace
         workspace.create_rebuilt()
-        workspace.run(
+        rows = workspace.fill(
+            workspace.rebuilt,
             history_sql.rebuild(
                 self._table,
                 workspace.staged,
@@ -107,6 +125,8 @@ class Repair:
             ),
             **history_sql.SPILL,
         )
+        if rows != workspace.filled(workspace.staged):
+            raise Interrupted(f"{rows} of the rows that count were built. Repair again.")
         if not self._still_ours():
             raise LoadFailed("Another run has taken over this repair.")
         self._progress("Showing the repaired history")

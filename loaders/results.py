@@ -13,12 +13,15 @@ class LoadFailed(Exception):
 class FileOutcome:
     """Rows of one file. `error` says why it was set aside; it has no rows then.
 
-    `is_refused` if it was because the lake did not give it out, which it may do tomorrow.
+    `rows_in_file` is counted in the file itself (footer, scan, lines), `rows_read` in what was
+    staged and rejected; None of loads that did not count it yet. `is_refused` if it was set aside
+    because the lake did not give it out, which it may do tomorrow.
     """
 
     rows_read: int = 0
     rows_rejected: int = 0
     error: str = ""
+    rows_in_file: int | None = 0
     is_refused: bool = False
 
 

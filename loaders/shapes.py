@@ -4,19 +4,28 @@ The shape comes from the file itself (Parquet footer, CSV header), never from th
 inference, which looks at one file of many and hides columns behind a cache.
 """
 
-import csv
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
 
+from . import csv_records
 from .discovery import compression_of, format_of
 from .lake import Lake, LakeObject
 
 TEXT_LANE = "Nullable(String)"
+_INSTANT_LANE = f"Nullable({Kind.INSTANT.value})"
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DAY = 86_400
+# The range of instants that is stored (casting.py), in seconds since 1970.
+_EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp())
+_LATEST = int(datetime(2299, 12, 31, tzinfo=UTC).timestamp())
 _BLOCK = 4 << 20
 
 
@@ -48,15 +57,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapedFile:
-    """`rows` is what the footer promises, or None for formats that do not tell.
+    """`rows` is how many the footer promises, or a look at a whole CSV file found; else None.
 
     `columns` are all of the file's, with their types as the file has them; none for JSON lines.
+    `is_plain` is false of a CSV file with broken records, or such as not every reader cuts alike:
+    only the worker can read it.
     """
 
     object: LakeObject
     shape: Shape
     rows: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    is_plain: bool = True
 
 
 def read_shape(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
@@ -80,44 +92,72 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
     names = _distinct(list(schema.names))
     lanes = []
     for name, column in _known(names, table).items():
-        lanes.append((name, _lane(schema.field(name).type, column, name)))
+        lane = _lane(schema.field(name).type, column, name)
+        if lane == _INSTANT_LANE and not _are_storable(metadata, schema.field(name)):
+            lane = TEXT_LANE
+        lanes.append((name, lane))
     shape = Shape("parquet", *_finish(names, lanes, table))
     columns = tuple((each.name, str(each.type)) for each in schema)
     return ShapedFile(found, shape, metadata.num_rows, columns)
 
 
+def _are_storable(metadata: Any, column: pa.Field) -> bool:
+    """Whether the footer proves that all instants of a column are in the range that is stored.
+
+    Those before 1970 must not have digits beyond milliseconds either: the engine rounds them up.
+    """
+    per_second = _PER_SECOND.get(getattr(column.type, "unit", ""), 0)  # 0: days
+    least = _EARLIEST if per_second <= _PER_SECOND["ms"] else 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        chunks = map(group.column, range(group.num_columns))
+        found = next(chunk for chunk in chunks if chunk.path_in_schema == column.name).statistics
+        if found is None or not found.has_null_count:
+            return False
+        if found.null_count == group.num_rows:
+            continue
+        if not found.has_min_max or not isinstance(found.min_raw, int):
+            return False
+        seconds = [
+            each // per_second if per_second else each * _DAY
+            for each in (found.min_raw, found.max_raw)
+        ]
+        if seconds[0] < least or seconds[1] >= _LATEST:
+            return False
+    return True
+
+
 def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
-    with lake.open(found) as file:
+    with unpacked(lake, found) as stream:
         try:
-            text = io.TextIOWrapper(
-                pa.input_stream(file, compression=compression_of(found.key)),
-                encoding="utf-8-sig",
-                newline="",
-            )
-            names = _distinct(next(csv.reader(text), []))
-        except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
-            raise UnusableFile(f"Not a readable CSV file: {error}") from error
-    _check_quotes(lake, found)
+            scan = csv_records.scan(stream)
+        except csv_records.MalformedCsv as error:
+            raise UnusableFile(str(error)) from error
+    names = _distinct(scan.header)
     lanes = [(name, TEXT_LANE) for name in _known(names, table)]
     shape = Shape("csv", *_finish(names, lanes, table))
-    return ShapedFile(found, shape, columns=tuple((name, "text") for name in names))
+    columns = tuple((name, "text") for name in names)
+    return ShapedFile(found, shape, scan.rows, columns, is_plain=scan.is_plain)
 
 
-def _check_quotes(lake: Lake, found: LakeObject) -> None:
-    """Refuse a CSV with a quote that nobody closes: readers take all that follows for one value."""
-    quotes = 0
-    with lake.open(found) as file:
+@contextmanager
+def unpacked(lake: Lake, found: LakeObject) -> Iterator[pa.NativeFile]:
+    """The file's text. Reading it to its end proves that a compressed file is whole.
+
+    Raises UnusableFile if it is not, LakeError when the lake fails.
+    """
+    with lake.open(found) as raw:
         try:
-            stream = pa.input_stream(file, compression=compression_of(found.key))
-            while block := stream.read(_BLOCK):
-                quotes += block.count(b'"')
-        except (pa.ArrowException, OSError) as error:
-            raise UnusableFile(f"Not a readable CSV file: {error}") from error
-    if quotes % 2:
-        raise UnusableFile(
-            "It holds an odd number of quotation marks, so one is not closed. Put a value that "
-            "holds one into quotes and double it there."
-        )
+            yield pa.input_stream(raw, compression=compression_of(found.key))
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise UnusableFile(f"It cannot be read to its end: {error}") from error
+
+
+def prove_whole(lake: Lake, found: LakeObject) -> None:
+    """Raise UnusableFile if a compressed file was cut off. The engine takes some such for whole."""
+    if compression_of(found.key):
+        with unpacked(lake, found) as stream:
+            while stream.read(_BLOCK):
+                pass
 
 
 def _distinct(names: list[str]) -> list[str]:

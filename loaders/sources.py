@@ -4,7 +4,7 @@
 columns into a raw table; for warehouses that cannot reach S3, and for damaged CSV files, whose bad
 rows it can tell apart. Both offer the same relation: the source's known columns (or `line` for JSON
 lines), `_path`, `_row_number` (from 0), `_time`, and `broken` ('' or why the row cannot be parsed)
-with `broken_text`.
+with `broken_text`, which is the whole line of JSON lines.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from typing import Protocol
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.writer import Writer, literal, quote
 
-from .casting import raw_name, readable
+from .casting import NOT_UTF8, raw_name, readable
 from .lake import Lake
 from .shapes import TEXT_LANE, Shape, ShapedFile
 from .streaming import text_batches
@@ -68,12 +68,14 @@ class WorkerSource:
     """The worker streams the objects into a table of text columns, dropped afterwards.
 
     `progress` is told of each batch, and ends the load by raising if it is not wanted any more.
+    `streamed` tells of each file read to its end how many rows it has, by path.
     """
 
     def __init__(self, lake: Lake, raw_table: str, progress: Callable[[str], None]) -> None:
         self._lake = lake
         self._raw_table = raw_table
         self._progress = progress
+        self.streamed: dict[str, int] = {}
 
     @contextmanager
     def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
@@ -85,20 +87,25 @@ class WorkerSource:
         writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
         writer.run(
             f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
-            "_row_number UInt64, _time DateTime64(3, 'UTC'), _broken String) "
+            "_row_number UInt64, _time DateTime64(3, 'UTC'), "
+            "_reason LowCardinality(String), _broken String) "
             "ENGINE = MergeTree ORDER BY tuple()"
         )
         try:
             for file in files:
+                rows = 0
                 for batch in text_batches(self._lake, file, names):
                     self._progress(f"Streaming {len(files)} {shape.format} files")
                     writer.insert(
                         self._raw_table,
-                        [*names, "_path", "_row_number", "_time", "_broken"],
+                        [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
                         batch.columns_for(file.object),
                     )
+                    rows += batch.rows
+                self.streamed[file.object.path] = rows
             text_shape = Shape(shape.format, tuple((name, TEXT_LANE) for name, _ in shape.lanes))
-            yield Relation(raw_columns(table, text_shape, self._raw_table, "_broken"), text_shape)
+            relation = raw_columns(table, text_shape, self._raw_table, "_reason", "_broken")
+            yield Relation(relation, text_shape)
         finally:
             writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
 
@@ -115,36 +122,72 @@ def _structure(shape: Shape) -> str:
     return ", ".join(f"{quote(name)} {lane}" for name, lane in shape.lanes)
 
 
-def raw_columns(table: Table, shape: Shape, relation: str, broken: str = "''") -> str:
-    """A subquery over `relation` that offers the columns the casts expect."""
+def raw_columns(
+    table: Table, shape: Shape, relation: str, reason: str = "''", text: str = "''"
+) -> str:
+    """A subquery over `relation` that offers the columns the casts expect.
+
+    `reason` and `text` say why a row is broken, and what it holds.
+    """
     position = "_path, _row_number, _time"
     if shape.format == "jsonl":
-        names = readable(table, shape)
-        exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
-        fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
-        columns = ", ".join(
-            f"{_json_value(name, exact=name in exact)} AS {raw_name(name)}" for name in names
-        )
-        return (
-            f"(SELECT {columns}, {position}, line AS broken_text, "
-            f"if(JSONType(line) = 'Object', '', {literal(_NOT_JSON)}) AS broken "
-            f"FROM (SELECT line, {position}, JSONExtract(line, {literal(f'Tuple({fields})')}) "
-            f"AS fields FROM {relation} WHERE match(line, '[^[:space:]]')))"
-        )
+        return _json_columns(table, shape, relation, position)
     columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in shape.lanes)
     return (
-        f"(SELECT {columns}, {position}, {broken} AS broken_text, "
-        f"if({broken} = '', '', 'not the number of fields that the header names') AS broken "
-        f"FROM {relation})"
+        f"(SELECT {columns}, {position}, {text} AS broken_text, {reason} AS broken FROM {relation})"
     )
 
 
+def _json_columns(table: Table, shape: Shape, relation: str, position: str) -> str:
+    names = readable(table, shape)
+    exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
+    fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
+    columns = ", ".join(
+        f"{_json_value(name, exact=name in exact)} AS {raw_name(name)}" for name in names
+    )
+    return (
+        f"(SELECT {columns}, {position}, line AS broken_text, "
+        f"multiIf(NOT isValidUTF8(line), {literal(NOT_UTF8)}, JSONType(line) != 'Object', "
+        f"{literal(_NOT_JSON)}, '') AS broken "
+        f"FROM (SELECT line, {position}, match(line, {literal(_MANY_DIGITS)}) AS has_many_digits, "
+        f"JSONExtract(line, {literal(f'Tuple({fields})')}) AS fields "
+        f"FROM {relation} WHERE {_NOT_BLANK}))"
+    )
+
+
+# No pattern matches bytes that are not UTF-8.
+_NOT_BLANK = "(NOT isValidUTF8(line) OR match(line, '[^[:space:]]'))"
+# The engine reads JSON numbers as doubles, which 15 digits survive.
+_MANY_DIGITS = "[0-9][0-9.]{15}"
+
+
 def _json_value(name: str, *, exact: bool) -> str:
-    """A field as text. The engine reads JSON numbers as doubles, which amounts do not survive, so
-    an amount is taken from the line itself where that is the same number."""
+    """A field as text. An amount of many digits is taken from the line itself."""
     value = f"tupleElement(fields, {literal(name)})"
     if not exact:
         return value
-    pattern = f'"{name}"' + r"[ ]*:[ ]*(-?[0-9][0-9.eE+-]*)"
-    digits = f"extract(line, {literal(pattern)})"
-    return f"if(toFloat64OrNull({digits}) = toFloat64OrNull({value}), {digits}, {value})"
+    digits = _exact_digits(name, value)
+    return f"if(has_many_digits, {digits}, {value})"
+
+
+def _exact_digits(name: str, value: str) -> str:
+    """The digits of the number `value`, as they stand behind the field's name in the line.
+
+    The line is cut at each place where the name stands. Of those that are not inside of another
+    object, the one that is the same number counts.
+    """
+    cut = rf'"{name}"[ \t\r\n]*:[ \t\r\n]*'
+    pieces = f"splitByRegexp({literal(cut)}, line)"
+    # Brackets in texts do not count; no text goes on from one piece to the next.
+    bare = r"""replaceRegexpAll(piece, '"([^"\\\\]|\\\\.)*"', '')"""
+    opened = " - ".join(
+        f"(countSubstrings({bare}, {literal(left)}) + countSubstrings({bare}, {literal(right)}))"
+        for left, right in ("{[", "}]")
+    )
+    depths = f"arrayPopBack(arrayCumSum(piece -> toInt64({opened}), {pieces}))"
+    numbers = f"arrayPopFront(arrayMap(piece -> extract(piece, '^-?[0-9][0-9.eE+-]*'), {pieces}))"
+    found = (
+        f"arrayFirst((digits, depth) -> depth = 1 AND toFloat64OrNull(digits) = "
+        f"toFloat64OrNull({value}), {numbers}, {depths})"
+    )
+    return f"coalesce(nullIf({found}, ''), {value})"

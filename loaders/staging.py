@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from django.conf import settings
 
-from analytics.warehouse.errors import UnreadableData
+from analytics.warehouse.errors import Unreachable, UnreadableData
 
 from . import staging_sql
 from .extent import Extent
 from .history_sql import rejects_of_run
 from .lake import Lake, LakeArchived, LakeObject, LakeRefused
 from .results import FileOutcome, LoadFailed, LoadResult
-from .shapes import Shape, ShapedFile, UnusableFile, read_shape
+from .shapes import Shape, ShapedFile, UnusableFile, prove_whole, read_shape
 from .sources import EngineSource, Relation, Source, WorkerSource
 from .workspace import Workspace
 
@@ -26,10 +26,13 @@ TRIES = 3
 
 
 class _DamagedFile(Exception):
-    def __init__(self, file: ShapedFile, reason: str) -> None:
+    """`is_final` if no other way to read it is to be tried."""
+
+    def __init__(self, file: ShapedFile, reason: str, *, is_final: bool = False) -> None:
         super().__init__(reason)
         self.file = file
         self.reason = reason
+        self.is_final = is_final
 
 
 class _PassingError(Exception):
@@ -55,7 +58,8 @@ class Staging:
         self._progress = progress
         self._worker_source = WorkerSource(lake, workspace.raw, progress)
         self._failures: Counter[str] = Counter()  # of files that read well by themselves, by key
-        self._tolerant: set[str] = set()  # keys of CSV files that the engine could not parse
+        self._tolerant: set[str] = set()  # keys of files that the engine could not read
+        self._rows: dict[str, int] = {}  # how many rows each file has, by path
 
     # --- Files
 
@@ -94,6 +98,25 @@ class Staging:
         for each, refusal in refused.items():
             self.set_aside(each, str(refusal), is_refused=True)
 
+    def whole(self, files: list[ShapedFile]) -> list[ShapedFile]:
+        """Those that are not cut off; others are set aside. Formats with an end prove it alone."""
+        unproven = [
+            file for file in files if file.shape.format == "jsonl" and self._is_engine(file)
+        ]
+        with ThreadPoolExecutor(8) as threads:
+            cut = dict(zip(unproven, threads.map(self._why_cut, unproven), strict=True))
+        for file, reason in cut.items():
+            if reason:
+                self.set_aside(file.object, reason)
+        return [file for file in files if not cut.get(file)]
+
+    def _why_cut(self, file: ShapedFile) -> str:
+        try:
+            prove_whole(self._lake, file.object)
+        except UnusableFile as error:
+            return str(error)
+        return ""
+
     def set_aside(self, each: LakeObject, reason: str, *, is_refused: bool = False) -> None:
         self._result.files[each] = FileOutcome(error=reason, is_refused=is_refused)
 
@@ -122,14 +145,15 @@ class Staging:
             except _DamagedFile as damaged:
                 workspace.drop(workspace.staged)
                 file = damaged.file
-                if file.shape.format == "csv" and self._is_engine(file):
+                if self._is_engine(file) and not damaged.is_final:
                     self._tolerant.add(file.object.key)
                 else:
                     self.set_aside(file.object, damaged.reason)
                     files = [each for each in files if each != file]
 
     def _is_engine(self, file: ShapedFile) -> bool:
-        return settings.LOAD_TRANSPORT == "engine" and file.object.key not in self._tolerant
+        by_engine = settings.LOAD_TRANSPORT == "engine" and file.is_plain
+        return by_engine and file.object.key not in self._tolerant
 
     def _groups(self, files: list[ShapedFile]) -> list[tuple[list[ShapedFile], Source]]:
         """Files that one statement can read: same shape, same way, not too many.
@@ -153,11 +177,13 @@ class Staging:
         workspace = self._workspace
         try:
             with source.relation(self._table, group) as relation:
-                workspace.run(
+                workspace.fill(
+                    workspace.staged,
                     staging_sql.stage(self._table, relation.shape, relation.sql, workspace.staged),
                     max_insert_threads=2,
                 )
-                if self._may_hold_rejects(group):
+                self._note_rows(group, relation)
+                if self._unaccounted(group):
                     self._progress("Explaining rejected rows")
                     workspace.run(
                         staging_sql.reject(
@@ -165,9 +191,8 @@ class Staging:
                         ),
                         input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
                     )
-                if shape.format == "jsonl":
-                    self._note_json_columns(relation)
-        except UnreadableData as error:
+        except (UnreadableData, Unreachable) as error:
+            workspace.check_intact()  # which fails if the warehouse is away, or was
             named = self._named(group, str(error))
             damaged = self._damaged([*named, *group], source) or self._hopeless(group)
             if damaged is None:
@@ -175,27 +200,51 @@ class Staging:
             raise _DamagedFile(damaged, str(error)) from error
         except UnusableFile as error:
             raise _DamagedFile(error.file or group[0], str(error)) from error
+        self._compare(group)
 
-    def _may_hold_rejects(self, group: list[ShapedFile]) -> bool:
-        """Footers tell how many rows there are; where they do not, the rows are read again."""
-        if any(file.rows is None for file in group):
-            return True
-        staged = self._count_staged()
-        return any(staged.get(file.object.path, 0) != file.rows for file in group)
+    def _note_rows(self, group: list[ShapedFile], relation: Relation) -> None:
+        """Learn how many rows each file has from what does not depend on the stage."""
+        found = {file.object.path: file.rows for file in group if file.rows is not None}
+        if relation.shape.format == "jsonl":
+            by_file = self._workspace.rows(staging_sql.json_rows(relation.sql))
+            self._note_json_columns({name for _, _, names in by_file for name in names})
+            found = {path: rows for path, rows, _ in by_file}
+        self._rows.update(self._worker_source.streamed | found)
 
-    def _note_json_columns(self, relation: Relation) -> None:
+    def _note_json_columns(self, names: set[str]) -> None:
         known = {*self._table.source_names, "tenant_id"}
-        names = self._workspace.value(staging_sql.json_columns(relation.sql))
-        self._result.columns.setdefault("jsonl", {}).update(dict.fromkeys(names, "JSON"))
-        self._note_unknown(name for name in names if name not in known)
+        self._result.columns.setdefault("jsonl", {}).update(dict.fromkeys(sorted(names), "JSON"))
+        self._note_unknown(names - known)
+
+    def _unaccounted(self, group: list[ShapedFile]) -> list[ShapedFile]:
+        """The files of which some rows are neither staged nor known to be rejected."""
+        staged, rejected = self._counts(group)
+        return [
+            file
+            for file in group
+            if staged.get(file.object.path, 0) + rejected.get(file.object.path, 0)
+            != self._rows.get(file.object.path, 0)
+        ]
+
+    def _compare(self, group: list[ShapedFile]) -> None:
+        """Set a file aside that gives other rows than it has by its own account."""
+        for file in self._unaccounted(group):
+            self._lake.touch(file.object)  # raises LakeChanged if it was replaced meanwhile
+            rows = self._rows.get(file.object.path, 0)
+            raise _DamagedFile(
+                file, f"It should have {rows} rows, but others were read.", is_final=True
+            )
 
     def _damaged(self, group: list[ShapedFile], source: Source) -> ShapedFile | None:
-        """The first file of a group that cannot be read by itself, if there is one."""
+        """The first file of a group that cannot be read by itself, if there is one.
+
+        There are files on which the engine drops the connection.
+        """
         for file in group:
             try:
                 with source.relation(self._table, [file]) as relation:
                     self._workspace.value(f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)")
-            except UnreadableData:
+            except (UnreadableData, Unreachable):
                 return file
         return None
 
@@ -227,8 +276,9 @@ class Staging:
         workspace = self._workspace
         for group, source in self._groups(files):
             with source.relation(self._table, group) as relation:
-                workspace.run(
-                    staging_sql.keys(self._table, relation.shape, relation.sql, workspace.keys)
+                workspace.fill(
+                    workspace.keys,
+                    staging_sql.keys(self._table, relation.shape, relation.sql, workspace.keys),
                 )
         return dict(workspace.rows(f"SELECT source_file, count() FROM {workspace.keys} GROUP BY 1"))
 
@@ -238,6 +288,18 @@ class Staging:
         sql = f"SELECT source_file, count() FROM {self._workspace.staged} GROUP BY source_file"
         return dict(self._workspace.rows(sql))
 
+    def _counts(self, files: list[ShapedFile]) -> tuple[dict[str, int], dict[str, int]]:
+        """(staged rows, rejected rows) by path. Rejects are not asked for if all are staged.
+
+        Raises Interrupted if staged rows are gone.
+        """
+        staged = self._count_staged()
+        if sum(staged.values()) != self._workspace.filled(self._workspace.staged):
+            self._workspace.check_intact()
+        paths = [file.object.path for file in files]
+        are_staged = all(staged.get(path, 0) == self._rows.get(path, 0) for path in paths)
+        return staged, {} if are_staged else self._reject_counts()
+
     def _reject_counts(self) -> dict[str, int]:
         sql = f"""SELECT source_file, uniqExact(source_row) FROM {self._workspace.rejects}
             WHERE {rejects_of_run(self._table)} GROUP BY source_file"""
@@ -245,16 +307,19 @@ class Staging:
 
     def count(self, files: list[ShapedFile]) -> None:
         """Reconcile: every row of every file is either staged or rejected."""
-        staged, rejected = self._count_staged(), self._reject_counts()
+        staged, rejected = self._counts(files)
         for file in files:
             path = file.object.path
+            rows = self._rows.get(path, 0)
             outcome = FileOutcome(
-                staged.get(path, 0) + rejected.get(path, 0), rejected.get(path, 0)
+                staged.get(path, 0) + rejected.get(path, 0),
+                rejected.get(path, 0),
+                rows_in_file=rows,
             )
             self._result.files[file.object] = outcome
-            if file.rows is not None and outcome.rows_read != file.rows:
+            if outcome.rows_read != rows:
                 raise LoadFailed(
-                    f"{path} has {file.rows} rows, of which {staged.get(path, 0)} were staged and "
+                    f"{path} has {rows} rows, of which {staged.get(path, 0)} were staged and "
                     f"{outcome.rows_rejected} rejected. It was probably replaced meanwhile: "
                     "load again."
                 )

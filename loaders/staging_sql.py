@@ -6,7 +6,7 @@ Values are bound, identifiers quoted.
 from analytics.warehouse.catalog import HISTORY_COLUMNS, LINEAGE_COLUMNS, SENTINEL_SQL, Table
 from analytics.warehouse.writer import literal, quote
 
-from .casting import REASONS, Cast, casts, key_fault, record_hash, tenant_fault
+from .casting import Cast, casts, key_fault, record_hash, tenant_fault
 from .shapes import Shape
 
 # Parameters that every statement here is given.
@@ -50,8 +50,8 @@ def _required(name: str) -> str:
 
 
 def _faults(table: Table, shape: Shape) -> list[str]:
-    found = [cast.fault for cast in casts(table, shape)]
-    return [key_fault(table, shape), *filter(None, [tenant_fault(table, shape), *found])]
+    found = [condition for cast in casts(table, shape) for condition, _ in cast.faults]
+    return [key_fault(table, shape), *filter(None, [tenant_fault(table, shape)]), *found]
 
 
 def reject(table: Table, shape: Shape, relation: str, into: str) -> str:
@@ -60,7 +60,8 @@ def reject(table: Table, shape: Shape, relation: str, into: str) -> str:
 (tenant_id, table_name, load_id, attempt,
     source_file, source_row, row_key, column_name, value, reason, rejected_at)
 SELECT {TENANT}, {literal(table.name)}, {LOAD}, {ATTEMPT}, _path, assumeNotNull(_row_number) + 1,
-    row_key, fault.1, substringUTF8(fault.2, 1, 1000), fault.3, {LOADED_AT}
+    if(isValidUTF8(row_key), row_key, ''), fault.1,
+    substringUTF8(toValidUTF8(fault.2), 1, 1000), fault.3, {LOADED_AT}
 FROM (
     SELECT _path, _row_number,
         if(broken = '', ifNull({_key_of(table, shape).value}, ''), '') AS row_key,
@@ -83,9 +84,9 @@ def _fault_tuples(table: Table, shape: Shape) -> list[str]:
     if fault := tenant_fault(table, shape):
         tuples.append(_fault_tuple("tenant_id", "`raw_tenant_id`", fault, "names another tenant"))
     tuples += [
-        _fault_tuple(cast.source, cast.text, cast.fault, REASONS[cast.column.kind])
+        _fault_tuple(cast.source, cast.text, condition, reason)
         for cast in everything
-        if cast.fault
+        for condition, reason in cast.faults
     ]
     return tuples
 
@@ -98,14 +99,19 @@ def keys(table: Table, shape: Shape, relation: str, into: str) -> str:
     """Write only the keys of `relation`, of files whose rows an earlier load staged."""
     key = _key_of(table, shape)
     return f"""INSERT INTO {into} (entity, source_file)
-SELECT assumeNotNull({key.value}), _path FROM {relation} WHERE NOT ({key_fault(table, shape)})"""
+SELECT assumeNotNull({key.value}), _path FROM {relation} WHERE {_has_key(table, shape)}"""
 
 
 def digest_of_keys(table: Table, shape: Shape, relation: str) -> str:
     """SELECT path, rows and digest of the keys, for each file of `relation`."""
     key = _key_of(table, shape).value
     return f"""SELECT _path, {key_digest(f"assumeNotNull({key})")} FROM {relation}
-WHERE NOT ({key_fault(table, shape)}) GROUP BY _path"""
+WHERE {_has_key(table, shape)} GROUP BY _path"""
+
+
+def _has_key(table: Table, shape: Shape) -> str:
+    faults = [condition for condition, _ in _key_of(table, shape).faults]
+    return f"NOT ({' OR '.join([key_fault(table, shape), *faults])})"
 
 
 def key_digest(key: str) -> str:
@@ -117,5 +123,9 @@ def _key_of(table: Table, shape: Shape) -> Cast:
     return next(cast for cast in casts(table, shape) if cast.column.name == table.key)
 
 
-def json_columns(relation: str) -> str:
-    return f"SELECT arraySort(groupUniqArrayArray(JSONExtractKeys(broken_text))) FROM {relation}"
+def json_rows(relation: str) -> str:
+    """SELECT path, rows and names of the columns, for each file of `relation`."""
+    return (
+        "SELECT _path, count(), arraySort(groupUniqArrayArray(JSONExtractKeys(broken_text))) "
+        f"FROM {relation} GROUP BY _path"
+    )

@@ -1,41 +1,57 @@
 """Files as batches of text columns, read by the worker with bounded memory."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from .discovery import compression_of
+from . import csv_records
+from .csv_records import MalformedCsv, Record
 from .lake import Lake, LakeObject
-from .shapes import ShapedFile, UnusableFile
+from .shapes import ShapedFile, UnusableFile, unpacked
+
+# A value of a text column: bytes where a file may hold what is not text.
+Text = str | bytes | None
 
 BATCH_ROWS = 20_000
-_CSV_BLOCK = 4 << 20
+_BLOCK = 4 << 20
 _BATCH_CHARACTERS = 16 << 20
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Rows of one file: text columns, and per row its number from 0 and '' or the broken line."""
+    """Rows of one file: text columns, which may hold any bytes, and per row its number from 0.
 
-    columns: list[list[str | None]]
+    Of broken rows, which have no columns, also why they are broken and what they say; else ''.
+    """
+
+    columns: list[list[Text]]
     numbers: list[int]
-    broken: list[str]
+    reasons: list[str]
+    broken: list[Text]
+
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
+
+    def numbered_from(self, first: int) -> "TextBatch":
+        """The same rows, as the following ones of a file."""
+        return replace(self, numbers=[first + number for number in self.numbers])
 
     def columns_for(self, found: LakeObject) -> list[Sequence[Any]]:
         """The columns as the raw table takes them."""
-        count = len(self.numbers)
         return [
             *self.columns,
-            [found.path] * count,
+            [found.path] * self.rows,
             self.numbers,
-            [found.last_modified] * count,
+            [found.last_modified] * self.rows,
+            self.reasons,
             self.broken,
         ]
 
@@ -47,128 +63,116 @@ def text_batches(lake: Lake, file: ShapedFile, names: Sequence[str]) -> Iterator
     """
     reader = {"parquet": _parquet, "csv": _csv, "jsonl": _lines}[file.shape.format]
     try:
-        yield from reader(lake, file.object, list(names))
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        yield from reader(lake, file, list(names))
+    except MalformedCsv as error:
+        raise UnusableFile(str(error), file) from error
+    except (pa.ArrowException, OSError, EOFError) as error:
         raise UnusableFile(f"It cannot be read: {error}", file) from error
+    except UnusableFile as error:
+        error.file = file
+        raise
 
 
-def _parquet(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]:
-    with lake.open(found) as raw:
-        file = pq.ParquetFile(raw, pre_buffer=True)
+def _parquet(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+    with lake.open(file.object) as raw:
         first = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=names):
+        for batch in pq.ParquetFile(raw, pre_buffer=True).iter_batches(BATCH_ROWS, columns=names):
             columns = [as_text(batch.column(name)) for name in names]
-            yield TextBatch(columns, *_numbered(first, batch.num_rows))
+            yield _batch(columns, first, batch.num_rows)
             first += batch.num_rows
 
 
-def _lines(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]:
-    with lake.open(found) as raw:
-        lines = pa.input_stream(raw, compression=compression_of(found.key))
-        decoded = iter(_decoded_lines(lines))
-        first = 0
-        while chunk := _chunk(decoded):
-            yield TextBatch([chunk], *_numbered(first, len(chunk)))
-            first += len(chunk)
+def _lines(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+    with unpacked(lake, file.object) as stream:
+        numbered = enumerate(_split_lines(stream))
+        while chunk := _chunk(numbered):
+            rows: list[tuple[int, Text]] = [each for each in chunk if each[1].strip()]
+            columns = [[line for _, line in rows]]
+            empty: list[Text] = [""] * len(rows)
+            yield TextBatch(columns, [number for number, _ in rows], [""] * len(rows), empty)
 
 
-def _chunk(lines: Iterator[str]) -> list[str | None]:
+def _chunk(lines: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """The next lines, few enough to fit into memory however long they are."""
-    chunk: list[str | None] = []
+    chunk: list[tuple[int, bytes]] = []
     size = 0
-    for line in lines:
-        chunk.append(line)
+    for number, line in lines:
+        chunk.append((number, line))
         size += len(line)
         if len(chunk) >= BATCH_ROWS or size >= _BATCH_CHARACTERS:
             break
     return chunk
 
 
-def _decoded_lines(stream: pa.NativeFile) -> Iterator[str]:
+def _split_lines(stream: pa.NativeFile) -> Iterator[bytes]:
     rest = b""
-    while block := stream.read(_CSV_BLOCK):
+    while block := stream.read(_BLOCK):
         *whole, rest = (rest + block).split(b"\n")
-        yield from map(_decoded, whole)
+        yield from whole
     if rest:
-        yield _decoded(rest)
+        yield rest
 
 
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        # No JSON begins like this, so that the line is rejected, as the engine rejects it.
-        return "\ufffd" + line.decode(errors="replace")
-
-
-def _csv(lake: Lake, found: LakeObject, names: list[str]) -> Iterator[TextBatch]:
-    broken: list[tuple[int, str]] = []
-
-    def note(row: pacsv.InvalidRow) -> str:
-        # With one thread the number is known: counted from 1, the header being row 1.
-        broken.append((row.number - 2, row.text))
-        return "skip"
-
-    with lake.open(found) as raw:
-        stream = pa.input_stream(raw, compression=compression_of(found.key))
-        with (
-            _nothing_if_empty(),
-            pacsv.open_csv(
-                stream,
-                pacsv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-                pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
-                pacsv.ConvertOptions(
-                    include_columns=names,
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    null_values=["", "\\N"],
-                ),
-            ) as batches,
-        ):
-            first = 0
+def _csv(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+    header = [name for name, _ in file.columns]
+    positions = [header.index(name) for name in names]
+    first = 0
+    with unpacked(lake, file.object) as stream:
+        for segment in csv_records.segments(stream):
+            if isinstance(segment, bytes):
+                batches = _plain_csv(segment, header, names)
+            else:
+                batches = _any_csv(segment, positions)
             for batch in batches:
-                skipped = {number for number, _ in broken}
-                numbers = _numbers_without(skipped, first, batch.num_rows)
-                columns = [batch.column(name).to_pylist() for name in names]
-                yield TextBatch(columns, numbers, [""] * batch.num_rows)
-                first = numbers[-1] + 1 if numbers else first
-    if broken:
-        empty: list[list[str | None]] = [[None] * len(broken) for _ in names]
-        yield TextBatch(empty, [number for number, _ in broken], [text for _, text in broken])
+                yield batch.numbered_from(first)
+                first += batch.rows
 
 
-@contextmanager
-def _nothing_if_empty() -> Iterator[None]:
-    """A header without a line end after it is a file without rows, not a damaged one."""
-    try:
-        yield
-    except pa.ArrowInvalid as error:
-        if "Empty CSV file" not in str(error):
-            raise
+def _plain_csv(segment: bytes, header: list[str], names: list[str]) -> Iterator[TextBatch]:
+    rows = pacsv.read_csv(
+        pa.BufferReader(segment),
+        pacsv.ReadOptions(use_threads=False, column_names=header, block_size=len(segment) + 1),
+        pacsv.ParseOptions(newlines_in_values=True),
+        pacsv.ConvertOptions(
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.binary()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=["", "\\N"],
+        ),
+    )
+    for begin in range(0, rows.num_rows, BATCH_ROWS):
+        part = rows.slice(begin, BATCH_ROWS)
+        yield _batch([part.column(name).to_pylist() for name in names], 0, part.num_rows)
 
 
-def _numbered(first: int, count: int) -> tuple[list[int], list[str]]:
-    return list(range(first, first + count)), [""] * count
+def _any_csv(segment: list[Record], positions: list[int]) -> Iterator[TextBatch]:
+    for begin in range(0, len(segment), BATCH_ROWS):
+        chunk = segment[begin : begin + BATCH_ROWS]
+        columns: list[list[Text]] = [
+            [None if record.reason else record.fields[position] for record in chunk]
+            for position in positions
+        ]
+        yield TextBatch(
+            columns,
+            list(range(len(chunk))),
+            [record.reason for record in chunk],
+            [record.text for record in chunk],
+        )
 
 
-def _numbers_without(skipped: set[int], first: int, count: int) -> list[int]:
-    """`count` consecutive row numbers from `first` on, leaving out those that were skipped."""
-    numbers: list[int] = []
-    number = first
-    while len(numbers) < count:
-        if number not in skipped:
-            numbers.append(number)
-        number += 1
-    return numbers
+def _batch(columns: list[list[Text]], first: int, count: int) -> TextBatch:
+    """`count` whole rows, numbered from `first` on."""
+    return TextBatch(columns, list(range(first, first + count)), [""] * count, [""] * count)
 
 
-def as_text(column: pa.Array) -> list[str | None]:
+def as_text(column: pa.Array) -> list[Text]:
     """A column as ClickHouse would read it into a String."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
+        return as_text(column.dictionary_decode())
+    if isinstance(column, pa.ExtensionArray):
+        return _extension_text(column)
     if pa.types.is_timestamp(kind) and kind.tz:
         column = column.cast(pa.timestamp(kind.unit, tz="UTC")).cast(pa.timestamp(kind.unit))
     elif pa.types.is_floating(kind):
@@ -176,11 +180,25 @@ def as_text(column: pa.Array) -> list[str | None]:
         return [None if text is None else _float_text(text) for text in shortest]
     elif pa.types.is_decimal(kind):
         return [None if value is None else _decimal_text(value) for value in column.to_pylist()]
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        column = column.cast(pa.binary())
-        return [None if v is None else v.decode(errors="replace") for v in column.to_pylist()]
-    texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
+    elif _holds_bytes(kind):
+        texts: list[Text] = column.cast(pa.large_binary()).to_pylist()
+        return texts
+    texts = pc.cast(column, pa.string()).to_pylist()
     return texts
+
+
+def _extension_text(column: pa.ExtensionArray) -> list[Text]:
+    if column.type.extension_name != "arrow.uuid":
+        return as_text(column.storage)
+    return [None if each is None else str(UUID(bytes=each)) for each in column.storage.to_pylist()]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Text too: a file may call text what is none."""
+    types = pa.types
+    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    is_binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    return bool(is_text or is_binary or types.is_fixed_size_binary(kind))
 
 
 def _float_text(text: str) -> str:

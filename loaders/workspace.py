@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.errors import Interrupted, WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.writer import Writer, literal
 from tenants.models import Tenant
 
 from .sources import READ_SETTINGS
+
+_LOST = "Rows that the load had put into a scratch table are gone."
 
 
 class Workspace:
@@ -28,8 +30,10 @@ class Workspace:
     `loaded_at`, which no two runs share.
 
     A workspace made `light` keeps its tables in memory, which suits small batches. A restart of the
-    warehouse empties them: statements that write for readers carry `intact`. That of a `dry_run`
-    keeps rejects to itself, too.
+    warehouse empties them, and one that loses power may lose the newest parts of others. So each
+    table is filled through `fill`, which counts the rows that go in, and a statement that writes
+    for readers carries `intact`: it fails unless exactly those rows are still there. A workspace of
+    a `dry_run` keeps rejects to itself, too.
     """
 
     def __init__(
@@ -41,10 +45,7 @@ class Workspace:
         self.attempt = attempt
         self.writer = Writer(label=label_of(load_id, attempt))
         self.at = placement()
-        # Tenant ids hold no colon, so that no tenant's tables look like another's. The engine's
-        # joinGet takes no name with a dot in it.
-        self._prefix = f"stage:{tenant.id}:{table.name}:"
-        self._run = f"{self._prefix}{load_id}:{attempt}"
+        self._run = f"{_prefix(tenant, table)}{load_id}:{attempt}"
         self.target = self.at.qualified(table.shared_name)
         self.load_log = self.at.qualified("load_log")
         self.dry_run = dry_run
@@ -59,7 +60,7 @@ class Workspace:
         self.moves = self._named("moves")
         self.keys = self._named("keys")
         self.light = False
-        self._staged_rows = 0
+        self._filled: dict[str, int] = {}
         self.parameters: dict[str, Any] = {
             "tenant_id": tenant.id,
             "load_id": load_id,
@@ -76,9 +77,10 @@ class Workspace:
 
     # --- Statements
 
-    def run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> None:
+    def run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> int:
+        """Execute one statement; returns the rows that it wrote."""
         parameters = self.parameters if bind else None
-        self.writer.run(sql, parameters, **READ_SETTINGS, **query_settings)
+        return self.writer.run(sql, parameters, **READ_SETTINGS, **query_settings)
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
         return self.writer.rows(sql, {**self.parameters, **parameters}, **READ_SETTINGS)
@@ -86,23 +88,42 @@ class Workspace:
     def value(self, sql: str, **parameters: Any) -> Any:
         return self.rows(sql, **parameters)[0][0]
 
-    def note_staged(self, rows: int) -> None:
-        """From now on `intact` holds only as long as there are so many staged rows."""
-        self._staged_rows = rows
+    def fill(self, name: str, sql: str, **query_settings: Any) -> int:
+        """Run an INSERT into the side table `name`; returns the rows that it wrote."""
+        rows = self.run(sql, **query_settings)
+        self._filled[name] += rows
+        return rows
+
+    def filled(self, name: str) -> int:
+        """The rows that have gone into the side table `name`."""
+        return self._filled[name]
 
     @property
     def intact(self) -> str:
-        """A condition that is true, or fails its statement if side tables were lost meanwhile."""
-        lost = f"(SELECT count() FROM {self.staged}) != {self._staged_rows}"
-        return f"NOT throwIf({lost}, 'The warehouse restarted during the load. Load again.')"
+        """A condition that fails its statement unless side tables hold what went into them.
+
+        Each part is a scalar subquery: it is evaluated even if the statement finds no row.
+        """
+        return " AND ".join(
+            f"(SELECT throwIf(count() != {rows}, {literal(_LOST)}) FROM {name}) = 0"
+            for name, rows in self._filled.items()
+        )
+
+    def check_intact(self) -> None:
+        """Raise Interrupted unless side tables hold what went into them."""
+        if self._filled:
+            self.rows(f"SELECT 1 WHERE {self.intact}")
 
     # --- Tables
 
     def create_staged(self) -> None:
         self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.light else ''}")
-        if self.dry_run:
+        if self.dry_run:  # like the shared one it may merge rows, so it is not counted
             self.drop(self.rejects)
-            self._create(self.rejects, f"AS {self.at.qualified('load_rejects')}")
+            self.writer.run(
+                f"CREATE TABLE {self.rejects}{self.at.on_cluster} "
+                f"AS {self.at.qualified('load_rejects')}"
+            )
 
     def create_rebuilt(self) -> None:
         self._create(self.rebuilt, f"AS {self.target}")
@@ -120,15 +141,23 @@ class Workspace:
         self._create(name, f"({columns}) ENGINE = {engine}")
 
     def _create(self, name: str, what: str) -> None:
+        self._filled[name] = 0
         self.writer.run(f"CREATE TABLE {name}{self.at.on_cluster} {what}")
 
     def swap_in(self, side: str) -> None:
-        """Put `side` in place of the tenant's partition, in one step for readers."""
-        self.run(
-            f"ALTER TABLE {self.target}{self.at.on_cluster} "
-            f"REPLACE PARTITION {literal(self.tenant.id)} FROM {side}",
-            bind=False,
+        """Put `side` in place of the tenant's partition, in one step for readers.
+
+        Raises Interrupted if it has not the rows that went into it, before or after.
+        """
+        self.check_intact()
+        partition = f"PARTITION {literal(self.tenant.id)}"
+        change = f"REPLACE {partition} FROM {side}" if self.filled(side) else f"DROP {partition}"
+        self.run(f"ALTER TABLE {self.target}{self.at.on_cluster} {change}", bind=False)
+        rows = self.value(
+            f"SELECT count() FROM {self.target} WHERE tenant_id = {{tenant_id:String}}"
         )
+        if rows != self.filled(side):
+            raise Interrupted(f"{self.filled(side)} rows were to be shown, but {rows} are there.")
 
     def log(self, kind: str, **more: Any) -> None:
         """Note in load_log what readers may rely on: a finished load or repair, or one `SHOWING`.
@@ -147,26 +176,41 @@ class Workspace:
         self.writer.insert(self.load_log, list(row), [[value] for value in row.values()])
 
     def drop(self, name: str) -> None:
+        self._filled.pop(name, None)
         self.writer.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
 
     def fence_off_earlier_runs(self) -> None:
         """Remove the side tables of every run of this tenant and table."""
-        for name in self._existing(self._prefix):
+        for name in scratch_tables(self.tenant, self.table):
             self.drop(self.at.qualified(name))
 
     def tidy_up(self) -> None:
         """Remove this run's tables. A failure to do so must not hide why the load failed."""
         with suppress(WarehouseError):
-            for name in self._existing(f"{self._run}:"):
-                self.drop(self.at.qualified(name))
+            for name in scratch_tables(self.tenant, self.table):
+                if name.startswith(f"{self._run}:"):
+                    self.drop(self.at.qualified(name))
 
-    def _existing(self, prefix: str) -> list[str]:
-        rows = self.writer.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String} "
-            "AND startsWith(name, {prefix:String})",
-            {"database": self.at.database, "prefix": prefix},
-        )
-        return [name for (name,) in rows]
+
+def _prefix(tenant: Tenant, table: Table) -> str:
+    # Tenant ids hold no colon, so that no tenant's tables look like another's. The engine's
+    # joinGet takes no name with a dot in it.
+    return f"stage:{tenant.id}:{table.name}:"
+
+
+def scratch_tables(tenant: Tenant, table: Table) -> list[str]:
+    """The names of the side tables of all runs of this tenant and table."""
+    rows = Writer().rows(
+        "SELECT name FROM system.tables WHERE database = {database:String} "
+        "AND startsWith(name, {prefix:String})",
+        {"database": placement().database, "prefix": _prefix(tenant, table)},
+    )
+    return [name for (name,) in rows]
+
+
+def load_of_scratch_table(name: str) -> int:
+    """The load whose side table has this name."""
+    return int(name.split(":")[3])
 
 
 def label_of(load_id: int, attempt: int) -> str:

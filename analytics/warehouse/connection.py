@@ -96,7 +96,7 @@ class WarehouseAddress:
 
     def client(self, *, read_timeout: float) -> Client:
         """A new client, not yet connected."""
-        return Client(
+        return _TextClient(
             self.host,
             port=self.port,
             user=self.user,
@@ -109,6 +109,41 @@ class WarehouseAddress:
             client_name="avesa",
             settings={"server_side_params": True, "strings_as_bytes": False},
         )
+
+
+class _TextClient(Client):  # type: ignore[misc]  # the driver is untyped
+    """Gives every text as `str`: the driver gives `bytes` where the warehouse holds no UTF-8.
+
+    Loads reject such text, but what is stored already must break no page.
+    """
+
+    def receive_packet(self) -> Any:
+        packet = super().receive_packet()
+        block = getattr(packet, "block", None)
+        if block is not None and block.num_rows:
+            types = (name for _, name in block.columns_with_types)
+            block.data = [
+                _as_text(column) if "String" in name else column
+                for column, name in zip(block.data, types, strict=True)
+            ]
+        return packet
+
+
+def _as_text(values: Any) -> Any:
+    """A column of texts, or of arrays, tuples and maps of texts, without `bytes`."""
+    kinds = set(map(type, values))
+    if bytes in kinds:
+        values = [v.decode(errors="replace") if type(v) is bytes else v for v in values]
+    if kinds & {list, tuple}:
+        values = [type(v)(_as_text(v)) if type(v) in (list, tuple) else v for v in values]
+    if dict in kinds:
+        values = [
+            dict(zip(_as_text(list(v)), _as_text(list(v.values())), strict=True))
+            if type(v) is dict
+            else v
+            for v in values
+        ]
+    return values
 
 
 def address() -> WarehouseAddress:

@@ -62,12 +62,12 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     def report(self, found: IntegrityCheck) -> str:
         if found.error:
             return found.error
-        if not found.faults:
-            return f"{found.versions:,} versions of {found.keys:,} keys, all sound."
-        return format_html(
-            "<ul>{}</ul>",
-            format_html_join("", "<li>{}</li>", ((str(Fault(**fault)),) for fault in found.faults)),
-        )
+        lines = [str(Fault(**fault)) for fault in found.faults]
+        if not lines:
+            lines = [f"{found.versions:,} versions of {found.keys:,} keys, all sound."]
+        lines += found.notes
+        items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
+        return format_html("<ul>{}</ul>", items)
 
     # --- Buttons
 

@@ -40,6 +40,13 @@ def put_bytes(lake, tenant, table, name, body):
     return f"{lake.bucket}/{key(tenant, table, name)}"
 
 
+def zst(data):
+    packed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(packed, "zstd") as stream:
+        stream.write(data)
+    return packed.getvalue().to_pybytes()
+
+
 @contextmanager
 def refused(monkeypatch, *names, code="AccessDenied"):
     """S3 does not give out the files of these names."""

@@ -7,8 +7,11 @@ import pytest
 from analytics.warehouse.catalog import TABLES
 from loaders.lake import LakeError
 from loaders.load import Kind, Load
+from loaders.models import LoadJob
 from loaders.results import LoadFailed
+from loaders.tests.histories import load as run_job
 from loaders.tests.lakes import put_bytes, put_jsonl, put_parquet, put_text
+from tenants.models import Alert
 
 T1 = datetime(2026, 1, 5, 9, tzinfo=UTC)
 T2 = T1 + timedelta(days=1)
@@ -284,3 +287,86 @@ def test_time_entries_take_the_ticket_only_from_service_ticket_charges(
         ("p2", None),
         ("p3", None),
     ]
+
+
+def test_a_bulk_load_refuses_to_lose_what_an_unreadable_file_had_brought(acme, lake, warehouse):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
+    put_parquet(lake, acme, "companies", "b.parquet", [{"id": "2"}, {"id": "3"}])
+    load(acme)
+    put_bytes(lake, acme, "companies", "b.parquet", b"PAR1 nothing PAR1")
+    with pytest.raises(LoadFailed, match=r"what 1 file had brought.*b\.parquet.* full refresh"):
+        load(acme)
+    assert rows_of(warehouse, acme, "companies", "company_id") == [("1",), ("2",), ("3",)]
+    put_bytes(lake, acme, "companies", "never-loaded.parquet", b"PAR1 nothing PAR1")
+    lake.client.delete_object(Bucket=lake.bucket, Key=f"{acme.id}/canonical/companies/b.parquet")
+    assert load(acme).rows_loaded == 1
+    assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
+
+
+@pytest.mark.django_db
+def test_a_file_that_only_confirmed_versions_counts_as_having_brought_them(acme, lake, warehouse):
+    """The daily extract of yesterday is gone, that of today cannot be read any more."""
+    put_text(lake, acme, "companies", "a.csv", "id,name\n1,x\n2,y\n")
+    run_job(acme)
+    put_text(lake, acme, "companies", "b.csv", "id,name\n1,x\n2,y\n")
+    run_job(acme)
+    lake.client.delete_object(Bucket=lake.bucket, Key=f"{acme.id}/canonical/companies/a.csv")
+    put_text(lake, acme, "companies", "b.csv", 'id,name\n1,x\n2,y\n3,"z\n')
+    put_text(lake, acme, "companies", "c.csv", "id,name\n9,w\n")
+    with pytest.raises(LoadFailed, match=r"what 1 file had brought.*b\.csv"):
+        load(acme)
+
+
+def test_a_bulk_load_refuses_to_lose_keys_while_rows_are_rejected(acme, lake, warehouse):
+    put_text(lake, acme, "companies", "a.csv", "id,name\n1,a\n2,b\n3,c\n4,d\n")
+    load(acme)
+    put_text(lake, acme, "companies", "a.csv", 'id,name\n1,a\n2,"b\n3,c"\n4,d\n')
+    with pytest.raises(LoadFailed, match="2 keys of the history are in no row"):
+        load(acme)
+    put_text(lake, acme, "companies", "a.csv", "id,name\n1,a\n2,b\n3,c\n4,d\n5,e,f\n")
+    assert load(acme).rows_rejected == 1
+
+
+@pytest.mark.django_db
+def test_a_test_with_rejects_writes_nothing(acme, lake, warehouse, transport):
+    put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "no key"}])
+    job = run_job(acme, dry_run=True)
+    assert (job.state, job.error, job.rows_rejected) == (LoadJob.State.SUCCEEDED, "", 1)
+    assert rejects_of(warehouse, acme) == []
+    run_job(acme)
+    job = run_job(acme, dry_run=True, kind=Kind.REFRESH)
+    assert (job.state, job.rows_rejected) == (LoadJob.State.SUCCEEDED, 1)
+
+
+NOTHING = {
+    "header only": ("a.csv", b"id,name\n"),
+    "blank lines": ("a.jsonl", b"\n \n"),
+    "all rejected": ("a.jsonl", b'{"name": "no key"}\n'),
+    "no rows": ("a.parquet", None),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [(Kind.INCREMENTAL, "engine"), (Kind.INCREMENTAL, "worker"), (Kind.BULK, "engine"),
+     (Kind.REFRESH, "engine")],
+)  # fmt: skip
+@pytest.mark.parametrize("what", NOTHING)
+def test_a_first_load_with_nothing_in_it_is_a_success(
+    acme, lake, warehouse, settings, what, kind, way
+):
+    settings.LOAD_TRANSPORT = way
+    name, body = NOTHING[what]
+    if body is None:
+        put_parquet(lake, acme, "companies", name, [], pa.schema([("id", pa.string())]))
+    else:
+        put_bytes(lake, acme, "companies", name, body)
+    job = run_job(acme, kind=kind)
+    assert (job.state, job.error) == (LoadJob.State.SUCCEEDED, "")
+    assert job.rows_rejected == (what == "all rejected")
+    logged = "SELECT kind FROM load_log FINAL WHERE tenant_id = {t:String}"
+    assert warehouse.rows(logged, {"t": acme.id}) == [(kind.value,)]
+    assert not Alert.objects.filter(tenant=acme).exists()
+    put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "1"}])
+    assert run_job(acme, kind=kind).rows_new == 1

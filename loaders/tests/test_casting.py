@@ -31,7 +31,7 @@ def cast_all(warehouse, kind, texts):
     shape = Shape("csv", ((name, TEXT_LANE),))
     cast = next(each for each in casts(TABLES[table], shape) if each.column.name == name)
     return warehouse.rows(
-        f"SELECT {cast.value}, {cast.fault} FROM (SELECT arrayJoin("
+        f"SELECT {cast.value}, {cast.faults[0][0]} FROM (SELECT arrayJoin("
         f"{{texts:Array(Nullable(String))}}) AS {raw_name(name)})",
         {"texts": texts},
     )

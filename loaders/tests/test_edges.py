@@ -1,13 +1,15 @@
 """Files as they really come: each case was once loaded wrongly, or stopped a load."""
 
 import time
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.errors import UnreadableData
+from analytics.warehouse.errors import Unreachable, UnreadableData
+from loaders import staging
 from loaders.lake import LakeChanged, LakeError, LakeRefused
 from loaders.load import Kind, Load
 from loaders.results import LoadFailed
@@ -16,6 +18,7 @@ from loaders.tests.test_bulk import load, rejects_of, rows_of, transport
 from loaders.workspace import Workspace
 
 __all__ = ["transport"]
+UNREADABLE = UnreadableData("Something was wrong with some data.")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warehouse")]
 
 
@@ -213,6 +216,50 @@ def test_json_that_is_not_utf8_is_rejected(acme, lake, warehouse, transport):
     assert load(acme).rows_rejected == 1
 
 
+def test_a_json_line_of_nothing_but_wrong_bytes_is_no_blank_line(acme, lake, warehouse, transport):
+    put_bytes(lake, acme, "companies", "a.jsonl", b'{"id":"1"}\n\xff\xfe\n\xa0\n{"id":"2"}\n')
+    result = load(acme)
+    assert (result.rows_read, result.rows_rejected) == (4, 2)
+    assert [(row, reason) for _, row, _, _, reason in rejects_of(warehouse, acme)] == [
+        (2, "not UTF-8 text"),
+        (3, "not UTF-8 text"),
+    ]
+
+
+def test_a_parquet_file_with_fewer_rows_than_it_promises_is_set_aside(
+    acme, lake, warehouse, transport, monkeypatch
+):
+    _put_two(lake, acme, "parquet")
+    read = staging.read_shape
+
+    def promise_more(lake, found, table):
+        file = read(lake, found, table)
+        return replace(file, rows=4) if "b.parquet" in found.key else file
+
+    monkeypatch.setattr(staging, "read_shape", promise_more)
+    assert "should have 4 rows" in errors_of(load(acme))["b.parquet"]
+    assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
+
+
+def test_a_file_on_which_the_engine_drops_the_connection_is_read_by_the_worker(
+    acme, lake, warehouse, monkeypatch
+):
+    _three_files(acme, lake)
+    _fail_to_stage(monkeypatch, lambda sql: "b.parquet" in sql, Unreachable("Unexpected EOF"))
+    result = load(acme)
+    assert errors_of(result) == {}
+    assert result.rows_loaded == 3
+
+
+def test_one_broken_record_of_a_large_csv_is_all_that_is_rejected(acme, lake, warehouse, transport):
+    lines = [f'{n},"name {n}, {"x" * 60}"' for n in range(100_000)]
+    lines[70_000] = '70000,"stray" mark'
+    put_text(lake, acme, "companies", "a.csv", "id,name\n" + "\n".join(lines))
+    result = load(acme)
+    assert (result.rows_read, result.rows_rejected) == (100_000, 1)
+    assert [row for _, row, *_ in rejects_of(warehouse, acme)] == [70_001]
+
+
 def test_the_rows_of_a_large_csv_are_counted_right(acme, lake, warehouse):
     lines = [f"{n},{'x' * 60},2026-01-01" for n in range(200_000)]
     for number in (5, 100_000, 199_999):
@@ -246,12 +293,22 @@ def test_damage_anywhere_in_a_parquet_file_sets_only_it_aside(acme, lake, wareho
 def test_of_files_that_fail_together_only_the_one_that_fails_alone_is_set_aside(
     acme, lake, warehouse, monkeypatch, failing
 ):
-    """Reading it without staging it finds nothing wrong."""
+    """Reading it without staging it finds nothing wrong, nor can the worker stage it."""
     _three_files(acme, lake)
-    _fail_to_stage(monkeypatch, lambda sql: failing in sql)
+    _fail_to_stage(monkeypatch, lambda sql: failing in sql or ":raw`" in sql)
     result = load(acme)
     assert list(errors_of(result)) == [failing]
     assert result.rows_loaded == 2
+
+
+def test_a_file_that_only_the_engine_cannot_stage_is_read_by_the_worker(
+    acme, lake, warehouse, monkeypatch
+):
+    _three_files(acme, lake)
+    _fail_to_stage(monkeypatch, lambda sql: "b.parquet" in sql)
+    result = load(acme)
+    assert errors_of(result) == {}
+    assert result.rows_loaded == 3
 
 
 def test_an_error_that_passes_twice_sets_no_file_aside(acme, lake, warehouse, monkeypatch):
@@ -268,13 +325,13 @@ def _three_files(acme, lake):
         put_parquet(lake, acme, "companies", f"{name}.parquet", [{"id": name}])
 
 
-def _fail_to_stage(monkeypatch, is_hit):
+def _fail_to_stage(monkeypatch, is_hit, error=UNREADABLE):
     run = Workspace.run
 
     def failing(self, sql, **settings):
         if f"INSERT INTO {self.staged}" in sql and is_hit(sql):
-            raise UnreadableData("Something was wrong with some data.")
-        run(self, sql, **settings)
+            raise error
+        return run(self, sql, **settings)
 
     monkeypatch.setattr(Workspace, "run", failing)
 

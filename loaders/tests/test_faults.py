@@ -23,7 +23,6 @@ from statistics import median
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
 from analytics.warehouse import schema
@@ -38,6 +37,7 @@ from loaders.lake import Lake
 from loaders.models import LoadedFile, LoadJob, PipelineRun
 from loaders.tests.histories import day
 from loaders.tests.lakes import key, put_parquet
+from loaders.tests.recording import record
 from loaders.tests.test_broken_connections import break_connections
 from loaders.tests.test_worker import ROOT
 from tenants.models import Alert, Tenant
@@ -199,7 +199,7 @@ def test_every_part_may_die_while_pipelines_run(arena, db):
     assert {part for part, _, _ in rounds} == set(arena.parts)
     assert PipelineRun.objects.exclude(planned_for=None).exists(), "the schedule was at work, too"
     if REPORT:
-        record(rounds)
+        write_table(rounds)
 
 
 def deliver(lake, tenants, number):
@@ -309,26 +309,24 @@ def versions(tenant, name):
     return []
 
 
-def record(rounds):
+def write_table(rounds):
     """The table in docs/reliability.md."""
     by_part = defaultdict(list)
     for part, moment, seconds in rounds:
         by_part[part].append((moment, seconds))
-    lines = [
-        "| Part | Killed while pipelines ran | At | Back to normal after, median | longest |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for part, found in by_part.items():
         moments = sorted({step for moment, _ in found for step in moment})
         times = [seconds for _, seconds in found]
-        lines.append(
-            f"| {part} | {len(found)} times | {'; '.join(moments)} | {median(times):.1f} s | "
-            f"{max(times):.1f} s |"
-        )
-    path = ROOT / REPORT
-    begin, end = "<!-- faults -->", "<!-- /faults -->"
-    text = path.read_text()
-    head, rest = text.split(begin)
-    _, tail = rest.split(end)
-    note = f"Recorded {timezone.now():%Y-%m-%d}: {len(rounds)} kills, every check passed."
-    path.write_text(f"{head}{begin}\n{note}\n\n" + "\n".join(lines) + f"\n{end}{tail}")
+        rows.append(
+            [part, f"{len(found)} times", "; ".join(moments), f"{median(times):.1f} s",
+             f"{max(times):.1f} s"]
+        )  # fmt: skip
+    heading = [
+        "Part",
+        "Killed while pipelines ran",
+        "At",
+        "Back to normal after, median",
+        "longest",
+    ]
+    record(REPORT, "faults", len(rounds), heading, rows)

@@ -13,9 +13,10 @@ from analytics.warehouse.writer import Writer
 from loaders import integrity, jobs, runs, tasks
 from loaders.integrity import check
 from loaders.load import Load
-from loaders.models import IntegrityCheck, LoadJob
+from loaders.models import IntegrityCheck, LoadedFile, LoadJob
 from loaders.tests.histories import deliver, history, load, remove, row, stored
 from loaders.tests.lakes import put_jsonl
+from loaders.workspace import Workspace, scratch_tables
 from tenants.models import Alert
 
 pytestmark = pytest.mark.usefixtures("warehouse")
@@ -189,6 +190,81 @@ def test_what_a_full_refresh_closed_stays_closed(loaded, lake):
     spoil(loaded, "is_current = true", "status = 'A'")
     repair(loaded)
     assert history(loaded) == closed
+
+
+def test_a_lost_present_is_not_made_up_of_the_past(loaded, lake):
+    """The current version was deleted: what was valid before it is not valid now."""
+    Writer().run(
+        "DELETE FROM shared_companies IN PARTITION {t:String} WHERE status = 'C'", {"t": loaded.id}
+    )
+    assert {"gap", "counts"} <= faults(loaded).keys()
+    job = repair(loaded)
+    assert history(loaded) == [("A", 1, 3), ("B", 3, 5)]
+    assert "Load everything again (bulk)" in job.notes[-1]
+    assert {"gap", "counts"} <= faults(loaded).keys(), "it still is a fault"
+    load(loaded)  # its file is young enough to be looked at again
+    assert history(loaded) == SOUND
+
+
+def test_text_that_is_not_utf8_is_found(loaded):
+    spoil(loaded, "name = unhex('4DFC')", "status = 'C'")
+    [fault] = [
+        each for each in check(loaded, TABLES["companies"]).faults if each["check"] == "encoding"
+    ]
+    assert (fault["count"], fault["keys"], fault["is_repairable"]) == (1, ["1"], False)
+
+
+def test_a_repair_that_leaves_nothing_succeeds(acme):
+    """All that there is are rows of a load that failed."""
+    Writer().run(
+        "INSERT INTO shared_companies "
+        "(tenant_id, company_id, effective_date, expiry_date, load_id) SELECT {t:String}, '1', "
+        "toDateTime64('2026-01-09', 3, 'UTC'), toDateTime64('2026-01-08', 3, 'UTC'), 999999",
+        {"t": acme.id},
+    )
+    assert "leftover" in faults(acme)
+    job = repair(acme)
+    assert (job.state, job.error) == (LoadJob.State.SUCCEEDED, "")
+    assert job.notes[0].startswith("Mended: 1 rows")
+    assert stored(acme) == [(0,)]
+    assert faults(acme) == {}
+
+
+def test_a_repair_that_fails_does_not_say_that_it_mended(loaded, monkeypatch):
+    spoil(loaded, "is_current = false", "status = 'C'")
+    monkeypatch.setattr(Workspace, "swap_in", lambda self, side: 1 / 0)
+    job = repair(loaded)
+    assert job.state != LoadJob.State.SUCCEEDED
+    assert job.notes == []
+
+
+def test_scratch_tables_of_dead_loads_are_removed_and_told_of(loaded):
+    job = LoadJob.objects.create(tenant=loaded, table="companies", state=LoadJob.State.RUNNING)
+    for load_id in (999_999, job.pk):
+        Writer().run(
+            f"CREATE TABLE `stage:{loaded.id}:companies:{load_id}:1:staged` AS shared_companies"
+        )
+    found = check(loaded, TABLES["companies"])
+    assert found.is_sound
+    assert found.notes == [
+        "Removed 1 scratch table of loads that died before their end (load 999999)."
+    ]
+    assert scratch_tables(loaded, TABLES["companies"]) == [
+        f"stage:{loaded.id}:companies:{job.pk}:1:staged"
+    ]
+    assert check(loaded, TABLES["companies"]).notes == []
+
+
+def test_rows_of_a_file_that_were_never_counted_are_found(loaded):
+    """What the file itself holds is on record beside what was read of it."""
+    file = LoadedFile.objects.filter(job__tenant=loaded).order_by("pk").first()
+    assert file.rows_in_file == file.rows_read == 3
+    LoadJob.objects.filter(pk=file.job_id).update(
+        rows_read=0, rows_loaded=0, rows_new=0, rows_changed=0
+    )
+    LoadedFile.objects.filter(pk=file.pk).update(rows_read=0)
+    [fault] = check(loaded, TABLES["companies"]).faults
+    assert "its files hold 3 rows, of which 0 were read" in fault["what"]
 
 
 def test_a_fault_raises_one_alert_until_it_is_over(

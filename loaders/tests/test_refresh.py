@@ -1,5 +1,7 @@
 """Full refreshes: what becomes of keys that are gone, and what never does."""
 
+import json
+import secrets
 import time
 from datetime import timedelta
 
@@ -9,9 +11,9 @@ from analytics.warehouse.catalog import TABLES
 from loaders import jobs, runs
 from loaders.integrity import check
 from loaders.load import Load
-from loaders.models import LoadJob
+from loaders.models import LoadedFile, LoadJob
 from loaders.tests.histories import current, deliver, history, load, remove, row, stored
-from loaders.tests.lakes import put_bytes, put_jsonl
+from loaders.tests.lakes import put_bytes, put_jsonl, put_text, zst
 
 pytestmark = pytest.mark.usefixtures("warehouse")
 Vanished = LoadJob.Vanished
@@ -108,6 +110,69 @@ def test_a_refresh_taken_up_again_remembers_when_it_closed_keys(acme, lake, twen
     assert job.state == LoadJob.State.SUCCEEDED
     assert check(acme, TABLES["companies"]).faults == []
     assert current(acme) == (twenty - {"1"}) | {"99"}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.zst", "a.csv.zst"])
+def test_a_compressed_file_that_is_cut_between_two_blocks_closes_nothing(
+    acme, lake, transport, name
+):
+    """The engine takes it for whole."""
+    keys = [f"{number}-{secrets.token_hex(40)}" for number in range(6_000)]
+    if "csv" in name:
+        text = "\n".join(["id", *keys])
+    else:
+        text = "\n".join(json.dumps({"id": key}) for key in keys)
+    body = zst(text.encode())
+    put_bytes(lake, acme, "companies", name, body)
+    put_jsonl(lake, acme, "companies", "b.jsonl", [row("B", 1)])
+    load(acme)
+    put_bytes(lake, acme, "companies", name, body[: end_of_second_block(body)])
+    job = refresh(acme, Vanished.CLOSE)
+    assert job.keys_closed == 0
+    assert len(current(acme)) == 6_001
+    assert "Truncated" in job.files.get(key__endswith=name).error
+
+
+def end_of_second_block(frame):
+    """Where the second block of a zstd frame ends (RFC 8878, 3.1.1)."""
+    descriptor = frame[4]
+    is_single = descriptor >> 5 & 1
+    position = 5 + (not is_single) + (0, 1, 2, 4)[descriptor & 3]
+    position += (is_single, 2, 4, 8)[descriptor >> 6]
+    for _ in range(2):
+        header = int.from_bytes(frame[position : position + 3], "little")
+        assert not header & 1, "the last block"
+        position += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
+    return position
+
+
+def test_stray_quotation_marks_that_swallow_rows_close_nothing(acme, lake, transport):
+    lines = [f"{number},name {number}" for number in range(20)]
+    put_text(lake, acme, "companies", "a.csv", "\n".join(["id,name", *lines]))
+    load(acme)
+    lines[3], lines[9] = '3,"name 3', '9,name 9"'
+    put_text(lake, acme, "companies", "a.csv", "\n".join(["id,name", *lines]))
+    job = refresh(acme, Vanished.CLOSE)
+    assert (job.rows_read, job.rows_rejected, job.keys_closed) == (20, 7, 0)
+    assert current(acme) == {str(number) for number in range(20)}
+
+
+def test_files_that_an_earlier_release_took_without_proof_are_read_again(acme, lake, twenty):
+    LoadedFile.objects.filter(job__tenant=acme).update(rows_in_file=None)
+    refresh(acme)
+    newest = LoadJob.objects.filter(tenant=acme).order_by("-pk").first()
+    assert list(newest.files.order_by("key").values_list("rows_in_file", flat=True)) == [1, 19]
+
+
+def test_keys_that_changed_after_the_newest_file_stay_open_and_the_job_says_so(acme, lake, twenty):
+    time.sleep(1.1)
+    put_jsonl(lake, acme, "companies", "z.jsonl", [{"id": "30"}])
+    load(acme)
+    remove(lake, acme, "z.jsonl")
+    job = refresh(acme, Vanished.CLOSE)
+    assert job.keys_closed == 0
+    assert "30" in current(acme)
+    assert "1 key is in no file any more, but changed after the newest file" in job.notes[0]
 
 
 def test_a_rejected_row_keeps_its_key_open(acme, lake, twenty):

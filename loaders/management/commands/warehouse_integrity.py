@@ -52,6 +52,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{found}: {found.error}")
         for fault in found.faults:
             self.stdout.write(f"{found}: {integrity.Fault(**fault)}")
+        for note in found.notes:
+            self.stdout.write(f"{found}: {note}")
 
     def _repair(self, found: IntegrityCheck, *, dry_run: bool) -> None:
         try:

@@ -1,0 +1,19 @@
+"""What long tests found, written into a document of docs/."""
+
+from django.utils import timezone
+
+from loaders.tests.test_worker import ROOT
+
+
+def record(document, mark, kills, heading, rows):
+    """Replace what stands between `<!-- mark -->` and `<!-- /mark -->` by a table."""
+    path = ROOT / document
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    head, rest = path.read_text().split(begin)
+    _, tail = rest.split(end)
+    lines = [
+        f"Recorded {timezone.now():%Y-%m-%d}: {kills} kills, every check passed.",
+        "",
+        *(f"| {' | '.join(map(str, row))} |" for row in (heading, ["---"] * len(heading), *rows)),
+    ]
+    path.write_text("\n".join([f"{head}{begin}", *lines, f"{end}{tail}"]))
