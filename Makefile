@@ -7,9 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Half the cores at least two: the engine and the S3 emulation want some for themselves.
 WORKERS ?= 2
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+  --fork-strategy fewest --custom-compile-command "make lock" $(if $(RENEW),--upgrade)
 PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help demo manage test test-fast test-thorough faults kills lint format bench clean
+.PHONY: help demo manage test test-fast test-thorough faults kills lint format bench lock clean
 
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
@@ -19,6 +22,7 @@ help:
 	@echo "make kills             kill the warehouse before each statement of loads; writes there, too"
 	@echo "make lint              ruff, mypy, import-linter;  make format: mend what can be mended"
 	@echo "make bench             measure, and record the figures in docs/performance.md"
+	@echo "make lock [RENEW=1]    the locks, after a change of requirements*.txt;  RENEW=1: newest versions"
 	@echo "make clean             remove the demo's data (var/) and the virtual environment"
 
 $(VENV)/created:
@@ -30,15 +34,20 @@ $(VENV)/created:
 	  exit 1; }
 	@touch $@
 
-$(VENV)/ready: requirements.txt $(VENV)/created
-	@echo "Installing what AVESA runs on (about a minute the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/ready: requirements-demo.lock $(VENV)/created
+	@echo "Installing what the demo runs on (about a minute the first time)"
+	@$(INSTALL) --require-hashes -r requirements-demo.lock
 	@touch $@
 
-$(VENV)/ready-dev: requirements-dev.txt requirements.txt $(VENV)/created
+$(VENV)/ready-dev: requirements-dev.lock $(VENV)/created
 	@echo "Installing what the tests need (about a minute the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@ $(VENV)/ready
+
+$(BIN)/uv: $(VENV)/created
+	@echo "Installing uv, which makes the locks"
+	@$(INSTALL) 'uv>=0.9,<1'
+	@touch $@
 
 demo: $(VENV)/ready
 	@exec $(BIN)/python -m avesa_site.demo --port $(PORT) --scale $(SCALE)
@@ -74,6 +83,13 @@ format: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	@$(BIN)/python -m benchmarks
+
+# Production first: what the demo and the tests add never decides what production runs on.
+lock: $(BIN)/uv
+	@echo "Locking requirements.txt, requirements-demo.txt and requirements-dev.txt"
+	@$(LOCK) requirements.txt -o requirements.lock
+	@$(LOCK) -c requirements.lock requirements-demo.txt -o requirements-demo.lock
+	@$(LOCK) -c requirements-demo.lock requirements-dev.txt -o requirements-dev.lock
 
 clean:
 	@rm -rf var $(VENV)
