@@ -6,6 +6,7 @@ where they should be, prints the address and the logins, and stays until Ctrl-C.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import signal
@@ -23,6 +24,8 @@ VAR = ROOT / os.environ.get("AVESA_VAR_DIR", "var")
 LOG = VAR / "demo.log"
 ENV_FILE = VAR / "demo.env"
 START_SECONDS = 90
+# What the demo runs on besides, and production does not have.
+NEEDED = ("chdb", "moto", "honcho")
 # How honcho says that a process has ended.
 _STOPPED = re.compile(r"system +\| (\w+\.\d+) stopped")
 
@@ -61,6 +64,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _check_installed()
     VAR.mkdir(parents=True, exist_ok=True)
     _check_port(options.port)
     values = _set_environment(options.port)
@@ -94,6 +98,15 @@ def step(name: str, action: Callable[[], str]) -> None:
     started = time.monotonic()
     outcome = action()
     print(f" {outcome} ({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def _check_installed() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DemoFailed(
+            f"not installed: {', '.join(missing)}. "
+            "Install them with: pip install --require-hashes -r requirements-demo.lock"
+        )
 
 
 def _check_port(port: int) -> None:

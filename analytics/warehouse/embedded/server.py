@@ -193,5 +193,6 @@ def _open_engine(directory: DataDirectory, memory_limit: int) -> Engine:
         ) from None
     except ImportError as error:
         raise StartupError(
-            f"chDB cannot be loaded ({error}): install it with `pip install chdb`"
+            f"chDB cannot be loaded ({error}): install it with "
+            "`pip install --require-hashes -r requirements-demo.lock`"
         ) from None
