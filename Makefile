@@ -63,10 +63,10 @@ test-thorough: $(VENV)/ready-dev
 	@AVESA_THOROUGH=1 $(PYTEST) --timeout 600
 
 faults: $(VENV)/ready-dev
-	@AVESA_KILLS=20 AVESA_FAULT_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/test_faults.py
+	@AVESA_KILLS=20 AVESA_FAULT_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/pipelines/test_faults.py
 
 kills: $(VENV)/ready-dev
-	@AVESA_THOROUGH=1 AVESA_KILL_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/test_kills.py
+	@AVESA_THOROUGH=1 AVESA_KILL_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/jobs/test_kills.py
 
 test-fast: $(VENV)/ready-dev
 	@$(PYTEST) -m "not slow"
@@ -74,7 +74,7 @@ test-fast: $(VENV)/ready-dev
 lint: $(VENV)/ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy avesa_site tenants analytics loaders
+	@$(BIN)/mypy avesa_site tenants analytics loaders common
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
 format: $(VENV)/ready-dev

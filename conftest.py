@@ -14,12 +14,12 @@ from django.test import override_settings
 from moto.server import ThreadedMotoServer
 
 from analytics.metrics import cache as answers
-from analytics.warehouse import connection, schema
+from analytics.warehouse import pool, schema
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.client import Writer
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
-from analytics.warehouse.writer import Writer
-from avesa_site import aws, logs
-from loaders.lake import Lake
+from common import aws, logs
+from loaders.lake.s3 import Lake
 from tenants.models import Membership, Tenant, User
 
 _numbers = itertools.count(1)
@@ -53,7 +53,7 @@ def endpoint(tmp_path_factory):
     """An embedded endpoint for this pytest process, stopped at its end."""
     with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse")) as process:
         yield process
-        connection.close_all()
+        pool.close_all()
 
 
 _schemas = []
@@ -65,7 +65,7 @@ def _schema(endpoint):
         schema.apply(schema.plan())
         _schemas.append(_url(endpoint))
         yield
-        connection.close_all()
+        pool.close_all()
 
 
 @pytest.fixture(scope="module", autouse=True)

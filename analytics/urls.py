@@ -1,6 +1,7 @@
 from django.urls import path
 
-from .views import assets, dashboards, figures, letters, records, reports
+from analytics.reports import public_views, views
+from analytics.views import assets, dashboards, figures, records
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
@@ -14,32 +15,32 @@ urlpatterns = [
         "t/<slug:tenant_id>/explore/<slug:table>.<slug:kind>", records.export, name="records_file"
     ),
     path("t/<slug:tenant_id>/explore/<slug:table>/<path:key>/", records.record, name="record"),
-    path("t/<slug:tenant_id>/reports/", reports.reports, name="reports"),
-    path("t/<slug:tenant_id>/reports/new/", reports.compose_report, name="report_new"),
-    path("t/<slug:tenant_id>/reports/preview/", reports.preview, name="report_preview_new"),
-    path("t/<slug:tenant_id>/reports/deliveries/", reports.ledger, name="ledger"),
-    path("t/<slug:tenant_id>/reports/<int:key>/", reports.report, name="report"),
-    path("t/<slug:tenant_id>/reports/<int:key>/edit/", reports.compose_report, name="report_edit"),
-    path("t/<slug:tenant_id>/reports/<int:key>/preview/", reports.preview, name="report_preview"),
-    path("t/<slug:tenant_id>/reports/<int:key>/<slug:action>/", reports.act, name="report_act"),
+    path("t/<slug:tenant_id>/reports/", views.reports, name="reports"),
+    path("t/<slug:tenant_id>/reports/new/", views.compose_report, name="report_new"),
+    path("t/<slug:tenant_id>/reports/preview/", views.preview, name="report_preview_new"),
+    path("t/<slug:tenant_id>/reports/deliveries/", views.ledger, name="ledger"),
+    path("t/<slug:tenant_id>/reports/<int:key>/", views.report, name="report"),
+    path("t/<slug:tenant_id>/reports/<int:key>/edit/", views.compose_report, name="report_edit"),
+    path("t/<slug:tenant_id>/reports/<int:key>/preview/", views.preview, name="report_preview"),
+    path("t/<slug:tenant_id>/reports/<int:key>/<slug:action>/", views.act, name="report_act"),
     path(
         "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/",
-        reports.occurrence,
+        views.occurrence,
         name="occurrence",
     ),
     path(
         "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/report.<slug:kind>",
-        reports.occurrence_file,
+        views.occurrence_file,
         name="occurrence_file",
     ),
     path(
         "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/<slug:action>/",
-        reports.act_on_occurrence,
+        views.act_on_occurrence,
         name="occurrence_act",
     ),
-    path("r/<str:token>/", letters.letter, name="letter"),
-    path("r/<str:token>/report.<slug:kind>", letters.letter_file, name="letter_file"),
-    path("r/<str:token>/unsubscribe/", letters.unsubscribe, name="unsubscribe"),
-    path("r/<str:token>/preferences/", letters.preferences, name="preferences"),
+    path("r/<str:token>/", public_views.letter, name="letter"),
+    path("r/<str:token>/report.<slug:kind>", public_views.letter_file, name="letter_file"),
+    path("r/<str:token>/unsubscribe/", public_views.unsubscribe, name="unsubscribe"),
+    path("r/<str:token>/preferences/", public_views.preferences, name="preferences"),
     path("assets/vega-<str:version>.js", assets.vega_script, name="vega_script"),
 ]

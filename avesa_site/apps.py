@@ -6,4 +6,4 @@ class AvesaSiteConfig(AppConfig):
     verbose_name = "AVESA"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 (importing registers them)
+        from avesa_site import checks  # noqa: F401 (importing registers them)

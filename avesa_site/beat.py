@@ -50,8 +50,8 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc] # it has no types
             self._heap_invalidated = True  # its times were reckoned from those
 
     def _note(self) -> None:
-        from .health import watch
-        from .models import OLDEST_SIGN, Heartbeat
+        from avesa_site.health import watch
+        from common.models import OLDEST_SIGN, Heartbeat
 
         try:
             Heartbeat.note("beat")

@@ -38,7 +38,7 @@ def watch_beat(**kwargs: Any) -> None:
 
     Beat's first canary comes a minute after its start: a worker that begins sends one of its own.
     """
-    from .tasks import canary
+    from avesa_site.tasks import canary
 
     threading.Thread(target=_keep_watching, name="watch-beat", daemon=True).start()
     with suppress(OperationalError, OSError):  # the broker went away again; beat's canary follows
@@ -48,8 +48,8 @@ def watch_beat(**kwargs: Any) -> None:
 def _keep_watching() -> None:
     from django.db import Error, connections
 
-    from .health import watch
-    from .models import OLDEST_SIGN
+    from avesa_site.health import watch
+    from common.models import OLDEST_SIGN
 
     while True:
         time.sleep(OLDEST_SIGN)

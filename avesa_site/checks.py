@@ -9,9 +9,9 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from analytics.warehouse.connection import address, reachable
 from analytics.warehouse.errors import WarehouseError
-from loaders.schedule import refresh_time
+from analytics.warehouse.pool import address, reachable
+from loaders.pipelines.schedule import refresh_time
 
 log = logging.getLogger(__name__)
 

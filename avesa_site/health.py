@@ -11,10 +11,9 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from tenants import alerts
+from common.models import OLDEST_SIGN, Heartbeat
+from tenants import alerting
 from tenants.models import Alert
-
-from .models import OLDEST_SIGN, Heartbeat
 
 PROCESSES = ("beat", "worker")
 
@@ -49,17 +48,17 @@ def watch(name: str) -> bool:
     """
     age = signs()[name]
     if age is not None and age <= OLDEST_SIGN:
-        alerts.all_clear(Alert.Kind.SILENT, None, name)
+        alerting.all_clear(Alert.Kind.SILENT, None, name)
         return True
     since = "never" if age is None else f"not for {age} seconds"
-    alerts.raise_alert(
+    alerting.raise_alert(
         Alert.Kind.SILENT,
         None,
         name,
         f"The {name} has {since} shown that it works. See whether it runs and reaches the broker "
         "and the database.",
     )
-    alerts.tell_untold([Alert.Kind.SILENT])  # which takes both processes otherwise
+    alerting.tell_untold([Alert.Kind.SILENT])  # which takes both processes otherwise
     return False
 
 

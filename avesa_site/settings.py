@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "django_celery_beat",
+    "common",
     "avesa_site",
     "tenants",
     "anymail",
@@ -65,7 +66,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "avesa_site.logs.RequestId",
+    "common.logs.RequestId",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -265,7 +266,7 @@ AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
 # --- Who may come in
 
 AUTH_USER_MODEL = "tenants.User"
-AUTHENTICATION_BACKENDS = ["tenants.backends.TenantsBackend"]
+AUTHENTICATION_BACKENDS = ["tenants.auth.TenantsBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -323,7 +324,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
     "STYLES": [lambda request: static("avesa/admin.css")],
-    "DASHBOARD_CALLBACK": "avesa_site.platform.dashboard",
+    "DASHBOARD_CALLBACK": "avesa_site.admin_home.dashboard",
     "COLORS": {
         "primary": {
             "50": "rgb(239, 246, 255)",
@@ -444,11 +445,11 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "avesa_site.logs.LineFormatter",
+            "()": "common.logs.LineFormatter",
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         },
         "json": {
-            "()": "avesa_site.logs.JsonLineFormatter",
+            "()": "common.logs.JsonLineFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
         },

@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from .clocks import EXPIRES
-from .models import Heartbeat
+from common.leases import EXPIRES
+from common.models import Heartbeat
 
 
 @shared_task(expires=EXPIRES)

@@ -4,7 +4,7 @@ from django.urls import URLResolver, include, path
 
 from analytics.api import api
 from analytics.views.staff import kept_answers
-from loaders.admin.doctor import doctor
+from avesa_site.doctor.views import doctor
 
 
 def anymail_urls() -> list[URLResolver]:
@@ -25,5 +25,5 @@ urlpatterns = [
     path("", include("analytics.urls")),
 ]
 
-handler404 = "avesa_site.errors.not_found"
-handler500 = "avesa_site.errors.server_error"
+handler404 = "avesa_site.error_views.not_found"
+handler500 = "avesa_site.error_views.server_error"

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from importlib import import_module
 
-from .report import record
-from .stack import stack
+from benchmarks.report import record
+from benchmarks.stack import stack
 
 ALL = [
     "bulk_load",

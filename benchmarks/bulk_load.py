@@ -2,9 +2,9 @@
 
 from statistics import median
 
-from .report import Figure, Section
-from .stack import timed
-from .tickets import bare_insert, put_tickets, shuffled_keys, tickets
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
+from benchmarks.tickets import bare_insert, put_tickets, shuffled_keys, tickets
 
 ROWS, FILES, ROUNDS = 1_000_000, 10, 5
 TARGET = 0.6
@@ -12,7 +12,7 @@ TARGET = 0.6
 
 def measure():
     from analytics.warehouse.catalog import TABLES
-    from loaders import jobs, runs
+    from loaders.jobs import queue, worker
     from loaders.models import LoadJob
     from tenants.models import Tenant
 
@@ -26,8 +26,8 @@ def measure():
         size += bytes_put
 
     def load():
-        job = jobs.request_load(tenant, table, LoadJob.Kind.BULK)
-        assert runs.run(job.pk) == LoadJob.State.SUCCEEDED, LoadJob.objects.get(pk=job.pk).error
+        job = queue.request_load(tenant, table, LoadJob.Kind.BULK)
+        assert worker.run(job.pk) == LoadJob.State.SUCCEEDED, LoadJob.objects.get(pk=job.pk).error
 
     bare = bare_insert(keys)
     bare(), load()

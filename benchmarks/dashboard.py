@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import median, quantiles
 from time import perf_counter
 
-from .report import Figure, Section
-from .stack import timed
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
 
 TICKETS, ENTRIES, COMPANIES = 1_000_000, 3_000_000, 500
 SMALL = 20  # the other tenants have a twentieth of that
@@ -122,7 +122,7 @@ def _many_at_once(user, tenants):
 
 def _fill(tenant, divisor):
     """Two years of tickets and time entries straight into the warehouse, and their loads."""
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     writer = Writer()
     tickets, entries = TICKETS // divisor, ENTRIES // divisor
@@ -183,7 +183,7 @@ def _statements_of(page):
     """[(sql, bound parameters)] that one cold page sends."""
     from django.core.cache import cache
 
-    from analytics.warehouse.reader import TenantReader
+    from analytics.warehouse.tenant_reader import TenantReader
 
     cache.clear()
     sent = []
@@ -203,7 +203,7 @@ def _statements_of(page):
 
 def _runner(statements):
     """Sends each statement as it is, over one connection; gives the seconds of each."""
-    from analytics.warehouse.connection import address
+    from analytics.warehouse.pool import address
 
     client = address().client(read_timeout=60)
     return lambda: [

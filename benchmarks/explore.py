@@ -3,8 +3,8 @@
 from dataclasses import replace
 from statistics import median
 
-from .report import Figure, Section
-from .stack import timed
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
 
 TICKETS, ROUNDS = 10_000_000, 7
 BAR = 2.0
@@ -12,7 +12,7 @@ SPAN = 200_000_000  # seconds, about six years
 
 
 def measure():
-    from analytics import explore
+    from analytics.records import listing
     from analytics.warehouse.catalog import TICKETS as TABLE
     from tenants.models import Tenant
 
@@ -20,30 +20,30 @@ def measure():
     _fill()
     figures, worst = [], 0.0
     for sort in ("-created_date", "ticket_id", "summary"):
-        wanted = explore.listing(TABLE, sort=sort)
-        depths = {"first": "", **_cursors(explore, wanted)}
-        spent = {name: _seconds(explore, tenant, wanted, after) for name, after in depths.items()}
+        wanted = listing.listing(TABLE, sort=sort)
+        depths = {"first": "", **_cursors(listing, wanted)}
+        spent = {name: _seconds(listing, tenant, wanted, after) for name, after in depths.items()}
         ratio = max(spent.values()) / spent["first"]
         worst = max(worst, ratio)
         told = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
         figures.append(Figure(f"by `{sort}`", f"{told}: {ratio:.2f} ×"))
     return Section(
         "explore",
-        f"Pages of {explore.PAGE} of {TICKETS:,} tickets: the first, one in the middle, one near "
+        f"Pages of {listing.PAGE} of {TICKETS:,} tickets: the first, one in the middle, one near "
         f"the end; median of {ROUNDS}",
         [*figures, Figure("**slowest / first**", f"**{worst:.2f}** (bar: ≤ {BAR:.0f})")],
         passed=worst <= BAR,
     )
 
 
-def _seconds(explore, tenant, wanted, after):
+def _seconds(listing, tenant, wanted, after):
     wanted = replace(wanted, after=after)
-    return median(timed(lambda: explore.page(tenant, wanted))[0] for _ in range(ROUNDS))
+    return median(timed(lambda: listing.page(tenant, wanted))[0] for _ in range(ROUNDS))
 
 
-def _cursors(explore, wanted):
+def _cursors(listing, wanted):
     """Cursors that stand after half and after 99 % of the records, taken from the records there."""
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     key, column = wanted.table.key, wanted.sorted_column.name
     direction = "DESC" if wanted.is_descending else "ASC"
@@ -53,12 +53,12 @@ def _cursors(explore, wanted):
             f"SELECT {key}, {column} AS value FROM shared_tickets WHERE tenant_id = 'bench' "
             f"ORDER BY value {direction}, {key} LIMIT 1 OFFSET {int(TICKETS * share)}"
         )
-        found[name] = explore._cursor(wanted, {key: record, column: value})
+        found[name] = listing._cursor(wanted, {key: record, column: value})
     return found
 
 
 def _fill():
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     part = TICKETS // 10
     for number in range(10):

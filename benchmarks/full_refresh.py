@@ -2,10 +2,10 @@
 
 from statistics import median
 
-from .loading import only_new_files, put_base, run_load
-from .report import Figure, Section
-from .stack import timed
-from .tickets import bare_insert, bare_read, put_tickets, shuffled_keys, tickets
+from benchmarks.loading import only_new_files, put_base, run_load
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
+from benchmarks.tickets import bare_insert, bare_read, put_tickets, shuffled_keys, tickets
 
 ROWS, FILES, ROUNDS = 1_000_000, 10, 5
 BAR = 1.3

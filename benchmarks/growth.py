@@ -3,10 +3,19 @@
 import random
 from statistics import median
 
-from .loading import CHANGED, NEW, SAME, only_new_files, put_base, put_batch, run_load, tidy
-from .report import Figure, Section
-from .stack import timed
-from .tickets import rising_keys
+from benchmarks.loading import (
+    CHANGED,
+    NEW,
+    SAME,
+    only_new_files,
+    put_base,
+    put_batch,
+    run_load,
+    tidy,
+)
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
+from benchmarks.tickets import rising_keys
 
 SIZES = (100_000, 1_000_000, 5_000_000)
 ROUNDS = 5

@@ -2,10 +2,19 @@
 
 from statistics import median
 
-from .loading import CHANGED, NEW, SAME, only_new_files, put_base, put_batch, run_load, tidy
-from .report import Figure, Section
-from .stack import timed
-from .tickets import bare_insert, shuffled_keys
+from benchmarks.loading import (
+    CHANGED,
+    NEW,
+    SAME,
+    only_new_files,
+    put_base,
+    put_batch,
+    run_load,
+    tidy,
+)
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
+from benchmarks.tickets import bare_insert, shuffled_keys
 
 ROWS, LOADS, ROUNDS, READS = 1_000_000, 50, 9, 15
 LOAD_BAR, READ_BAR = 4.0, 1.3
@@ -67,13 +76,13 @@ def spread(edition, count):
 
 
 def _read():
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     return median(timed(lambda: Writer().rows(READ))[0] for _ in range(READS))
 
 
 def _optimise():
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     Writer().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from .tickets import put_tickets, tickets
+from benchmarks.tickets import put_tickets, tickets
 
 SAME, CHANGED, NEW = 39_000, 10_000, 1_000
 
@@ -14,11 +14,11 @@ SAME, CHANGED, NEW = 39_000, 10_000, 1_000
 def run_load(tenant, **options):
     """Request a load of the tenant's tickets and run it; returns the job."""
     from analytics.warehouse.catalog import TABLES
-    from loaders import jobs, runs
+    from loaders.jobs import queue, worker
     from loaders.models import LoadJob
 
-    job = jobs.request_load(tenant, TABLES["tickets"], **options)
-    state = runs.run(job.pk)
+    job = queue.request_load(tenant, TABLES["tickets"], **options)
+    state = worker.run(job.pk)
     job.refresh_from_db()
     assert state == LoadJob.State.SUCCEEDED, job.error
     return job
@@ -27,9 +27,9 @@ def run_load(tenant, **options):
 def tidy(tenant, job):
     """The upkeep that follows a load in a task of its own."""
     from analytics.warehouse.catalog import TABLES
-    from loaders import upkeep
+    from loaders.history import compaction
 
-    return upkeep.tidy(tenant, TABLES["tickets"], job.pk)
+    return compaction.tidy(tenant, TABLES["tickets"], job.pk)
 
 
 def put_base(tenant, rows, keys, files=10):

@@ -2,10 +2,10 @@
 
 from statistics import median
 
-from .loading import only_new_files, put_base, put_batch, run_load, tidy
-from .report import Figure, Section
-from .stack import timed
-from .tickets import shuffled_keys
+from benchmarks.loading import only_new_files, put_base, put_batch, run_load, tidy
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
+from benchmarks.tickets import shuffled_keys
 
 TENANTS, ROWS, ROUNDS = 200, 100_000, 9
 OTHERS = 2_000

@@ -4,9 +4,18 @@ import os
 import subprocess
 import sys
 
-from .loading import CHANGED, NEW, SAME, only_new_files, peak_memory, put_base, put_batch, tidy
-from .report import Figure, Section
-from .tickets import shuffled_keys
+from benchmarks.loading import (
+    CHANGED,
+    NEW,
+    SAME,
+    only_new_files,
+    peak_memory,
+    put_base,
+    put_batch,
+    tidy,
+)
+from benchmarks.report import Figure, Section
+from benchmarks.tickets import shuffled_keys
 
 SIZES = (100_000, 1_000_000, 5_000_000)
 BAR = 1.2  # of the worker's peak, from the smallest load to the largest
@@ -60,10 +69,10 @@ def measure():
 def _load(tenant):
     """(peak MB of a process that runs one load of the tenant, the job)."""
     from analytics.warehouse.catalog import TABLES
-    from loaders import jobs
+    from loaders.jobs import queue
     from loaders.models import LoadJob
 
-    job = jobs.request_load(tenant, TABLES["tickets"])
+    job = queue.request_load(tenant, TABLES["tickets"])
     done = subprocess.run(
         [sys.executable, "-c", _WORKER, str(job.pk)], check=True, capture_output=True, text=True
     )

@@ -7,8 +7,8 @@ from datetime import timedelta
 from statistics import median, quantiles
 from time import monotonic, sleep
 
-from .report import Figure, Section
-from .stack import timed
+from benchmarks.report import Figure, Section
+from benchmarks.stack import timed
 
 SERVICES = True  # PostgreSQL and Redis, as in production
 TENANTS, FEW, ROWS, MINUTES = 500, 50, 200, 15
@@ -70,8 +70,8 @@ def _cost_of_planning(count):
     """Seconds that one look at the schedule takes: (with none due, with all due)."""
     from django.utils import timezone
 
-    from loaders import schedule
     from loaders.models import PipelineRun
+    from loaders.pipelines import schedule
     from tenants.models import Tenant
 
     _add_tenants(count)
@@ -115,7 +115,7 @@ def _deliver(edition):
     from django.utils import timezone
 
     from analytics.warehouse.catalog import TABLES
-    from loaders.lake import Lake
+    from loaders.lake.s3 import Lake
     from tenants.models import Tenant
 
     rows = [

@@ -36,7 +36,7 @@ class Section:
 
 
 def _machine():
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     engine = Writer().value("SELECT version()")
     return (

@@ -8,9 +8,9 @@ from datetime import time, timedelta
 from statistics import median
 from time import sleep
 
-from .dashboard import _fill
-from .report import Figure, Section
-from .stack import _free_port, timed
+from benchmarks.dashboard import _fill
+from benchmarks.report import Figure, Section
+from benchmarks.stack import _free_port, timed
 
 RECIPIENTS, OCCURRENCES, ROUNDS = 10, 20, 7
 BAR = 1.5
@@ -22,7 +22,7 @@ def measure():
     from django.core.mail import get_connection
     from django.utils import timezone
 
-    from analytics import drawing
+    from analytics.charts import render
     from analytics.reports import deliveries, documents, mails, occurrences
     from analytics.reports.content import asks_of, compose
 
@@ -51,7 +51,7 @@ def measure():
 
         spent = {
             "figures": _median(composed),
-            "chart as PNG": _median(lambda: drawing.png(specs[0], width=mails.CHART_WIDTH)),
+            "chart as PNG": _median(lambda: render.png(specs[0], width=mails.CHART_WIDTH)),
             "document": _median(lambda: documents.pdf(content, report.tenant)),
             "mail's words": _median(lambda: mails.rendered(letter, links)),
             "mail, put together": _median(lambda: mails.report_mail(letter, delivery).message()),
@@ -101,7 +101,7 @@ def _report():
 
     from analytics.reports.models import Recipient, Report, Schedule
     from analytics.tests.versions import log_load
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
     from tenants.models import Membership, Tenant, User
 
     tenant = Tenant.objects.create(

@@ -104,7 +104,7 @@ def _set_up():
     from django.core.management import call_command
 
     from analytics.warehouse import schema
-    from loaders.lake import Lake
+    from loaders.lake.s3 import Lake
 
     call_command("migrate", verbosity=0, skip_checks=True)
     schema.apply(schema.plan())

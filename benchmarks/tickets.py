@@ -72,7 +72,7 @@ def _column(column, position, seed, kinds):
 
 def put_tickets(tenant, name, data):
     """Store a file of tickets in the tenant's lake; returns (key, bytes)."""
-    from loaders.lake import Lake
+    from loaders.lake.s3 import Lake
 
     body = io.BytesIO()
     pq.write_table(data, body)
@@ -86,8 +86,8 @@ def bare_source(keys):
     from django.conf import settings
 
     from analytics.warehouse.catalog import TABLES
-    from analytics.warehouse.writer import literal, quote
-    from loaders.lake import Lake
+    from analytics.warehouse.sql import literal, quote
+    from loaders.lake.s3 import Lake
 
     structure = ", ".join(
         f"{quote(c.name)} {c.kind.value if c.required else f'Nullable({_plain(c)})'}"
@@ -100,7 +100,8 @@ def bare_source(keys):
 def bare_insert(keys):
     """Inserts these files, typed, into a table with the target's keys and codec; nothing else."""
     from analytics.warehouse.catalog import TABLES
-    from analytics.warehouse.writer import Writer, quote
+    from analytics.warehouse.client import Writer
+    from analytics.warehouse.sql import quote
 
     table = TABLES["tickets"]
     columns = ", ".join(f"{quote(c.name)} {c.ddl_type}" for c in table.columns)
@@ -119,7 +120,7 @@ def bare_insert(keys):
 
 def bare_read(keys):
     """Reads every column of these files, typed, and throws them away."""
-    from analytics.warehouse.writer import Writer
+    from analytics.warehouse.client import Writer
 
     source = bare_source(keys)
     return lambda: Writer().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")

@@ -6,21 +6,21 @@ from collections.abc import Callable
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from .models import LoadJob, PipelineRun
+from loaders.models import LoadJob, PipelineRun
 
 log = logging.getLogger(__name__)
 
 
 def wake_loader() -> None:
     """Have a worker take the queued load whose turn it is."""
-    from .tasks import run_next_load  # the tasks call what calls this
+    from loaders.tasks import run_next_load  # the tasks call what calls this
 
     _after_commit(run_next_load.delay)
 
 
 def advance_soon(run_id: int) -> None:
     """Have a worker go on with a pipeline run."""
-    from .tasks import advance_pipeline  # the tasks call what calls this
+    from loaders.tasks import advance_pipeline  # the tasks call what calls this
 
     _after_commit(lambda: advance_pipeline.delay(run_id))
 
@@ -36,7 +36,7 @@ def tell_pipeline(job: LoadJob) -> None:
 
 def tidy_soon(job: LoadJob) -> None:
     """Have a worker merge what the job's flip left. Reads are only slower until one does."""
-    from .tasks import tidy_table  # the tasks call what calls this
+    from loaders.tasks import tidy_table  # the tasks call what calls this
 
     _after_commit(lambda: tidy_table.delay(job.tenant_id, job.table, job.pk))
 

@@ -6,15 +6,17 @@ from celery import shared_task
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from avesa_site.clocks import EXPIRES
+from common.leases import EXPIRES
+from loaders.history import compaction, integrity
+from loaders.jobs import queue, retention, worker
+from loaders.pipelines import lateness, schedule
+from loaders.pipelines import runs as pipelines
 from tenants.models import Tenant
-
-from . import integrity, jobs, lateness, pipelines, retention, runs, schedule, upkeep
 
 
 @shared_task(expires=EXPIRES)
 def run_next_load() -> str | None:
-    return runs.run_next()
+    return worker.run_next()
 
 
 @shared_task(expires=EXPIRES)
@@ -24,7 +26,7 @@ def advance_pipeline(run_id: int) -> str | None:
 
 @shared_task
 def tidy_table(tenant_id: str, table: str, load_id: int) -> bool:
-    return upkeep.tidy(Tenant(id=tenant_id), TABLES[table], load_id)
+    return compaction.tidy(Tenant(id=tenant_id), TABLES[table], load_id)
 
 
 @shared_task
@@ -43,7 +45,7 @@ def check_table(tenant_id: str, table: str) -> bool:
 
 @shared_task(expires=EXPIRES)
 def sweep_load_jobs() -> int:
-    return jobs.sweep()
+    return queue.sweep()
 
 
 @shared_task(expires=EXPIRES)

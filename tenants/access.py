@@ -10,9 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404
 
-from avesa_site.logs import note
-
-from .models import TENANT_ID_PATTERN, ApiToken, Membership, Tenant, User
+from common.logs import note
+from tenants.models import TENANT_ID_PATTERN, ApiToken, Membership, Tenant, User
 
 
 class TenantNotFound(Http404):

@@ -23,9 +23,9 @@ from unfold.widgets import (
     UnfoldAdminTextareaWidget,
 )
 
-from . import logos
-from .alerts import NOBODY, ways_set_up
-from .models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
+from tenants import logos
+from tenants.alerting import NOBODY, ways_set_up
+from tenants.models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
 # The schedule is the settings' own. Its package would let who may only look run and stop any task.

@@ -2,11 +2,10 @@
 
 from celery import shared_task
 
-from avesa_site.clocks import EXPIRES
-
-from . import alerts
+from common.leases import EXPIRES
+from tenants import alerting
 
 
 @shared_task(expires=EXPIRES)
 def tell_alerts() -> int:
-    return alerts.tell_untold()
+    return alerting.tell_untold()

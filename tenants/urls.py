@@ -1,7 +1,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from .views import home
+from tenants.views import home
 
 urlpatterns = [
     path("", home, name="home"),

@@ -4,8 +4,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from .access import tenants_of
-from .models import User
+from tenants.access import tenants_of
+from tenants.models import User
 
 
 @login_required

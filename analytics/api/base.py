@@ -10,9 +10,9 @@ from ninja import Field, NinjaAPI, Schema
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.security import HttpBearer, SessionAuth
 
-from analytics.explore import ExploreError
-from analytics.history import RecordNotFound
 from analytics.periods import PeriodError
+from analytics.records.history import RecordNotFound
+from analytics.records.listing import ExploreError
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import TenantNotFound, access_tenant, tenant_of_token
 from tenants.models import Tenant, User

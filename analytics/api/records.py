@@ -6,7 +6,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
-from analytics.history import MOST_VERSIONS, Version, record_history
+from analytics.records.history import MOST_VERSIONS, Version, record_history
 from tenants.models import Tenant
 
 

@@ -10,12 +10,11 @@ from ninja import Field, Router, Schema
 from ninja.decorators import decorate_view
 from ninja.params.functions import Path, Query
 
-from analytics import summaries
+from analytics.api import summaries
+from analytics.api.base import ERRORS, tenant_of
+from analytics.api.records import RecordHistory, history_of
 from analytics.periods import between, last_days
 from analytics.warehouse.catalog import TABLES
-
-from .base import ERRORS, tenant_of
-from .records import RecordHistory, history_of
 
 MAX_TREND_DAYS = 366
 

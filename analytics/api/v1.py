@@ -10,18 +10,17 @@ from ninja import Field, Router, Schema
 from ninja.decorators import decorate_view
 from ninja.params.functions import Path, Query
 
-from analytics import explore
-from analytics.history import record_history
+from analytics.api.base import ERRORS, NotFound, tenant_of
+from analytics.api.records import Lineage, RecordHistory, history_of, lineage, plain
+from analytics.dashboards.scope import MOST_FILTER_CHARACTERS, Scope
 from analytics.metrics import FILTERS, METRICS, Metric, MetricResult, run_metric
 from analytics.periods import PRESETS, as_of_from_query
-from analytics.scope import MOST_FILTER_CHARACTERS, Scope
+from analytics.records import listing
+from analytics.records.history import record_history
 from analytics.warehouse.catalog import TABLES, Table
 
-from .base import ERRORS, NotFound, tenant_of
-from .records import Lineage, RecordHistory, history_of, lineage, plain
-
 router = Router()
-OPERATORS = ", ".join(explore.OPERATORS)
+OPERATORS = ", ".join(listing.OPERATORS)
 
 
 class MetricOut(Schema):
@@ -144,21 +143,21 @@ def records(
     request: HttpRequest,
     tenant_id: str,
     table: str = Path(..., enum=list(TABLES)),
-    q: str = Query("", max_length=explore.MOST_CHARACTERS, description="Text to search for."),
+    q: str = Query("", max_length=listing.MOST_CHARACTERS, description="Text to search for."),
     where: list[str] = Query(  # noqa: B008
         [],
-        max_length=explore.MOST_CONDITIONS,
+        max_length=listing.MOST_CONDITIONS,
         description=f"Conditions such as status~is~Closed; between the ~ signs one of {OPERATORS}.",
     ),
     columns: list[str] = Query([], description="All if none are named."),  # noqa: B008
     sort: str = Query("", description="A column; with - before it, the largest first."),
     as_of: str = Query("", description="As it was at the end of this day."),
     after: str = Query("", description="The `next` of the page before."),
-    limit: int = Query(explore.PAGE, ge=1, le=explore.MOST_PER_PAGE),
+    limit: int = Query(listing.PAGE, ge=1, le=listing.MOST_PER_PAGE),
 ) -> dict[str, Any]:
     """Records of a table, page by page."""
     tenant, shown = tenant_of(request, tenant_id), _table(table)
-    wanted = explore.listing(
+    wanted = listing.listing(
         shown,
         columns=columns or shown.column_names,
         sort=sort,
@@ -168,7 +167,7 @@ def records(
         after=after,
         size=limit,
     )
-    found = explore.page(tenant, wanted)
+    found = listing.page(tenant, wanted)
     names = [column.name for column in wanted.columns]
     return {
         "table": table,

@@ -4,10 +4,10 @@
 filters.
 """
 
-from .cache import NotKept
-from .freshness import Freshness, freshness_of
-from .registry import FILTERS, METRICS, Aggregate, Metric
-from .run import Figure, MetricResult, Part, run_metric
+from analytics.metrics.cache import NotKept
+from analytics.metrics.freshness import Freshness, freshness_of
+from analytics.metrics.registry import FILTERS, METRICS, Aggregate, Metric
+from analytics.metrics.run import Figure, MetricResult, Part, run_metric
 
 __all__ = [
     "FILTERS",

@@ -6,11 +6,10 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from analytics.metrics.registry import STATEMENTS
 from analytics.warehouse.catalog import REPAIR, SHOWING
-from analytics.warehouse.reader import TenantReader
+from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
-
-from .registry import STATEMENTS
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from analytics.periods import Period, midnight, today_in
-from analytics.warehouse.reader import TenantReader
-from tenants.models import Tenant
-
-from . import cache
-from .freshness import Freshness, data_version, freshness_of
-from .registry import METRICS, Aggregate, Metric
-from .statement import (
+from analytics.metrics import cache
+from analytics.metrics.freshness import Freshness, data_version, freshness_of
+from analytics.metrics.registry import METRICS, Aggregate, Metric
+from analytics.metrics.statement import (
     MOST_LABELS,
     PERIOD,
     PREVIOUS,
@@ -23,6 +19,9 @@ from .statement import (
     filters_of,
     parameters,
 )
+from analytics.periods import Period, midnight, today_in
+from analytics.warehouse.tenant_reader import TenantReader
+from tenants.models import Tenant
 
 Figure = int | Decimal | None
 _HOUR = Decimal(3_600_000)

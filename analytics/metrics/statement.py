@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from analytics.metrics.registry import FILTERS, Aggregate, Metric
 from analytics.periods import Period
 from tenants.models import Tenant
-
-from .registry import FILTERS, Aggregate, Metric
 
 MOST_LABELS = 500
 PERIOD, PREVIOUS = 1, 2  # the first two spans; the buckets of the period follow

@@ -9,9 +9,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
+from analytics.reports.models import Delivery, Occurrence, Report, Unsubscription
 from tenants.admin import ReadOnly
-
-from .models import Delivery, Occurrence, Report, Unsubscription
 
 COLOURS = {
     "waiting": "warning",

@@ -6,8 +6,7 @@ class ReportsConfig(AppConfig):
     label = "reports"
 
     def ready(self) -> None:
+        from analytics.reports import bounces, occurrences  # noqa: F401 (bounces listens to django-anymail)
         from tenants.signals import data_arrived
-
-        from . import bounces, occurrences  # noqa: F401 (bounces listens to django-anymail)
 
         data_arrived.connect(occurrences.data_arrived)

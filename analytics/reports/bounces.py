@@ -6,7 +6,7 @@ from anymail.signals import EventType, tracking
 from django.db.models import Q
 from django.dispatch import receiver
 
-from .models import Delivery, Unsubscription
+from analytics.reports.models import Delivery, Unsubscription
 
 _BOUNCES = {EventType.BOUNCED, EventType.REJECTED, EventType.FAILED}
 _COMPLAINTS = {EventType.COMPLAINED, EventType.UNSUBSCRIBED}
@@ -15,7 +15,9 @@ _COMPLAINTS = {EventType.COMPLAINED, EventType.UNSUBSCRIBED}
 @receiver(tracking)
 def record(sender: Any, event: Any, **kwargs: Any) -> None:
     """Django-anymail's signal, for every provider alike. Events of other mails are ignored."""
-    from . import outcomes  # it draws charts: nothing that every process should load
+    from analytics.reports import (
+        outcomes,  # it draws charts: nothing that every process should load
+    )
 
     if event.event_type not in _BOUNCES | _COMPLAINTS:
         return

@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from analytics import charts, periods
-from analytics.charts import NOT_GIVEN, Spec, days_of
-from analytics.choices import choices
-from analytics.dashboards import DASHBOARDS, Shape, Tile
+from analytics import periods
+from analytics.charts import spec
+from analytics.charts.spec import NOT_GIVEN, Spec, days_of
+from analytics.dashboards.boards import DASHBOARDS, Shape, Tile
+from analytics.dashboards.choices import choices
 from analytics.metrics import METRICS, Figure, Freshness, MetricResult, freshness_of, run_metric
+from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Alert, Tenant
-
-from .models import Report, ReportTile
 
 Rows = list[list[str]]
 RECORD_HEADING = ["Tile", "Figure", "Unit", "Of", "First day", "Last day", "Value", "Period before"]
@@ -292,7 +292,7 @@ def _chart_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileConte
     has_figures = any(value for each in results for _, value in each.series)
     return replace(
         tile,
-        spec=charts.over_time(results) if has_figures else None,
+        spec=spec.over_time(results) if has_figures else None,
         alt=". ".join(_in_words(each) for each in results) + "." if has_figures else NOTHING,
         heading=["Days", *(each.metric.title for each in results)],
         rows=[

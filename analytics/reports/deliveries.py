@@ -17,14 +17,13 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from avesa_site.clocks import has_come, is_silent
-from avesa_site.logs import noted
-
-from . import mails, outcomes
-from .content import Content
-from .messages import send_soon
-from .models import Delivery, Occurrence, Unsubscription
-from .rights import may_receive, refusal_of
+from analytics.reports import mails, outcomes
+from analytics.reports.content import Content
+from analytics.reports.messages import send_soon
+from analytics.reports.models import Delivery, Occurrence, Unsubscription
+from analytics.reports.permissions import may_receive, refusal_of
+from common.leases import has_come, is_silent
+from common.logs import noted
 
 log = logging.getLogger(__name__)
 

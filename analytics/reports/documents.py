@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 import typst
 from django.utils.formats import date_format
 
-from analytics import drawing
+from analytics.charts import render
+from analytics.reports.content import Content, TileContent
 from tenants.models import Tenant
-
-from .content import Content, TileContent
 
 _TEMPLATE = Path(__file__).parent / "document.typ"
 PREVIEW_PIXELS_PER_INCH = 80
@@ -76,7 +75,7 @@ def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:
 
 
 def _tile(tile: TileContent, content: Content) -> dict[str, Any]:
-    svg = drawing.svg(tile.spec, width=CHART_WIDTH) if tile.spec else ""
+    svg = render.svg(tile.spec, width=CHART_WIDTH) if tile.spec else ""
     return {
         "shape": tile.shape,
         "title": tile.title,

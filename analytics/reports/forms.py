@@ -9,14 +9,13 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from analytics.choices import Choice
-from analytics.dashboards import DASHBOARDS, Shape
+from analytics.dashboards.boards import DASHBOARDS, Shape
+from analytics.dashboards.choices import Choice
 from analytics.metrics import FILTERS, METRICS
 from analytics.periods import PRESETS
+from analytics.reports.content import Ask, asks_of, titled
+from analytics.reports.models import Recipient, Report, ReportTile, Schedule
 from tenants.models import Tenant, User
-
-from .content import Ask, asks_of, titled
-from .models import Recipient, Report, ReportTile, Schedule
 
 MOST_TILES = 24
 BLANK_TILES = 4

@@ -10,8 +10,8 @@ from django.core.signing import BadSignature, Signer
 from django.http import Http404
 from django.urls import reverse
 
-from .models import Delivery, Occurrence
-from .rights import may_receive
+from analytics.reports.models import Delivery, Occurrence
+from analytics.reports.permissions import may_receive
 
 _SIGNER = Signer(salt="analytics.reports.delivery")
 

@@ -15,12 +15,11 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.template.loader import render_to_string
 from PIL import Image
 
-from analytics import drawing
+from analytics.charts import render
+from analytics.reports import documents, links, sheets
+from analytics.reports.content import Content, TileContent
+from analytics.reports.models import FAILURES_THAT_PAUSE, Delivery, Report, Schedule
 from tenants.models import Tenant
-
-from . import documents, links, sheets
-from .content import Content, TileContent
-from .models import FAILURES_THAT_PAUSE, Delivery, Report, Schedule
 
 MOST_BYTES = 1_000_000
 MOST_PARTS = 10
@@ -67,7 +66,7 @@ class Links:
 def letter(report: Report, content: Content) -> Letter:
     """Charts and attachments; what would make the mail too large is left out, and it says so."""
     pictures = {
-        number: drawing.png(tile.spec, width=CHART_WIDTH)
+        number: render.png(tile.spec, width=CHART_WIDTH)
         for number, tile in enumerate(content.tiles)
         if tile.spec
     }

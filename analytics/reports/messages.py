@@ -6,19 +6,19 @@ from collections.abc import Callable
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from .models import Occurrence
+from analytics.reports.models import Occurrence
 
 log = logging.getLogger(__name__)
 
 
 def compose_soon(occurrence: Occurrence) -> None:
-    from .tasks import run_occurrence  # the tasks call what calls this
+    from analytics.reports.tasks import run_occurrence  # the tasks call what calls this
 
     _after_commit(lambda: run_occurrence.delay(occurrence.pk))
 
 
 def send_soon(delivery_id: int) -> None:
-    from .tasks import send_delivery  # the tasks call what calls this
+    from analytics.reports.tasks import send_delivery  # the tasks call what calls this
 
     _after_commit(lambda: send_delivery.delay(delivery_id))
 

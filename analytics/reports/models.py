@@ -9,12 +9,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from analytics.dashboards import DASHBOARDS, OVERVIEW, Shape
+from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Shape
 from analytics.periods import PRESETS
+from analytics.reports import timetable
+from analytics.reports.timetable import Timetable
 from tenants.models import Tenant
-
-from . import timetable
-from .timetable import Timetable
 
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LATE_AFTER = timedelta(minutes=15)

@@ -14,16 +14,15 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from analytics.reports import outcomes
+from analytics.reports.content import asks_of, compose, troubles
+from analytics.reports.messages import compose_soon, send_soon
+from analytics.reports.models import Delivery, Occurrence, Recipient, Report, Schedule
+from analytics.reports.permissions import refusal_of
 from analytics.warehouse.errors import WarehouseError
-from avesa_site.clocks import has_come, is_silent
-from avesa_site.logs import noted
+from common.leases import has_come, is_silent
+from common.logs import noted
 from tenants.models import Tenant, User
-
-from . import outcomes
-from .content import asks_of, compose, troubles
-from .messages import compose_soon, send_soon
-from .models import Delivery, Occurrence, Recipient, Report, Schedule
-from .rights import refusal_of
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,10 @@ import smtplib
 from anymail.exceptions import AnymailError
 from django.utils import timezone
 
-from tenants import alerts
+from analytics.reports import mails
+from analytics.reports.models import FAILURES_THAT_PAUSE, Delivery, Occurrence, Report, Schedule
+from tenants import alerting
 from tenants.models import Alert
-
-from . import mails
-from .models import FAILURES_THAT_PAUSE, Delivery, Occurrence, Report, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def follow(delivery: Delivery, state: str, reason: str) -> None:
     if state in FAULTS and occurrence.kind == Occurrence.Kind.SCHEDULED:
         report = occurrence.report
         text = f"{delivery}: {state}. {reason}"
-        alerts.raise_alert(Alert.Kind.REPORT, report.tenant_id, f"report {report.pk}", text)
+        alerting.raise_alert(Alert.Kind.REPORT, report.tenant_id, f"report {report.pk}", text)
     settle(occurrence)
 
 
@@ -68,9 +67,9 @@ def tell(occurrence: Occurrence, state: str, note: str) -> None:
     if state in (State.FAILED, State.HELD) or faults:
         told = [note, *(f"{each.address}: {each.state}. {each.reason}" for each in faults[:20])]
         text = "\n".join([f"{occurrence}: {state}.", *filter(None, told)])
-        alerts.raise_alert(Alert.Kind.REPORT, report.tenant_id, subject, text)
+        alerting.raise_alert(Alert.Kind.REPORT, report.tenant_id, subject, text)
     else:
-        alerts.all_clear(Alert.Kind.REPORT, report.tenant_id, subject)
+        alerting.all_clear(Alert.Kind.REPORT, report.tenant_id, subject)
     if state == State.FAILED:
         pause_if_hopeless(report)
 

@@ -3,9 +3,8 @@
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from avesa_site.exports import csv_lines, xlsx_file
-
-from .content import RECORD_HEADING, Content
+from analytics.reports.content import RECORD_HEADING, Content
+from common.spreadsheets import csv_lines, xlsx_file
 
 VALUE_COLUMNS = ("Value", "Period before")
 

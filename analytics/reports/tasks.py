@@ -3,9 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from avesa_site.clocks import EXPIRES
-
-from . import deliveries, occurrences, outcomes
+from analytics.reports import deliveries, occurrences, outcomes
+from common.leases import EXPIRES
 
 
 @shared_task

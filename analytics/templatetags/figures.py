@@ -14,10 +14,10 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from analytics.charts import NOT_GIVEN, Spec, days_of
-from analytics.explore import Condition, Listing
+from analytics.charts.spec import NOT_GIVEN, Spec, days_of
+from analytics.dashboards.scope import Scope
 from analytics.metrics import Aggregate, Figure, Metric, MetricResult, Part
-from analytics.scope import Scope
+from analytics.records.listing import Condition, Listing
 from analytics.warehouse.catalog import Column, Table
 from tenants.models import Tenant
 

@@ -20,10 +20,11 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from analytics.reports import tasks as report_tasks
 from analytics.tests.versions import company, log_load, ticket
-from loaders import runs, tasks
+from loaders import tasks
+from loaders.jobs import worker
 from loaders.models import LoadJob
-from loaders.sources import EngineSource
-from loaders.staging import Staging
+from loaders.staging.readers import EngineSource
+from loaders.staging.stage import Staging
 from loaders.tests.lakes import put_parquet
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import Tenant
@@ -295,7 +296,7 @@ def gate(monkeypatch):
 
     monkeypatch.setattr(Staging, "_stage_group", stop_there)
     monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
-    monkeypatch.setattr(runs, "PROGRESS_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.2)
     monkeypatch.setattr(tasks.run_next_load, "delay", lambda: None)
     monkeypatch.setattr(tasks.advance_pipeline, "delay", lambda run_id: None)
     yield opened
@@ -377,7 +378,7 @@ def at_work(gate):
 
 def work():
     try:
-        return runs.run_next()
+        return worker.run_next()
     finally:
         connections.close_all()
 

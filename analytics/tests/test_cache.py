@@ -124,7 +124,7 @@ def test_no_tenant_gets_anothers_answer_even_with_the_same_hash(both, monkeypatc
 
 @pytest.mark.parametrize("tenant_id", ["acme:tickets_opened", "acme\n", "*"])
 def test_ids_that_could_forge_a_key_open_no_reader(warehouse, tenant_id):
-    from analytics.warehouse.reader import RefusedStatement
+    from analytics.warehouse.tenant_reader import RefusedStatement
 
     with pytest.raises(RefusedStatement):
         opened(Tenant(id=tenant_id, name="x", time_zone="UTC"))

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from analytics import charts, drawing
+from analytics.charts import render, spec
 from analytics.metrics import METRICS, MetricResult, Part
 from analytics.periods import Period
 
@@ -34,26 +34,26 @@ def result(name="tickets_opened", days=2, figures=None, parts=()):
 
 
 def figures(spec):
-    return spec["datasets"][charts.FIGURES]
+    return spec["datasets"][spec.FIGURES]
 
 
 @pytest.mark.parametrize("days", [1, 31, 32, 366])
 @pytest.mark.parametrize("name", ["tickets_opened", "backlog", "resolution_median"])
 def test_every_length_of_period_can_be_drawn(name, days):
-    svg = drawing.svg(charts.over_time([result(name, days)]), "A title")
+    svg = render.svg(spec.over_time([result(name, days)]), "A title")
     assert "A title" in svg
     assert "NaN" not in svg
 
 
 def test_days_are_told_as_they_are():
-    days = figures(charts.over_time([result(), result("tickets_closed")]))
+    days = figures(spec.over_time([result(), result("tickets_closed")]))
     assert [day["date"] for day in days] == ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]
     assert [day["days"] for day in days] == ["Jan 1, 2026", "Jan 2, 2026"]
     assert [(day["figure0"], day["figure1"]) for day in days] == [(0, 0), (1, 1)]
 
 
 def test_a_week_names_the_days_it_holds():
-    weeks = figures(charts.over_time([result(days=32)]))
+    weeks = figures(spec.over_time([result(days=32)]))
     assert [week["days"] for week in weeks[:2]] == [
         "Jan 1, 2026 – Jan 4, 2026",
         "Jan 5, 2026 – Jan 11, 2026",
@@ -61,12 +61,12 @@ def test_a_week_names_the_days_it_holds():
 
 
 def test_gaps_stay_gaps():
-    spec = charts.over_time([result("sla_met", figures=[None, Decimal("50.0")])])
-    assert [row["figure0"] for row in figures(spec)] == [None, 50.0]
+    drawn = spec.over_time([result("sla_met", figures=[None, Decimal("50.0")])])
+    assert [row["figure0"] for row in figures(drawn)] == [None, 50.0]
 
 
 def test_parts_are_drawn_by_size_and_the_nameless_are_named():
     parts = [Part("<b> \"x\" 'y'", Decimal("2.50"), 0), Part("", 1, None)]
-    spec = charts.by_part(result("hours_by_company", parts=parts))
-    assert figures(spec)[1] == {"label": charts.NOT_GIVEN, "figure": 1}
-    assert drawing.png(spec, "Hours").startswith(b"\x89PNG")
+    drawn = spec.by_part(result("hours_by_company", parts=parts))
+    assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1}
+    assert render.png(drawn, "Hours").startswith(b"\x89PNG")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analytics import explore
 from analytics.metrics import METRICS, run_metric
 from analytics.periods import Period
+from analytics.records import listing
 from analytics.tests.versions import at, company, log_load, ticket, version
 from analytics.warehouse.catalog import COMPANIES, TABLES, TICKETS, TIME_ENTRIES
 from tenants.models import Tenant
@@ -21,7 +21,7 @@ def put(put_rows, acme):
 
 
 def keys(tenant, table=COMPANIES, **wanted):
-    found = explore.page(tenant, explore.listing(table, **wanted))
+    found = listing.page(tenant, listing.listing(table, **wanted))
     return [row[table.key] for row in found.rows]
 
 
@@ -29,7 +29,7 @@ def walk(tenant, table, size, **wanted):
     """The keys of all pages, page after page."""
     after, found = "", []
     for _ in range(50):
-        page = explore.page(tenant, explore.listing(table, after=after, size=size, **wanted))
+        page = listing.page(tenant, listing.listing(table, after=after, size=size, **wanted))
         found += [row[table.key] for row in page.rows]
         after = page.next
         if not after:
@@ -86,9 +86,9 @@ def test_pages_hold_every_record_once_and_in_order(
 
 def test_rows_that_come_in_between_neither_repeat_nor_hide_others(put, acme):
     put("companies", *(company(f"{n}", name=f"{n}") for n in "bdfh"))
-    first = explore.page(acme, explore.listing(COMPANIES, size=2))
+    first = listing.page(acme, listing.listing(COMPANIES, size=2))
     put("companies", company("a", name="a"), company("g", name="g"))
-    rest = explore.page(acme, explore.listing(COMPANIES, size=9, after=first.next))
+    rest = listing.page(acme, listing.listing(COMPANIES, size=9, after=first.next))
     assert [row["company_id"] for row in rest.rows] == ["f", "g", "h"]
     assert rest.next == ""
 
@@ -98,19 +98,19 @@ def test_rows_that_come_in_between_neither_repeat_nor_hide_others(put, acme):
     ["x", "=", "W10", "bnVsbA", "WyJuYW1lIiwxLCJhIl0", "WyItbmFtZSIsImEiLCJhIl0", "[" * 9000],
 )
 def test_a_cursor_that_was_tampered_with_is_refused(warehouse, acme, after):
-    with pytest.raises(explore.ExploreError, match="after"):
-        explore.page(acme, explore.listing(COMPANIES, sort="name", after=after))
+    with pytest.raises(listing.ExploreError, match="after"):
+        listing.page(acme, listing.listing(COMPANIES, sort="name", after=after))
 
 
 @pytest.mark.parametrize("value", ["1; DROP TABLE", "NaN", "1e400", "Infinity", "9" * 30])
 def test_a_cursor_must_fit_its_column(warehouse, acme, value):
     row = {"company_id": "1", "number_of_employees": value}
-    wanted = explore.listing(COMPANIES, sort="number_of_employees")
-    with pytest.raises(explore.ExploreError, match="after"):
-        explore.page(
+    wanted = listing.listing(COMPANIES, sort="number_of_employees")
+    with pytest.raises(listing.ExploreError, match="after"):
+        listing.page(
             acme,
-            explore.listing(
-                COMPANIES, sort="number_of_employees", after=explore._cursor(wanted, row)
+            listing.listing(
+                COMPANIES, sort="number_of_employees", after=listing._cursor(wanted, row)
             ),
         )
 
@@ -151,7 +151,7 @@ def test_conditions(put, acme, where, expected):
         company("3", name=""),
     )  # fmt: skip
     assert keys(acme, where=[where], sort="company_id") == expected
-    assert explore.count(acme, explore.listing(COMPANIES, where=[where])) == len(expected)
+    assert listing.count(acme, listing.listing(COMPANIES, where=[where])) == len(expected)
 
 
 def test_conditions_and_search_hold_together(put, acme):
@@ -187,8 +187,8 @@ def test_conditions_and_search_hold_together(put, acme):
     ],
 )
 def test_questions_that_cannot_be_answered_name_their_field(warehouse, acme, wanted, field):
-    with pytest.raises(explore.ExploreError) as refused:
-        explore.page(acme, explore.listing(COMPANIES, **wanted))
+    with pytest.raises(listing.ExploreError) as refused:
+        listing.page(acme, listing.listing(COMPANIES, **wanted))
     assert refused.value.field == field
 
 
@@ -209,7 +209,7 @@ def test_only_the_tenants_records_are_listed(put, put_rows, acme, globex):
     put("companies", company("mine"))
     put_rows(globex, "companies", [company("theirs")])
     assert keys(acme) == ["mine"]
-    assert list(explore.every_row(acme, explore.listing(COMPANIES, columns=["company_id"]))) == [
+    assert list(listing.every_row(acme, listing.listing(COMPANIES, columns=["company_id"]))) == [
         ("mine",)
     ]
 
@@ -226,7 +226,7 @@ def june(acme):
 
 def behind(tenant, name, period, as_of=None, **more):
     table = TABLES[METRICS[name].tables[0]]
-    of = explore.Behind(METRICS[name], period, **more)
+    of = listing.Behind(METRICS[name], period, **more)
     return sorted(keys(tenant, table, behind=of, as_of=as_of))
 
 
@@ -253,8 +253,8 @@ def test_the_records_behind_a_state_are_shown_as_they_were(put, acme, june):
     )
     assert behind(acme, "backlog", june) == ["1", "2"]
     assert behind(acme, "backlog_by_priority", june, label="Low") == ["1"]
-    of = explore.Behind(METRICS["backlog"], june)
-    rows = explore.page(acme, explore.listing(TICKETS, behind=of)).rows
+    of = listing.Behind(METRICS["backlog"], june)
+    rows = listing.page(acme, listing.listing(TICKETS, behind=of)).rows
     assert {row["status"] for row in rows} == {"Open"}
 
 
@@ -273,9 +273,9 @@ def test_rows_without_a_record_of_their_own_are_not_listed(put, acme, june):
 
 
 def test_a_figure_counts_no_records_of_another_table(warehouse, acme, june):
-    of = explore.Behind(METRICS["backlog"], june)
-    with pytest.raises(explore.ExploreError, match="metric"):
-        explore.page(acme, explore.listing(TIME_ENTRIES, behind=of))
+    of = listing.Behind(METRICS["backlog"], june)
+    with pytest.raises(listing.ExploreError, match="metric"):
+        listing.page(acme, listing.listing(TIME_ENTRIES, behind=of))
 
 
 def test_sources_tell_files_and_loads(put, acme):
@@ -284,7 +284,7 @@ def test_sources_tell_files_and_loads(put, acme):
         return company(key, source_file=file, load_id=load_id, loaded_at=at("2026-06-01"))
 
     put("companies", from_file("1", "a", 1), from_file("2", "a", 1), from_file("3", "b", 2))
-    found = explore.sources(acme, explore.listing(COMPANIES))
+    found = listing.sources(acme, listing.listing(COMPANIES))
     assert [(each["file"], each["load_id"], each["records"]) for each in found] == [
         ("companies/a", 1, 2),
         ("companies/b", 2, 1),

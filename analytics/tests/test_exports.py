@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from analytics.tests.versions import at, company, ticket
-from avesa_site import exports
+from common import spreadsheets
 from tenants.models import Membership
 
 FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")']
@@ -121,16 +121,16 @@ def test_what_cannot_be_exported_is_said(opened, warehouse, path, query, status)
 
 
 def test_a_sheet_that_would_be_too_long_is_refused(monkeypatch, acme):
-    monkeypatch.setattr(exports, "MOST_SHEET_ROWS", 3)
-    with exports.xlsx_file(["n"], [[n] for n in range(3)], acme.zone) as file:
+    monkeypatch.setattr(spreadsheets, "MOST_SHEET_ROWS", 3)
+    with spreadsheets.xlsx_file(["n"], [[n] for n in range(3)], acme.zone) as file:
         assert file.read(2) == b"PK"
-    with pytest.raises(exports.TooManyRows, match="CSV"):
-        exports.xlsx_file(["n"], [[n] for n in range(4)], acme.zone)
+    with pytest.raises(spreadsheets.TooManyRows, match="CSV"):
+        spreadsheets.xlsx_file(["n"], [[n] for n in range(4)], acme.zone)
 
 
 def test_csv_is_sent_row_by_row(acme):
     rows = iter([["a"], ["b"]])
-    lines = exports.csv_lines(["x"], rows, acme.zone)
+    lines = spreadsheets.csv_lines(["x"], rows, acme.zone)
     assert next(lines) == b"\xef\xbb\xbfx\r\n"
     assert next(lines) == b"a\r\n"
     assert next(rows) == ["b"], "nothing is read ahead"

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import analytics
-from analytics import explore
-from analytics.choices import choices
+from analytics.dashboards.choices import choices
 from analytics.metrics import METRICS, Aggregate, run_metric
 from analytics.periods import Period
+from analytics.records import listing
 from analytics.tests.versions import at, company, log_load, ticket
-from analytics.warehouse import reader
+from analytics.warehouse import tenant_reader
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
-from analytics.warehouse.reader import RefusedStatement, TenantReader
+from analytics.warehouse.tenant_reader import RefusedStatement, TenantReader
 from tenants.models import Tenant
 
 TABLE_NAMES = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
@@ -58,7 +58,7 @@ def _valid():
 @pytest.fixture
 def no_filters(monkeypatch):
     """Layer 2 knocked out."""
-    monkeypatch.setattr(reader, "tenant_filters", lambda tenant_id: "{}")
+    monkeypatch.setattr(tenant_reader, "tenant_filters", lambda tenant_id: "{}")
 
 
 @pytest.fixture(params=[True, False], ids=["with filters", "filters knocked out"])
@@ -91,19 +91,19 @@ def test_metrics_count_one_tenants_rows(both, name):
 
 @pytest.mark.usefixtures("filters")
 def test_explore_sees_one_tenants_records(both):
-    everything = [explore.listing(table) for table in TABLES.values()]
+    everything = [listing.listing(table) for table in TABLES.values()]
     period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
     for metric in METRICS.values():
-        of = explore.Behind(metric, period)
-        everything.append(explore.listing(TABLES[metric.tables[0]], behind=of))
+        of = listing.Behind(metric, period)
+        everything.append(listing.listing(TABLES[metric.tables[0]], behind=of))
     for wanted in everything:
-        keys = {row[wanted.table.key] for row in explore.page(both, wanted).rows}
+        keys = {row[wanted.table.key] for row in listing.page(both, wanted).rows}
         assert keys <= {"mine"}
         if wanted.behind and wanted.behind.metric.name not in ("backlog", "leader_board"):
             continue  # the others read the same way
-        assert explore.count(both, wanted) == len(keys)
-        assert len(list(explore.every_row(both, wanted))) == len(keys)
-        assert sum(each["records"] for each in explore.sources(both, wanted)) == len(keys)
+        assert listing.count(both, wanted) == len(keys)
+        assert len(list(listing.every_row(both, wanted))) == len(keys)
+        assert sum(each["records"] for each in listing.sources(both, wanted)) == len(keys)
 
 
 @pytest.mark.usefixtures("filters")

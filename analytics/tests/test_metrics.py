@@ -8,9 +8,8 @@ import pytest
 
 from analytics.metrics import METRICS, run_metric
 from analytics.periods import Period
+from analytics.tests.versions import at, company, log_load, ticket, version
 from tenants.models import SlaTarget
-
-from .versions import at, company, log_load, ticket, version
 
 NEW_YORK = ZoneInfo("America/New_York")
 JUNE = Period(date(2026, 6, 1), date(2026, 7, 1), NEW_YORK)

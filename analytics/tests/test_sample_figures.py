@@ -6,18 +6,17 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
-from analytics import summaries
+from analytics.api import summaries
 from analytics.metrics import METRICS, run_metric
 from analytics.periods import Period
+from analytics.tests.metric_model import Model, figure, parts
 from analytics.warehouse.catalog import TABLES
-from loaders.load import Kind, Load
-from loaders.sample import SAMPLE_TENANTS, generate
-from loaders.sample.service import PRIORITIES
-from loaders.tests.sample.reading import read_rows
+from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
+from avesa_site.demo.sample_lake.service import PRIORITIES
+from avesa_site.tests.sample_lake.reading import read_rows
+from loaders.jobs.load import Kind, Load
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import SlaTarget, Tenant
-
-from .metric_model import Model, figure, parts
 
 pytestmark = pytest.mark.slow
 UNTIL = date(2026, 4, 15)  # the last month holds the day on which Europe's clocks change

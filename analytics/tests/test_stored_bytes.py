@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.dashboards import DASHBOARDS
+from analytics.dashboards.boards import DASHBOARDS
 from analytics.tests.versions import company, log_load, ticket
 
 GARBLED = b"M\xfcller"

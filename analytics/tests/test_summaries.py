@@ -6,10 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from analytics import summaries
+from analytics.api import summaries
 from analytics.periods import Period
-
-from .versions import at, company, ticket
+from analytics.tests.versions import at, company, ticket
 
 NEW_YORK = ZoneInfo("America/New_York")
 JUNE = Period(date(2026, 6, 1), date(2026, 7, 1), NEW_YORK)

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from analytics.dashboards import DASHBOARDS
+from analytics.dashboards.boards import DASHBOARDS
+from analytics.dashboards.scope import Scope
 from analytics.periods import OFFERED, PeriodError
-from analytics.scope import Scope
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of

@@ -11,15 +11,14 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from analytics import charts, vega
-from analytics.choices import choices
-from analytics.dashboards import DASHBOARDS, OVERVIEW, Dashboard, Shape, Tile
+from analytics.charts import bundle, spec
+from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Shape, Tile
+from analytics.dashboards.choices import choices
+from analytics.dashboards.scope import Scope
 from analytics.metrics import Freshness, MetricResult, NotKept, freshness_of, run_metric
-from analytics.scope import Scope
+from analytics.views.common import FAILED, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
-
-from .common import FAILED, page_context, scope_context, scope_of, tenant_page
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -
         return render(request, "analytics/welcome.html", context)
     scope, problem = scope_of(request, tenant)
     context |= scope_context(scope, problem)
-    context |= {"choices": offered, "vega_version": vega.VERSION, "tiles_go_here": TILES_GO_HERE}
+    context |= {"choices": offered, "vega_version": bundle.VERSION, "tiles_go_here": TILES_GO_HERE}
     page = render_to_string("analytics/dashboard.html", context, request)
     response = StreamingHttpResponse(
         _streamed(page, board, scope, freshness), status=400 if problem else 200
@@ -123,7 +122,7 @@ def _rendered(tile: Tile, answers: Mapping[str, MetricResult | None], scope: Sco
         "error": FAILED if len(results) < len(tile.names) else "",
     }
     if tile.shape is Shape.CHART and not context["error"]:
-        context["spec"] = charts.over_time(results)
+        context["spec"] = spec.over_time(results)
     if tile.shape is Shape.PARTS and results:
         context["parts"] = results[0].parts[:MOST_PARTS]
     with timezone.override(scope.tenant.zone):

@@ -6,17 +6,19 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from analytics import charts, drawing, explore, vega
-from analytics.choices import choices
-from analytics.dashboards import DASHBOARDS
+from analytics.charts import bundle
+from analytics.charts import render as drawing
+from analytics.charts import spec as charts
+from analytics.dashboards.boards import DASHBOARDS
+from analytics.dashboards.choices import choices
+from analytics.dashboards.scope import Scope
 from analytics.metrics import METRICS, MetricResult, freshness_of, run_metric
 from analytics.metrics.statement import figures_sql
-from analytics.scope import Scope
+from analytics.records import listing
+from analytics.views.common import page_context, scope_context, scope_of, tenant_page
+from analytics.views.downloads import bad_download, download, table_download
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
-
-from .common import page_context, scope_context, scope_of, tenant_page
-from .downloads import bad_download, download, table_download
 
 
 @tenant_page
@@ -38,7 +40,7 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
         raise Http404
     scope, problem = scope_of(request, tenant)
     context = page_context(request, tenant, "figures") | scope_context(scope, problem)
-    context |= {"metric": METRICS[name], "vega_version": vega.VERSION}
+    context |= {"metric": METRICS[name], "vega_version": bundle.VERSION}
     context |= _figure_context(name, scope)
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
 
@@ -47,15 +49,15 @@ def _figure_context(name: str, scope: Scope) -> dict[str, Any]:
     metric, tenant = METRICS[name], scope.tenant
     freshness = freshness_of(tenant, TABLES)
     result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, freshness)
-    behind = explore.Behind(metric, scope.period, scope.filters)
-    wanted = explore.listing(TABLES[metric.tables[0]], behind=behind, as_of=scope.as_of)
+    behind = listing.Behind(metric, scope.period, scope.filters)
+    wanted = listing.listing(TABLES[metric.tables[0]], behind=behind, as_of=scope.as_of)
     return {
         "result": result,
         "results": [result],
         "choices": choices(tenant, freshness),
         "spec": charts.over_time([result]),
         "sql": figures_sql(metric, result.filters),
-        "sources": explore.sources(tenant, wanted),
+        "sources": listing.sources(tenant, wanted),
     }
 
 

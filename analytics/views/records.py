@@ -9,18 +9,18 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 
-from analytics import explore, periods, related
-from analytics.history import RecordNotFound, record_history
+from analytics import periods
+from analytics.dashboards.scope import Scope
 from analytics.metrics import METRICS
 from analytics.periods import PeriodError
-from analytics.scope import Scope
+from analytics.records import listing, relations
+from analytics.records.history import RecordNotFound, record_history
+from analytics.views.common import page_context, tenant_page
+from analytics.views.downloads import bad_download, table_download
 from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.errors import WarehouseError
-from avesa_site.exports import MOST_SHEET_ROWS
+from common.spreadsheets import MOST_SHEET_ROWS
 from tenants.models import Tenant
-
-from .common import page_context, tenant_page
-from .downloads import bad_download, table_download
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +30,18 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     shown = _table_of(table)
     context = page_context(request, tenant, "explore") | {
         "table": shown,
-        "operators": explore.OPERATORS,
+        "operators": listing.OPERATORS,
     }
     status = 200
     try:
         wanted = _listing(request, tenant, shown)
-    except (explore.ExploreError, PeriodError) as problem:
+    except (listing.ExploreError, PeriodError) as problem:
         context |= {"problem": problem}
-        wanted, status = explore.listing(shown), 400
+        wanted, status = listing.listing(shown), 400
     try:
         context |= _page_context(tenant, wanted)
-    except explore.ExploreError as problem:
-        context |= {"problem": problem, "wanted": explore.listing(shown)}
+    except listing.ExploreError as problem:
+        context |= {"problem": problem, "wanted": listing.listing(shown)}
         status = 400
     except WarehouseError:
         log.exception("%s of %s cannot be listed", table, tenant.id)
@@ -57,14 +57,14 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
     shown = _table_of(table)
     try:
         wanted = _listing(request, tenant, shown)
-        found = explore.count(tenant, wanted)
-    except (explore.ExploreError, PeriodError) as problem:
+        found = listing.count(tenant, wanted)
+    except (listing.ExploreError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
     if kind == "xlsx" and found > MOST_SHEET_ROWS:
         return bad_download("kind", f"A spreadsheet holds {MOST_SHEET_ROWS:,} rows. Use CSV.")
     heading = [column.name for column in wanted.columns]
     label = f"{tenant.id}-{table}"
-    return table_download(kind, label, heading, explore.every_row(tenant, wanted), tenant.zone)
+    return table_download(kind, label, heading, listing.every_row(tenant, wanted), tenant.zone)
 
 
 @tenant_page
@@ -75,8 +75,8 @@ def record(request: HttpRequest, tenant: Tenant, table: str, key: str) -> HttpRe
     status = 200
     try:
         context["history"] = found = record_history(tenant, table, key)
-        context["above"] = related.above(shown, found.latest.values)
-        context["below"] = related.below(tenant, shown, key)
+        context["above"] = relations.above(shown, found.latest.values)
+        context["below"] = relations.below(tenant, shown, key)
     except RecordNotFound:
         status = 404
     return render(request, "analytics/record.html", context, status=status)
@@ -88,9 +88,9 @@ def _table_of(name: str) -> Table:
     return TABLES[name]
 
 
-def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> explore.Listing:
+def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> listing.Listing:
     query = request.GET
-    return explore.listing(
+    return listing.listing(
         table,
         columns=query.getlist("columns"),
         sort=query.get("sort", ""),
@@ -108,22 +108,22 @@ def _added(request: HttpRequest) -> str:
     return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
 
 
-def _behind(request: HttpRequest, tenant: Tenant) -> explore.Behind | None:
+def _behind(request: HttpRequest, tenant: Tenant) -> listing.Behind | None:
     name = request.GET.get("metric", "")
     if not name:
         return None
     if name not in METRICS:
-        raise explore.ExploreError("metric", "There is no such figure.")
+        raise listing.ExploreError("metric", "There is no such figure.")
     scope = Scope.of_query(tenant, request.GET)
-    return explore.Behind(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
+    return listing.Behind(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
 
 
-def _page_context(tenant: Tenant, wanted: explore.Listing) -> dict[str, Any]:
-    found = explore.page(tenant, wanted)
+def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:
+    found = listing.page(tenant, wanted)
     return {
         "wanted": wanted,
         "page": found,
-        "count": explore.count(tenant, wanted),
+        "count": listing.count(tenant, wanted),
         "rows": [
             (row[wanted.table.key], [row[column.name] for column in wanted.columns])
             for row in found.rows

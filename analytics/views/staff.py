@@ -6,7 +6,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from analytics.choices import NAME as CHOICES
+from analytics.dashboards.choices import NAME as CHOICES
 from analytics.metrics import METRICS
 from analytics.metrics.cache import uses
 

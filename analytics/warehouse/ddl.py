@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .catalog import (
+from analytics.warehouse.catalog import (
     HISTORY_COLUMNS,
     LINEAGE_COLUMNS,
     LOG_TABLES,
@@ -14,7 +14,7 @@ from .catalog import (
     SystemColumn,
     Table,
 )
-from .writer import literal, quote
+from analytics.warehouse.sql import literal, quote
 
 # Lightweight updates need the two block columns; one codec for all, since a replaced part keeps
 # the codec it was written with.

@@ -11,10 +11,10 @@ from typing import Any
 
 from django.conf import settings
 
-from . import ddl
-from .connection import address
-from .ddl import ColumnSpec, Placement, TableSpec, ViewSpec
-from .writer import Writer
+from analytics.warehouse import ddl
+from analytics.warehouse.client import Writer
+from analytics.warehouse.ddl import ColumnSpec, Placement, TableSpec, ViewSpec
+from analytics.warehouse.pool import address
 
 
 class Action(Enum):

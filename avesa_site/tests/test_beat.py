@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 
 from avesa_site import beat
 from avesa_site.celery import app
-from avesa_site.models import Heartbeat
+from common.models import Heartbeat
 from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db(transaction=True)

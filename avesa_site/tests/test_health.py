@@ -7,8 +7,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from avesa_site import health, tasks
-from avesa_site.models import Heartbeat
-from tenants import alerts
+from common.models import Heartbeat
+from tenants import alerting
 from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db
@@ -98,7 +98,7 @@ def test_who_watches_tells_later_what_could_not_be_told(
 
     settings.ADMINS = [("ops", "ops@example.com")]
     with monkeypatch.context() as patch:
-        patch.setattr(alerts, "mail_admins", away)
+        patch.setattr(alerting, "mail_admins", away)
         watch()
     watch()
     assert not mailoutbox, "not at once"

@@ -18,7 +18,7 @@ NOT_IN_PRODUCTION = {
     "chdb", "chdb-core", "moto", "flask", "werkzeug", "docker", "honcho", "pandas", "numpy",
     "pytest", "hypothesis", "selenium", "mypy", "ruff",
 }  # fmt: skip
-OURS = ("avesa_site", "tenants", "analytics", "loaders")
+OURS = ("avesa_site", "tenants", "analytics", "loaders", "common")
 # The one module that imports chdb, and the plugin of pytest.
 NOT_OF_PRODUCTION = ("analytics/warehouse/embedded/engine.py", "avesa_site/testing.py")
 

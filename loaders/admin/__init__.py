@@ -1,5 +1,5 @@
 """Staff's pages for loads, and for the soundness of what they made."""
 
-from . import integrity, jobs, pipelines
+from loaders.admin import integrity, jobs, pipelines
 
 __all__ = ["integrity", "jobs", "pipelines"]

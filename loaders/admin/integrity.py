@@ -11,12 +11,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 
 from analytics.warehouse.catalog import TABLES
+from loaders import tasks
+from loaders.history.integrity import Fault
+from loaders.jobs import queue
+from loaders.models import IntegrityCheck, LoadJob
 from tenants.admin import ReadOnly
 from tenants.models import User
-
-from .. import jobs, tasks
-from ..integrity import Fault
-from ..models import IntegrityCheck, LoadJob
 
 _COLORS = {"sound": "success", "faulty": "danger"}
 
@@ -107,14 +107,14 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
         user = request.user if isinstance(request.user, User) else None
         for each in queryset.select_related("tenant"):
             try:
-                job = jobs.request_load(
+                job = queue.request_load(
                     each.tenant,
                     TABLES[each.table],
                     LoadJob.Kind.REPAIR,
                     requested_by=user,
                     dry_run=dry_run,
                 )
-            except jobs.LoadRefused as error:
+            except queue.LoadRefused as error:
                 messages.warning(request, str(error))
             else:
                 url = reverse("admin:loaders_loadjob_change", args=[job.pk])

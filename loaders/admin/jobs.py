@@ -28,14 +28,13 @@ from unfold.widgets import (
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
-from avesa_site.exports import csv_lines
+from common.spreadsheets import csv_lines
+from loaders.admin.progress import SHOWN, STATE_COLORS, Watched, bar, outcome, tell_queued
+from loaders.jobs import queue
+from loaders.models import LoadedFile, LoadJob
+from loaders.staging.rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
 from tenants.admin import ReadOnly
 from tenants.models import Tenant, User
-
-from .. import jobs
-from ..models import LoadedFile, LoadJob
-from ..rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
-from .progress import SHOWN, STATE_COLORS, Watched, bar, outcome, tell_queued
 
 
 class LoadForm(forms.Form):
@@ -265,7 +264,7 @@ class LoadJobAdmin(ReadOnly, Watched):
         )
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
-        if jobs.cancel(job, f"By {request.user}."):
+        if queue.cancel(job, f"By {request.user}."):
             messages.success(request, f"{job} was cancelled.")
         else:
             messages.warning(request, f"{job} cannot be cancelled any more.")
@@ -283,8 +282,8 @@ class LoadJobAdmin(ReadOnly, Watched):
         queued, refused = [], []
         for options in wanted:
             try:
-                queued.append(jobs.request_load(requested_by=user, **options))
-            except jobs.LoadRefused as error:
+                queued.append(queue.request_load(requested_by=user, **options))
+            except queue.LoadRefused as error:
                 refused.append(str(error))
         tell_queued(request, queued, refused)
         return queued

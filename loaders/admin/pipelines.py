@@ -21,12 +21,11 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from loaders.admin.progress import SHOWN, Watched, bar, tell_queued
+from loaders.models import PipelineRun
+from loaders.pipelines import runs
 from tenants.admin import ReadOnly
 from tenants.models import Tenant, User
-
-from .. import pipelines
-from ..models import PipelineRun
-from .progress import SHOWN, Watched, bar, tell_queued
 
 
 class RunForm(forms.Form):
@@ -143,7 +142,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
             self._cancel(request, run)
 
     def _cancel(self, request: HttpRequest, run: PipelineRun) -> None:
-        if pipelines.cancel(run, f"By {request.user}."):
+        if runs.cancel(run, f"By {request.user}."):
             messages.success(request, f"{run} was cancelled.")
         else:
             messages.warning(request, f"{run} had already ended.")
@@ -171,14 +170,14 @@ class PipelineRunAdmin(ReadOnly, Watched):
         queued, refused = [], []
         for tenant in chosen["tenants"]:
             try:
-                run = pipelines.request_run(
+                run = runs.request_run(
                     tenant,
                     PipelineRun.Trigger.PERSON,
                     PipelineRun.Kind(chosen["kind"]),
                     is_test=chosen["is_test"],
                     requested_by=request.user if isinstance(request.user, User) else None,
                 )
-            except pipelines.RunRefused as error:
+            except runs.RunRefused as error:
                 refused.append(str(error))
             else:
                 queued.append(run)

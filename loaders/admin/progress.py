@@ -13,7 +13,7 @@ from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from ..models import LoadJob, Work
+from loaders.models import LoadJob, Work
 
 STATE_COLORS = {
     "queued": "info",

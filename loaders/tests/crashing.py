@@ -1,6 +1,6 @@
 """Dying at a chosen statement."""
 
-from analytics.warehouse.writer import Writer
+from analytics.warehouse.client import Writer
 
 
 class Crash(BaseException):

@@ -11,14 +11,17 @@ from avesa_site.celery import app
 
 django.setup()
 
-from loaders import jobs, pipelines, schedule, tasks  # noqa: E402 (needs the applications)
+# They need the applications.
+from loaders import tasks  # noqa: E402
+from loaders.jobs import queue  # noqa: E402
+from loaders.pipelines import runs, schedule  # noqa: E402
 
 SECOND = timedelta(seconds=1)
 PERIOD = 5 * SECOND
 SWEEPS = ("sweep load jobs", "sweep pipelines", "tell alerts")
 
-jobs.FIRST_RETRY = pipelines.FIRST_RETRY = SECOND / 2
-pipelines.LOOK_AGAIN = SECOND
+queue.FIRST_RETRY = runs.FIRST_RETRY = SECOND / 2
+runs.LOOK_AGAIN = SECOND
 schedule.period_of = lambda tenant: PERIOD
 
 

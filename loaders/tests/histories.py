@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.writer import Writer
-from loaders import jobs, runs
+from analytics.warehouse.client import Writer
+from loaders.jobs import queue, worker
 from loaders.models import LoadJob
 from loaders.tests.lakes import key, put_jsonl
 
@@ -20,8 +20,8 @@ def row(status, at, **more):
 
 def load(tenant, table="companies", **options):
     """Run a load job (incremental, if not told otherwise) and return it."""
-    job = jobs.request_load(tenant, TABLES[table], **options)
-    runs.run(job.pk)
+    job = queue.request_load(tenant, TABLES[table], **options)
+    worker.run(job.pk)
     job.refresh_from_db()
     return job
 

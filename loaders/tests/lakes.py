@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loaders.lake import _RangeReader, lake_errors
+from loaders.lake.s3 import _RangeReader, lake_errors
 
 
 def key(tenant, table, name):

@@ -4,12 +4,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from analytics.warehouse.writer import literal
-from loaders import load, staging
-from loaders.lake import LakeObject
-from loaders.shapes import TEXT_LANE, Shape, ShapedFile
-from loaders.sources import Relation, raw_columns
-from loaders.workspace import instant
+from analytics.warehouse.sql import literal
+from loaders.jobs import load
+from loaders.lake.s3 import LakeObject
+from loaders.staging import stage
+from loaders.staging.file_schema import TEXT_LANE, Shape, ShapedFile
+from loaders.staging.readers import Relation, raw_columns
+from loaders.staging.scratch_tables import instant
 
 
 @dataclass
@@ -59,5 +60,5 @@ def _text(value):
 def use(lake, monkeypatch):
     """Let every load of this test find, read and stage from `lake`."""
     monkeypatch.setattr(load, "Lake", lambda: lake)
-    monkeypatch.setattr(staging, "read_shape", lake.shape)
-    monkeypatch.setattr(staging, "EngineSource", lambda _: lake)
+    monkeypatch.setattr(stage, "read_shape", lake.shape)
+    monkeypatch.setattr(stage, "EngineSource", lambda _: lake)

@@ -2,7 +2,7 @@
 
 from django.utils import timezone
 
-from loaders.tests.test_worker import ROOT
+from loaders.tests.jobs.test_worker import ROOT
 
 
 def record(document, mark, kills, heading, rows):

@@ -4,7 +4,9 @@ from django.urls import reverse
 from kombu.exceptions import OperationalError
 
 from analytics.warehouse.catalog import TABLES
-from loaders import integrity, jobs, runs, tasks
+from loaders import tasks
+from loaders.history import integrity
+from loaders.jobs import queue, worker
 from loaders.models import IntegrityCheck, LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import ApiToken, Tenant, User
@@ -20,8 +22,8 @@ def staff(client, dora):
 def finished(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "x", "updated_at": "?"}])
     put_bytes(lake, acme, "companies", "b.parquet", b"broken")
-    job = jobs.request_load(acme, TABLES["companies"])
-    runs.run(job.pk)
+    job = queue.request_load(acme, TABLES["companies"])
+    worker.run(job.pk)
     job.refresh_from_db()
     return job
 
@@ -50,7 +52,7 @@ def test_the_list_shows_states_and_counts(staff, finished):
 
 
 def test_a_test_is_told_from_a_load_and_who_cancelled_is_said(staff, acme, finished):
-    job = jobs.request_load(acme, TABLES["tickets"], dry_run=True)
+    job = queue.request_load(acme, TABLES["tickets"], dry_run=True)
     staff.post(reverse("admin:loaders_cancel", args=[job.pk]))
     page = staff.get(reverse("admin:loaders_loadjob_changelist"), {"q": "tickets"}).content.decode()
     assert "Incremental (test)" in page
@@ -61,7 +63,7 @@ def test_a_test_is_told_from_a_load_and_who_cancelled_is_said(staff, acme, finis
 
 
 def test_an_active_job_is_watched(staff, acme):
-    jobs.request_load(acme, TABLES["companies"])
+    queue.request_load(acme, TABLES["companies"])
     page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
     assert "every 2s" in page
 
@@ -213,8 +215,8 @@ def test_a_repair_is_repeated_only_by_those_who_may_repair(client, acme):
         *Permission.objects.filter(codename__in=["run_loadjob", "view_loadjob"])
     )
     client.force_login(clerk)
-    job = jobs.request_load(acme, TABLES["companies"], LoadJob.Kind.REPAIR)
-    jobs.cancel(job)
+    job = queue.request_load(acme, TABLES["companies"], LoadJob.Kind.REPAIR)
+    queue.cancel(job)
     again = reverse("admin:loaders_again", args=[job.pk])
     assert client.post(again).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="repair_history"))

@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from analytics.warehouse.catalog import TABLES
-from loaders.jobs import request_load
+from loaders.jobs.queue import request_load
 from loaders.models import LoadJob, PipelineRun
 
 

@@ -7,7 +7,7 @@ from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from tenants import alerts, tasks
+from tenants import alerting, tasks
 from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.django_db
 def away(settings, monkeypatch):
     """A mail server that is away until it is called."""
     settings.ADMINS = [("ops", "ops@example.com")]
-    sent = alerts.mail_admins
+    sent = alerting.mail_admins
 
     def refuse(subject, text):
         raise ConnectionRefusedError("no mail server")
 
-    monkeypatch.setattr(alerts, "mail_admins", refuse)
-    return lambda: monkeypatch.setattr(alerts, "mail_admins", sent)
+    monkeypatch.setattr(alerting, "mail_admins", refuse)
+    return lambda: monkeypatch.setattr(alerting, "mail_admins", sent)
 
 
 def raise_one(callbacks, tenant, subject="tickets"):
     with callbacks(execute=True):
-        alerts.raise_alert(Alert.Kind.LOAD, tenant.id, subject, "It failed.")
+        alerting.raise_alert(Alert.Kind.LOAD, tenant.id, subject, "It failed.")
     return Alert.objects.get(subject=subject)
 
 
@@ -66,7 +66,7 @@ def test_what_could_not_be_told_is_tried_again_later(
 
 def test_a_process_that_died_before_it_told_is_made_up_for(acme, settings, mailoutbox):
     settings.ADMINS = [("ops", "ops@example.com")]
-    alerts.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")  # nothing is committed
+    alerting.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")  # nothing is committed
     assert mail.outbox == []
     later()
     assert tasks.tell_alerts() == 1
@@ -77,7 +77,7 @@ def test_waits_grow_with_the_age_of_the_alert(acme, away, django_capture_on_comm
     alert = raise_one(django_capture_on_commit_callbacks, acme)
     Alert.objects.update(raised_at=timezone.now() - timedelta(hours=3))
     later()
-    alerts.tell_untold()
+    alerting.tell_untold()
     alert.refresh_from_db()
     assert alert.tell_at > timezone.now() + timedelta(hours=2)
 
@@ -86,7 +86,7 @@ def test_a_fault_that_is_over_needs_no_telling(
     acme, away, mailoutbox, django_capture_on_commit_callbacks
 ):
     raise_one(django_capture_on_commit_callbacks, acme)
-    alerts.all_clear(Alert.Kind.LOAD, acme.id, "tickets")
+    alerting.all_clear(Alert.Kind.LOAD, acme.id, "tickets")
     away()
     later()
     assert tasks.tell_alerts() == 0
@@ -101,8 +101,8 @@ def test_a_way_that_is_set_up_wrongly_keeps_no_other_from_telling(
     def fail(alerts):
         raise ImproperlyConfigured("no key")
 
-    monkeypatch.setitem(alerts._WAYS, "mail", fail)
-    monkeypatch.setitem(alerts._WAYS, "webhook", posted.append)
+    monkeypatch.setitem(alerting._WAYS, "mail", fail)
+    monkeypatch.setitem(alerting._WAYS, "webhook", posted.append)
     alert = raise_one(django_capture_on_commit_callbacks, acme)
     assert len(posted) == 1
     assert alert.untold == ["mail"]
@@ -112,14 +112,14 @@ def test_a_burst_is_told_in_one_message(
     acme, settings, mailoutbox, django_capture_on_commit_callbacks
 ):
     settings.ADMINS = [("ops", "ops@example.com")]
-    for number in range(alerts.MOST_SHOWN + alerts.FEW + 2):
+    for number in range(alerting.MOST_SHOWN + alerting.FEW + 2):
         raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
-    assert len(mailoutbox) == alerts.FEW
-    assert tasks.tell_alerts() == alerts.MOST_SHOWN + 2
-    assert len(mailoutbox) == alerts.FEW + 1
+    assert len(mailoutbox) == alerting.FEW
+    assert tasks.tell_alerts() == alerting.MOST_SHOWN + 2
+    assert len(mailoutbox) == alerting.FEW + 1
     message = mailoutbox[-1]
-    assert message.subject == f"[AVESA] {alerts.MOST_SHOWN + 2} alerts"
-    assert f"{acme.id}/table {alerts.FEW}\n\nIt failed." in message.body
+    assert message.subject == f"[AVESA] {alerting.MOST_SHOWN + 2} alerts"
+    assert f"{acme.id}/table {alerting.FEW}\n\nIt failed." in message.body
     assert "And 2 more" in message.body
     assert tasks.tell_alerts() == 0
     assert not Alert.objects.exclude(tell_at=None).exists()
@@ -129,10 +129,10 @@ def test_a_silent_process_is_told_at_once_even_in_a_burst(
     acme, settings, mailoutbox, django_capture_on_commit_callbacks
 ):
     settings.ADMINS = [("ops", "ops@example.com")]
-    for number in range(alerts.FEW):
+    for number in range(alerting.FEW):
         raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
     with django_capture_on_commit_callbacks(execute=True):
-        alerts.raise_alert(Alert.Kind.SILENT, None, "worker", "It is silent.")
+        alerting.raise_alert(Alert.Kind.SILENT, None, "worker", "It is silent.")
     assert mailoutbox[-1].subject == "[AVESA] A process is silent: worker"
 
 
@@ -150,7 +150,7 @@ def test_a_way_that_fails_is_tried_again_and_no_other(
         posted.append(json)
         return Answer()
 
-    monkeypatch.setattr(alerts.requests, "post", post)
+    monkeypatch.setattr(alerting.requests, "post", post)
     alert = raise_one(django_capture_on_commit_callbacks, acme)
     assert alert.untold == ["mail"]
     away()

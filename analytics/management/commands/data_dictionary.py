@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from analytics.warehouse.dictionary import data_dictionary
+from analytics.warehouse.data_dictionary import data_dictionary
 
 
 class Command(BaseCommand):

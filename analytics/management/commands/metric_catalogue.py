@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from analytics.metrics.catalogue import catalogue
+from analytics.metrics.documentation import catalogue
 
 
 class Command(BaseCommand):

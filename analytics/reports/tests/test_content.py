@@ -14,8 +14,8 @@ from pypdf import PdfReader
 from analytics.reports import documents, mails, sheets
 from analytics.reports.content import Content, asks_of, compose, troubles
 from analytics.reports.models import Report
+from analytics.reports.views import pinned
 from analytics.tests.versions import log_load, ticket
-from analytics.views.reports import pinned
 from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db

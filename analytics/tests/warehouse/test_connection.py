@@ -5,10 +5,11 @@ import threading
 import pytest
 from django.test import override_settings
 
-from analytics.warehouse import connection, errors
-from analytics.warehouse.connection import WarehouseAddress
-from analytics.warehouse.reader import TenantReader
-from analytics.warehouse.writer import Writer
+from analytics.warehouse import errors
+from analytics.warehouse import pool as connection
+from analytics.warehouse.client import Writer
+from analytics.warehouse.pool import WarehouseAddress
+from analytics.warehouse.tenant_reader import TenantReader
 
 
 @pytest.mark.parametrize(

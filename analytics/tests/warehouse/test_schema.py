@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 
 from analytics.warehouse import catalog, ddl, schema
 from analytics.warehouse.catalog import Alias, Column, Kind
+from analytics.warehouse.client import Writer
 from analytics.warehouse.schema import Action, SchemaRefused
-from analytics.warehouse.writer import Writer
 
 _numbers = itertools.count(1)
 

@@ -3,6 +3,6 @@
 Self-contained: it knows nothing of Django or of this product. See docs/embedded-endpoint.md.
 """
 
-from .process import EmbeddedClickHouse
+from analytics.warehouse.embedded.process import EmbeddedClickHouse
 
 __all__ = ["EmbeddedClickHouse"]

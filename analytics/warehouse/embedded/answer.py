@@ -3,10 +3,10 @@
 import socket
 from collections.abc import Mapping
 
-from . import compression, protocol
-from .blocks import EMPTY, Block
-from .errors import ServerError
-from .protocol import ServerPacket
+from analytics.warehouse.embedded import compression, protocol
+from analytics.warehouse.embedded.blocks import EMPTY, Block
+from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.protocol import ServerPacket
 
 _PROGRESS_FIELDS = (
     "read_rows",

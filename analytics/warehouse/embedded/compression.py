@@ -6,8 +6,12 @@ import zstd
 from clickhouse_cityhash.cityhash import CityHash128
 from lz4 import block as lz4
 
-from .errors import CHECKSUM_DOESNT_MATCH, UNEXPECTED_PACKET, ServerError
-from .reader import Reader
+from analytics.warehouse.embedded.errors import (
+    CHECKSUM_DOESNT_MATCH,
+    UNEXPECTED_PACKET,
+    ServerError,
+)
+from analytics.warehouse.embedded.reader import Reader
 
 LZ4 = 0x82
 ZSTD = 0x90

@@ -5,16 +5,21 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import protocol
-from .answer import Answer
-from .engine import Engine
-from .errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, UNEXPECTED_PACKET, ServerError
-from .execution import Execution
-from .incoming import Incoming
-from .protocol import ClientPacket, Hello, ServerPacket
-from .reader import Reader
-from .session import Session
-from .watcher import Watcher
+from analytics.warehouse.embedded import protocol
+from analytics.warehouse.embedded.answer import Answer
+from analytics.warehouse.embedded.engine import Engine
+from analytics.warehouse.embedded.errors import (
+    AUTHENTICATION_FAILED,
+    NOT_IMPLEMENTED,
+    UNEXPECTED_PACKET,
+    ServerError,
+)
+from analytics.warehouse.embedded.execution import Execution
+from analytics.warehouse.embedded.incoming import Incoming
+from analytics.warehouse.embedded.protocol import ClientPacket, Hello, ServerPacket
+from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.session import Session
+from analytics.warehouse.embedded.watcher import Watcher
 
 _PIECE = 1 << 20
 

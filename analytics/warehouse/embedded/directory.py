@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from . import spool
-from .errors import StartupError
+from analytics.warehouse.embedded import spool
+from analytics.warehouse.embedded.errors import StartupError
 
 _LOCK = "endpoint.lock"
 _SPOOL = "spool"

@@ -6,9 +6,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .errors import from_engine
-from .protocol import TIMEZONE
-from .statements import QUERY_ID_SQL
+from analytics.warehouse.embedded.errors import from_engine
+from analytics.warehouse.embedded.protocol import TIMEZONE
+from analytics.warehouse.embedded.statements import QUERY_ID_SQL
 
 
 def literal(value: str) -> str:

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
-from . import compression
-from .answer import Answer
-from .blocks import from_buffers, from_native, header
-from .column_types import layout
-from .engine import identifier, literal
-from .errors import QUERY_WAS_CANCELLED, ServerError
-from .incoming import ExternalTable, Incoming
-from .inserts import ClientInsert
-from .protocol import Query
-from .session import Session
-from .spool import Spool
-from .statements import Kind, Statement, parse
-from .watcher import Outcome, Watch, Watcher
+from analytics.warehouse.embedded import compression
+from analytics.warehouse.embedded.answer import Answer
+from analytics.warehouse.embedded.blocks import from_buffers, from_native, header
+from analytics.warehouse.embedded.column_types import layout
+from analytics.warehouse.embedded.engine import identifier, literal
+from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, ServerError
+from analytics.warehouse.embedded.incoming import ExternalTable, Incoming
+from analytics.warehouse.embedded.inserts import ClientInsert
+from analytics.warehouse.embedded.protocol import Query
+from analytics.warehouse.embedded.session import Session
+from analytics.warehouse.embedded.spool import Spool
+from analytics.warehouse.embedded.statements import Kind, Statement, parse
+from analytics.warehouse.embedded.watcher import Outcome, Watch, Watcher
 
 _LOGGED_CHARACTERS = 300
 

@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from .blocks import Column, pass_block
-from .compression import read_frame
-from .errors import QUERY_WAS_CANCELLED, UNEXPECTED_PACKET, ServerError
-from .protocol import ClientPacket
-from .reader import Reader
-from .spool import Spool
+from analytics.warehouse.embedded.blocks import Column, pass_block
+from analytics.warehouse.embedded.compression import read_frame
+from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, UNEXPECTED_PACKET, ServerError
+from analytics.warehouse.embedded.protocol import ClientPacket
+from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.spool import Spool
 
 
 @dataclass(frozen=True)

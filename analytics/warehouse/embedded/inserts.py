@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from .errors import SYNTAX_ERROR, ServerError
-from .tokens import Token, tokens
+from analytics.warehouse.embedded.errors import SYNTAX_ERROR, ServerError
+from analytics.warehouse.embedded.tokens import Token, tokens
 
 _TERMINATORS = ("VALUES", "FORMAT", "SELECT", "WITH", "FROM", "WATCH")
 _STRING_OR_END = re.compile(r"'(?:[^'\\]|\\.|'')*'|;", re.DOTALL)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from .connection import Connection, Services
-from .directory import DataDirectory
-from .engine import Engine
-from .errors import ServerError, StartupError
-from .execution import log
-from .watcher import Watcher
+from analytics.warehouse.embedded.connection import Connection, Services
+from analytics.warehouse.embedded.directory import DataDirectory
+from analytics.warehouse.embedded.engine import Engine
+from analytics.warehouse.embedded.errors import ServerError, StartupError
+from analytics.warehouse.embedded.execution import log
+from analytics.warehouse.embedded.watcher import Watcher
 
 _BACKLOG = 256
 _ACCEPT_PAUSE = 0.1  # seconds

@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 
-from .errors import NOT_IMPLEMENTED, SUPPORT_IS_DISABLED, SYNTAX_ERROR, ServerError
-from .inserts import ClientInsert, client_insert
-from .tokens import Token, tokens, until_end
+from analytics.warehouse.embedded.errors import (
+    NOT_IMPLEMENTED,
+    SUPPORT_IS_DISABLED,
+    SYNTAX_ERROR,
+    ServerError,
+)
+from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
+from analytics.warehouse.embedded.tokens import Token, tokens, until_end
 
 # log_comment holds our query id, and on a second line what the client itself put there.
 QUERY_ID_SQL = r"splitByChar('\n', Settings['log_comment'])[1]"

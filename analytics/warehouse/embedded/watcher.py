@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from .errors import QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, ServerError
-from .protocol import ClientPacket
+from analytics.warehouse.embedded.errors import QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, ServerError
+from analytics.warehouse.embedded.protocol import ClientPacket
 
 _INTERVAL = 0.05  # seconds between looks: the most that a cancel waits
 

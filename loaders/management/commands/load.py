@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from analytics.warehouse.catalog import TABLES
-from loaders.jobs import request_load
-from loaders.management import choosing
+from loaders.jobs.queue import request_load
+from loaders.management import selection
 from loaders.models import LoadJob
 
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        choosing.add_options(parser)
+        selection.add_options(parser)
         kinds = [kind for kind in LoadJob.Kind.values if kind != LoadJob.Kind.REPAIR]
         parser.add_argument("--kind", choices=kinds, default=LoadJob.Kind.INCREMENTAL.value)
         parser.add_argument(
@@ -40,8 +40,8 @@ class Command(BaseCommand):
         given = {name: value for name, value in about_keys.items() if value is not None}
         if given and options["kind"] != LoadJob.Kind.REFRESH:
             raise CommandError("--vanished and --limit are for --kind refresh.")
-        places = product(choosing.tenants(options), choosing.tables(options))
-        choosing.queue_all(
+        places = product(selection.tenants(options), selection.tables(options))
+        selection.queue_all(
             self,
             (
                 partial(request_load, tenant, TABLES[name], options["kind"], **given)

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from loaders.management import choosing
+from loaders.management import selection
 from loaders.models import PipelineRun
-from loaders.pipelines import request_run
+from loaders.pipelines.runs import request_run
 
 
 class Command(BaseCommand):
@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        choosing.add_tenant_option(parser)
+        selection.add_tenant_option(parser)
         parser.add_argument(
             "--kind",
             choices=PipelineRun.Kind.values,
@@ -30,10 +30,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         how = (PipelineRun.Trigger.COMMAND, options["kind"])
-        choosing.queue_all(
+        selection.queue_all(
             self,
             (
                 partial(request_run, tenant, *how, is_test=options["test"])
-                for tenant in choosing.tenants(options)
+                for tenant in selection.tenants(options)
             ),
         )

@@ -7,9 +7,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
-from loaders import integrity, runs
-from loaders.jobs import LoadRefused, request_load
-from loaders.management import choosing
+from loaders.history import integrity
+from loaders.jobs import worker as runs
+from loaders.jobs.queue import LoadRefused, request_load
+from loaders.management import selection
 from loaders.models import IntegrityCheck, LoadJob
 
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        choosing.add_options(parser)
+        selection.add_options(parser)
         parser.add_argument("--repair", action="store_true")
         parser.add_argument("--dry-run", action="store_true")
 
@@ -35,7 +36,7 @@ class Command(BaseCommand):
     def _check(self, options: dict[str, Any]) -> int:
         """How many tables are not sound."""
         faulty = 0
-        for found in integrity.check_all(choosing.tenants(options), choosing.tables(options)):
+        for found in integrity.check_all(selection.tenants(options), selection.tables(options)):
             self._show(found)
             if found.faults and options["repair"]:
                 self._repair(found, dry_run=options["dry_run"])

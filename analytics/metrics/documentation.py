@@ -1,0 +1,40 @@
+"""docs/metrics.md, written from the registry."""
+
+from analytics.metrics.registry import METRICS, Aggregate, Metric
+
+_HEAD = """# Metrics
+
+Written by `manage.py metric_catalogue` from `analytics/metrics/registry.py`; do not edit.
+
+Each metric is one file of facts, `analytics/metrics/<name>.sql`, from which one statement makes the
+figure of a period, that of the period before, its course by day, week or month, and its parts.
+Days are those of the tenant's time zone. With an as-of date, only versions that had taken effect by
+the end of that day count. Medians and percentiles are nearest-rank: a value that occurred.
+"""
+_AGGREGATES = {
+    Aggregate.COUNT: "number of facts",
+    Aggregate.SUM: "sum",
+    Aggregate.SHARE: "part / whole, in percent",
+    Aggregate.RATIO: "part / whole",
+    Aggregate.MEDIAN: "median",
+    Aggregate.P90: "90th percentile",
+}
+
+
+def catalogue() -> str:
+    return "\n".join([_HEAD, *map(_metric, METRICS.values())])
+
+
+def _metric(metric: Metric) -> str:
+    measured = "at the end of the period" if metric.is_state else "over the period"
+    lines = [
+        f"## {metric.title}",
+        "",
+        f"`{metric.name}`, in {metric.unit}. {metric.description}",
+        "",
+        f"- Measured {measured}: {_AGGREGATES[metric.aggregate]}, {metric.places} decimals shown.",
+        f"- Rests on {' and '.join(metric.tables)}; filters: {', '.join(metric.filters)}.",
+    ]
+    if metric.breakdown:
+        lines.append(f"- Broken down by {metric.breakdown.lower()}.")
+    return "\n".join([*lines, ""])

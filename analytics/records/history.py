@@ -1,0 +1,114 @@
+"""The history of one record: every version that was ever valid, and what changed between them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from analytics.warehouse.catalog import TABLES, Table
+from analytics.warehouse.sql import quote
+from analytics.warehouse.tenant_reader import TenantReader
+from tenants.models import Tenant
+
+# Beyond so many versions, the oldest are left out.
+MOST_VERSIONS = 1000
+
+
+class RecordNotFound(LookupError):
+    """The tenant has no such record, or there is no such table."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a version that differs from the version before it."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Version:
+    """What a record said from `effective_date` until `expiry_date` (None: still).
+
+    `values` holds the catalog's columns in its order. `changes` compares with the version before;
+    the first has none. `after_gap`: the record was gone in between. `file` is the path below the
+    tenant's canonical/ folder.
+    """
+
+    effective_date: datetime
+    expiry_date: datetime | None
+    values: dict[str, Any]
+    changes: list[Change]
+    after_gap: bool
+    load_id: int
+    loaded_at: datetime
+    file: str
+    file_time: datetime
+
+
+@dataclass(frozen=True)
+class RecordHistory:
+    """Versions from the oldest to the newest; `is_cut` if there are older ones still."""
+
+    table: Table
+    key: str
+    versions: list[Version]
+    is_cut: bool
+
+    @property
+    def name(self) -> str:
+        """What one such record is called, from its key: ticket_id makes it a Ticket."""
+        return self.table.key.removesuffix("_id").capitalize()
+
+    @property
+    def latest(self) -> Version:
+        return self.versions[-1]
+
+    @property
+    def is_current(self) -> bool:
+        return self.latest.expiry_date is None
+
+
+def record_history(tenant: Tenant, table_name: str, key: str) -> RecordHistory:
+    """Everything that is known of a tenant's record. RecordNotFound, WarehouseError."""
+    table = TABLES.get(table_name)
+    if table is None:
+        raise RecordNotFound(f"There is no table {table_name}.")
+    found = TenantReader(tenant).select(_select(table), {"key": key, "limit": MOST_VERSIONS + 1})
+    rows = found.dicts()[::-1]
+    if not rows:
+        raise RecordNotFound(f"There is no record {key} in {table_name}.")
+    is_cut = len(rows) > MOST_VERSIONS
+    versions: list[Version] = []
+    for row in rows[is_cut:]:
+        versions.append(_version(tenant, table, row, versions[-1] if versions else None))
+    return RecordHistory(table, key, versions, is_cut)
+
+
+def _select(table: Table) -> str:
+    columns = ", ".join(map(quote, table.column_names))
+    return f"""SELECT {columns}, effective_date, expiry_date, is_current,
+    load_id, loaded_at, source_file, source_time
+FROM {table.name}_history(tenant_id = {{tenant_id:String}})
+WHERE {quote(table.key)} = {{key:String}}
+ORDER BY effective_date DESC LIMIT {{limit:UInt64}}"""
+
+
+def _version(tenant: Tenant, table: Table, row: dict[str, Any], before: Version | None) -> Version:
+    values = {name: row[name] for name in table.column_names}
+    changes = [
+        Change(name, before.values[name], value)
+        for name, value in values.items()
+        if before and before.values[name] != value
+    ]
+    return Version(
+        effective_date=row["effective_date"],
+        expiry_date=None if row["is_current"] else row["expiry_date"],
+        values=values,
+        changes=changes,
+        after_gap=before is not None and before.expiry_date != row["effective_date"],
+        load_id=row["load_id"],
+        loaded_at=row["loaded_at"],
+        file=row["source_file"].partition(f"/{tenant.id}/canonical/")[2],
+        file_time=row["source_time"],
+    )

@@ -1,0 +1,414 @@
+"""The records of a table: searched, filtered, sorted, page by page, as of any moment.
+
+Pages are cut by key, not by offset: each begins after the last record of the one before, so that
+the thousandth costs what the first does and nothing shows twice when rows come in between.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.utils import timezone
+
+from analytics.metrics import Metric
+from analytics.metrics.run import question
+from analytics.metrics.statement import keys_sql, spans_of
+from analytics.periods import Period, PeriodError, midnight, parse_day, today_in
+from analytics.warehouse.catalog import Column, Kind, Table
+from analytics.warehouse.sql import quote
+from analytics.warehouse.tenant_reader import TenantReader
+from tenants.models import Tenant
+
+PAGE = 50
+MOST_PER_PAGE = 500
+MOST_CONDITIONS = 10
+MOST_CHARACTERS = 200
+_INSTANT = "DateTime64(3, 'UTC')"
+
+# What lists show unless asked for more, and what they are sorted by.
+SHOWN = {
+    "companies": "name status company_type industry number_of_employees annual_revenue updated_at",
+    "contacts": "last_name first_name title company_name email is_active updated_at",
+    "tickets": "ticket_number summary status priority company_name board_name owner_name "
+    "created_date closed_date",
+    "time_entries": "time_start member_name company_name ticket_id work_type_name actual_hours "
+    "billable_option",
+}
+SORTED_BY = {
+    "companies": "name",
+    "contacts": "last_name",
+    "tickets": "-created_date",
+    "time_entries": "-time_start",
+}
+SEARCHED = {
+    "companies": "company_id name company_identifier domain city",
+    "contacts": "contact_id first_name last_name email company_name",
+    "tickets": "ticket_id ticket_number summary company_name contact_name owner_name",
+    "time_entries": "entry_id ticket_id member_name company_name notes",
+}
+
+
+class ExploreError(ValueError):
+    """A question that cannot be answered. `field` names the parameter, `message` says why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+OPERATORS = {
+    "is": "is",
+    "not": "is not",
+    "has": "contains",
+    "min": "at least",
+    "max": "at most",
+    "empty": "is empty",
+    "filled": "is not empty",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`column` `operator` `value`, written as column~operator~value."""
+
+    column: Column
+    operator: str
+    text: str
+
+    @classmethod
+    def parse(cls, table: Table, written: str) -> "Condition":
+        name, operator, text = [*written.split("~", 2), "", ""][:3]
+        if name not in table.column_names:
+            raise ExploreError("where", f"There is no column {name[:60]!r} in {table.name}.")
+        if operator not in OPERATORS:
+            raise ExploreError("where", f"Use one of {', '.join(OPERATORS)} between the ~ signs.")
+        if len(text) > MOST_CHARACTERS or "\0" in text:
+            raise ExploreError("where", f"A value has at most {MOST_CHARACTERS} characters.")
+        return cls(table.column(name), operator, text)
+
+    def __str__(self) -> str:
+        return f"{self.column.name}~{self.operator}~{self.text}"
+
+    def sql(self, number: int, tenant: Tenant) -> tuple[str, dict[str, Any]]:
+        """The predicate and its parameter. ExploreError if the value does not fit the column."""
+        column, name = quote(self.column.name), f"value_{number}"
+        if self.operator in ("empty", "filled"):
+            # Empty text says as little as none.
+            empty = f"ifNull(toString({column}), '') = ''"
+            return (empty if self.operator == "empty" else f"NOT ({empty})"), {}
+        if self.operator == "has":
+            return (
+                f"positionCaseInsensitiveUTF8(ifNull(toString({column}), ''), "
+                f"{{{name}:String}}) > 0",
+                {name: self.text},
+            )
+        if self.column.kind is Kind.INSTANT:
+            return self._on_day(column, name, tenant)
+        value, kind = self._value()
+        sign = {"is": "=", "not": "!=", "min": ">=", "max": "<="}[self.operator]
+        predicate = f"{column} {sign} {{{name}:{kind}}}"
+        # A record that says nothing is certainly not that.
+        if self.operator == "not":
+            predicate = f"ifNull({predicate}, true)"
+        return predicate, {name: value}
+
+    def _value(self) -> tuple[Any, str]:
+        kind = self.column.kind
+        if kind.is_text:
+            return self.text, "String"
+        if kind is Kind.BOOL:
+            truth = {"yes": 1, "true": 1, "no": 0, "false": 0}.get(self.text.strip().lower())
+            if truth is None:
+                raise ExploreError("where", f"{self.column.name} is yes or no.")
+            return truth, "UInt8"
+        try:
+            number = Decimal(self.text.strip().replace(",", ""))
+        except InvalidOperation:
+            number = Decimal("NaN")
+        if not number.is_finite() or abs(number) >= 10**15:
+            raise ExploreError("where", f"{self.column.name} wants a number, such as 12.5.")
+        return f"{number:.4f}", "Decimal(38, 4)"
+
+    def _on_day(self, column: str, name: str, tenant: Tenant) -> tuple[str, dict[str, Any]]:
+        try:
+            day = parse_day(self.text.strip(), "where")
+        except PeriodError as error:
+            raise ExploreError("where", f"{self.column.name}: {error.message}") from None
+        begins = midnight(day, tenant.zone)
+        ends = midnight(day + timedelta(days=1), tenant.zone)
+        first, last = f"{{{name}:{_INSTANT}}}", f"{{{name}_end:{_INSTANT}}}"
+        match self.operator:
+            case "min":
+                return f"{column} >= {first}", {name: begins}
+            case "max":
+                return f"{column} < {last}", {f"{name}_end": ends}
+        within = f"ifNull({column} >= {first} AND {column} < {last}, false)"
+        both = {name: begins, f"{name}_end": ends}
+        return (within if self.operator == "is" else f"NOT {within}"), both
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The records behind a metric's figure, or behind one of its labels."""
+
+    metric: Metric
+    period: Period
+    filters: dict[str, str] = field(default_factory=dict)
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What to list. `sort` is a column, with - before it for the largest first.
+
+    `after` is the `next` of the page before. Without `as_of`, what is known now.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+    sort: str
+    as_of: datetime | None = None
+    search: str = ""
+    conditions: tuple[Condition, ...] = ()
+    behind: Behind | None = None
+    after: str = ""
+    size: int = PAGE
+
+    @property
+    def sorted_column(self) -> Column:
+        return self.table.column(self.sort.removeprefix("-"))
+
+    @property
+    def is_descending(self) -> bool:
+        return self.sort.startswith("-")
+
+
+def listing(
+    table: Table,
+    *,
+    columns: Sequence[str] = (),
+    sort: str = "",
+    search: str = "",
+    where: Sequence[str] = (),
+    **more: Any,
+) -> Listing:
+    """A listing from the names and texts that an address holds. ExploreError."""
+    for name in columns:
+        if name not in table.column_names:
+            raise ExploreError("columns", f"There is no column {name[:60]!r} in {table.name}.")
+    sort = sort or SORTED_BY[table.name]
+    if sort.removeprefix("-") not in table.column_names:
+        raise ExploreError("sort", f"There is no column {sort[:60]!r} in {table.name}.")
+    if len(search) > MOST_CHARACTERS or "\0" in search:
+        raise ExploreError("q", f"A search has at most {MOST_CHARACTERS} characters.")
+    if len(where) > MOST_CONDITIONS:
+        raise ExploreError("where", f"At most {MOST_CONDITIONS} conditions hold at once.")
+    shown = dict.fromkeys(columns or SHOWN[table.name].split())
+    return Listing(
+        table=table,
+        columns=tuple(map(table.column, shown)),
+        sort=sort,
+        search=search.strip(),
+        conditions=tuple(Condition.parse(table, each) for each in where),
+        **more,
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """`rows` by column name, the key among them. `next` begins the page after; "" at the end."""
+
+    rows: list[dict[str, Any]]
+    next: str
+    milliseconds: float
+
+
+def page(tenant: Tenant, wanted: Listing) -> Page:
+    """One page of records. ExploreError, WarehouseError."""
+    source, conditions, bound = _narrowed(tenant, wanted)
+    if wanted.after:
+        predicate, more = _after(wanted)
+        conditions.append(predicate)
+        bound |= more
+    found = TenantReader(tenant).select(
+        f"{_select(wanted, source, conditions)} LIMIT {{page_size:UInt32}}",
+        bound | {"page_size": wanted.size + 1},
+    )
+    rows = found.dicts()
+    following = _cursor(wanted, rows[wanted.size - 1]) if len(rows) > wanted.size else ""
+    return Page(rows[: wanted.size], following, found.milliseconds)
+
+
+def count(tenant: Tenant, wanted: Listing) -> int:
+    """How many records there are on all pages."""
+    source, conditions, bound = _narrowed(tenant, wanted)
+    sql = f"SELECT count() FROM {source}{_where(conditions)}"
+    return int(TenantReader(tenant).select(sql, bound).values[0][0])
+
+
+def every_row(tenant: Tenant, wanted: Listing) -> Iterator[tuple[Any, ...]]:
+    """All records in order, without a limit, as they come from the warehouse."""
+    source, conditions, bound = _narrowed(tenant, wanted)
+    names = ", ".join(quote(column.name) for column in wanted.columns)
+    sql = f"SELECT {names} FROM {source}{_where(conditions)} {_order(wanted)}"
+    return TenantReader(tenant).stream(sql, bound)
+
+
+def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, Any]]:
+    """Which files and loads the records came from, those with the most records first."""
+    source, conditions, bound = _narrowed(tenant, wanted)
+    sql = (
+        "SELECT load_id, source_file, max(source_time) AS file_time, max(loaded_at) AS loaded_at, "
+        f"count() AS records FROM {source}{_where(conditions)} "
+        "GROUP BY load_id, source_file ORDER BY records DESC, source_file LIMIT {most:UInt32}"
+    )
+    rows = TenantReader(tenant).select(sql, bound | {"most": most}).dicts()
+    for row in rows:
+        row["file"] = row.pop("source_file").partition(f"/{tenant.id}/canonical/")[2]
+    return rows
+
+
+# --- The statement
+
+
+def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str, Any]]:
+    """What is read, the conditions on it, and their parameters."""
+    if wanted.behind:
+        source, bound = _behind(tenant, wanted.table, wanted.behind, wanted.as_of)
+    else:
+        tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
+        source = (
+            f"{wanted.table.name}_as_of(tenant_id = {{tenant_id:String}}, "
+            f"as_of = {{shown_as_of:{_INSTANT}}})"
+        )
+        bound = {"shown_as_of": wanted.as_of or midnight(tomorrow, tenant.zone)}
+    conditions = []
+    if wanted.search:
+        texts = ", ' ', ".join(
+            f"ifNull({quote(name)}, '')" for name in SEARCHED[wanted.table.name].split()
+        )
+        conditions.append(f"positionCaseInsensitiveUTF8(concat({texts}), {{search:String}}) > 0")
+        bound["search"] = wanted.search
+    for number, condition in enumerate(wanted.conditions):
+        predicate, more = condition.sql(number, tenant)
+        conditions.append(predicate)
+        bound |= more
+    return source, conditions, bound
+
+
+def _behind(
+    tenant: Tenant, table: Table, behind: Behind, as_of: datetime | None
+) -> tuple[str, dict[str, Any]]:
+    """The records behind a figure, each as it was at `as_of` or when a state was measured.
+
+    A record that was gone by then shows as it was last.
+    """
+    if table.name != behind.metric.tables[0]:
+        raise ExploreError("metric", f"{behind.metric.title} does not count {table.name}.")
+    if behind.label is not None and not behind.metric.breakdown:
+        raise ExploreError("label", f"{behind.metric.title} has no parts.")
+    asked = question(tenant, behind.metric, behind.period, as_of, behind.filters)
+    keys = keys_sql(behind.metric, asked.filters, labelled=behind.label is not None)
+    shown = asked.as_of
+    if behind.metric.is_state:
+        shown = spans_of(behind.metric, asked.period, asked.as_of).starts[0]
+    bound = asked.parameters | {"shown_as_of": shown}
+    if behind.label is not None:
+        bound["label"] = behind.label
+    source = f"""(
+    SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
+    WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {quote(table.key)} IN (
+{keys}
+    )
+    ORDER BY effective_date DESC LIMIT 1 BY {quote(table.key)}
+)"""
+    return source, bound
+
+
+def _select(wanted: Listing, source: str, conditions: Sequence[str]) -> str:
+    names = dict.fromkeys(
+        [wanted.table.key, wanted.sorted_column.name, *(column.name for column in wanted.columns)]
+    )
+    columns = ", ".join(map(quote, names))
+    return f"SELECT {columns} FROM {source}{_where(conditions)} {_order(wanted)}"
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(f'({each})' for each in conditions)}" if conditions else ""
+
+
+def _order(wanted: Listing) -> str:
+    direction = "DESC" if wanted.is_descending else "ASC"
+    return (
+        f"ORDER BY {quote(wanted.sorted_column.name)} {direction} NULLS LAST, "
+        f"{quote(wanted.table.key)}"
+    )
+
+
+# --- Cursors
+
+
+def _cursor(wanted: Listing, row: Mapping[str, Any]) -> str:
+    value = row[wanted.sorted_column.name]
+    if isinstance(value, datetime):
+        value = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"
+    parts = [wanted.sort, None if value is None else str(value), row[wanted.table.key]]
+    text = json.dumps(parts, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _after(wanted: Listing) -> tuple[str, dict[str, Any]]:
+    """What holds of the records after the cursor's, in an order where NULL comes last."""
+    value, key = _parse_cursor(wanted)
+    column, key_column = quote(wanted.sorted_column.name), quote(wanted.table.key)
+    bound: dict[str, Any] = {"after_key": key}
+    later_key = f"{key_column} > {{after_key:String}}"
+    if value is None:
+        return f"{column} IS NULL AND {later_key}", bound
+    kind = wanted.sorted_column.kind
+    typed = "String" if kind.is_text else "Bool" if kind is Kind.BOOL else kind.value
+    bound["after_value"] = value
+    last = f"{{after_value:{typed}}}"
+    sign = "<" if wanted.is_descending else ">"
+    return (
+        f"{column} IS NULL OR {column} {sign} {last} OR ({column} = {last} AND {later_key})",
+        bound,
+    )
+
+
+def _parse_cursor(wanted: Listing) -> tuple[str | None, str]:
+    padded = wanted.after + "=" * (-len(wanted.after) % 4)
+    try:
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        sort, value, key = parts
+        sound = sort == wanted.sort and isinstance(key, str) and isinstance(value, str | None)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        sound = False
+    if not sound or not _fits(wanted.sorted_column.kind, value):
+        raise ExploreError("after", "This page does not exist. Begin again with the first.")
+    return value, key
+
+
+def _fits(kind: Kind, value: str | None) -> bool:
+    """Whether the text of a cursor, which anyone can write, is a value of the column."""
+    if value is None or kind.is_text:
+        return True
+    try:
+        match kind:
+            case Kind.INSTANT:
+                datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f")
+            case Kind.BOOL:
+                return value in ("True", "False")
+            case Kind.COUNT:
+                return abs(int(value)) < 2**63
+            case _:
+                return Decimal(value).is_finite()
+    except (ValueError, InvalidOperation):
+        return False
+    return True

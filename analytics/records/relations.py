@@ -1,0 +1,69 @@
+"""Which records belong together: a ticket to its company, its time entries to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from analytics.records import listing
+from analytics.warehouse.catalog import COMPANIES, CONTACTS, TABLES, TICKETS, TIME_ENTRIES, Table
+from tenants.models import Tenant
+
+# Column by which records of the first table belong to one of the second.
+_BELONGS = (
+    (CONTACTS, "company_id", COMPANIES),
+    (TICKETS, "company_id", COMPANIES),
+    (TICKETS, "contact_id", CONTACTS),
+    (TIME_ENTRIES, "company_id", COMPANIES),
+    (TIME_ENTRIES, "ticket_id", TICKETS),
+)
+MOST_SHOWN = 5
+_SHOWN = {
+    "contacts": ("last_name", "first_name", "title", "email"),
+    "tickets": ("ticket_number", "summary", "status", "created_date"),
+    "time_entries": ("time_start", "member_name", "actual_hours", "notes"),
+}
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """The newest few records that belong to one, how many there are, and how to list them all."""
+
+    table: Table
+    where: str
+    count: int
+    columns: tuple[str, ...]
+    rows: list[tuple[str, list[Any]]]
+
+
+def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
+    """{column: table} of those columns that name another record."""
+    return {
+        column: target.name
+        for source, column, target in _BELONGS
+        if source is table and values.get(column)
+    }
+
+
+def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
+    """The records that belong to this one, by table. WarehouseError."""
+    if len(key) > listing.MOST_CHARACTERS:
+        return []
+    return [
+        _belonging(tenant, source, column, key)
+        for source, column, target in _BELONGS
+        if target is table
+    ]
+
+
+def _belonging(tenant: Tenant, table: Table, column: str, key: str) -> Belonging:
+    where = f"{column}~is~{key}"
+    columns = _SHOWN[table.name]
+    wanted = listing.listing(table, columns=columns, where=[where], size=MOST_SHOWN)
+    rows = listing.page(tenant, wanted).rows
+    return Belonging(
+        table=TABLES[table.name],
+        where=where,
+        count=listing.count(tenant, wanted),
+        columns=columns,
+        rows=[(row[table.key], [row[name] for name in columns]) for row in rows],
+    )

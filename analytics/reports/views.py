@@ -1,0 +1,313 @@
+"""Reports in the portal: the list, composing with a preview, what went out and to whom."""
+
+import base64
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Count, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+
+from analytics.charts import bundle
+from analytics.dashboards.choices import choices
+from analytics.metrics import freshness_of
+from analytics.reports import deliveries, documents, mails, occurrences, sheets
+from analytics.reports.content import Content, compose, troubles
+from analytics.reports.forms import Composer
+from analytics.reports.models import Delivery, Occurrence, Report, Schedule, open_reports
+from analytics.views.common import admin_action, admin_page, page_context, tenant_page
+from analytics.views.downloads import XLSX, download
+from analytics.warehouse.catalog import TABLES
+from tenants.access import is_admin_of
+from tenants.models import Tenant, User
+
+PER_PAGE = 25
+DUE_TIMES_SHOWN = 5
+PREVIEW_LINKS = mails.Links("#", "#", "#")
+# Mails have their styles and the preview its pictures within; nothing else may run or be fetched.
+PREVIEW_POLICY = (
+    "default-src 'none'; frame-src 'self'; img-src data:; style-src 'unsafe-inline'; "
+    "frame-ancestors 'self'"
+)
+
+
+def _context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
+    may_edit = is_admin_of(_user(request), tenant)
+    return page_context(request, tenant, "reports") | {"may_edit": may_edit}
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _report_of(tenant: Tenant, key: int) -> Report:
+    related = "schedule", "owner", "tenant"
+    report: Report | None = open_reports(tenant).select_related(*related).filter(pk=key).first()
+    if report is None:
+        raise Http404("No such report.")
+    return report
+
+
+def _occurrence_of(tenant: Tenant, report_key: int, key: int) -> Occurrence:
+    found = Occurrence.objects.select_related("report__tenant", "report__owner", "requested_by")
+    occurrence = found.filter(pk=key, report_id=report_key, report__tenant=tenant).first()
+    if occurrence is None:
+        raise Http404("No such occurrence.")
+    return occurrence
+
+
+# --- The list, and one report
+
+
+@tenant_page
+def reports(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
+    found = open_reports(tenant).select_related("schedule", "owner", "tenant")
+    now = timezone.now()
+    rows = [
+        {
+            "report": each,
+            "next": None if each.schedule.paused_at else each.schedule.timetable.next(now, 1)[0],
+            "last": _newest(each).filter(kind=Occurrence.Kind.SCHEDULED).first(),
+        }
+        for each in found.annotate(recipient_count=Count("recipients")).order_by("name")
+    ]
+    return render(request, "reports/reports.html", _context(request, tenant) | {"rows": rows})
+
+
+@tenant_page
+def report(request: HttpRequest, tenant: Tenant, key: int) -> HttpResponseBase:
+    shown = _report_of(tenant, key)
+    states = {
+        f"count_{state}": Count("deliveries", filter=Q(deliveries__state=state))
+        for state in Delivery.State.values
+    }
+    past = Paginator(_newest(shown).annotate(**states), PER_PAGE)
+    page = past.get_page(request.GET.get("page"))
+    context = _context(request, tenant) | {
+        "report": shown,
+        "schedule": shown.schedule,
+        "next": shown.schedule.timetable.next(timezone.now(), DUE_TIMES_SHOWN),
+        "recipients": shown.recipients.select_related("user"),
+        "page": page,
+        "rows": [(each, _ledger(each)) for each in page],
+    }
+    return render(request, "reports/report.html", context)
+
+
+def _newest(report: Report) -> QuerySet[Occurrence]:
+    return report.occurrences.defer("content").order_by("-due_at", "-pk")
+
+
+def _ledger(occurrence: Occurrence) -> list[tuple[str, int]]:
+    """How many deliveries ended how."""
+    counts = ((state, getattr(occurrence, f"count_{state}")) for state in Delivery.State)
+    return [(state.label.lower(), count) for state, count in counts if count]
+
+
+# --- Composing
+
+
+@admin_page
+def compose_report(request: HttpRequest, tenant: Tenant, key: int | None = None) -> HttpResponse:
+    draft = Report(tenant=tenant) if key is None else _report_of(tenant, key)
+    composer = Composer(draft, _offered(tenant), request.POST or None)
+    if request.method == "POST" and composer.is_valid():
+        saved = composer.save(_user(request))
+        messages.success(
+            request, f"“{saved.name}” is saved. You own it: it goes out by your rights."
+        )
+        return redirect("report", tenant.id, saved.pk)
+    context = _context(request, tenant) | {"composer": composer, "offered": _offered(tenant)}
+    context |= {"draft": draft, "key": key}
+    status = 400 if request.method == "POST" else 200
+    return render(request, "reports/compose.html", context, status=status)
+
+
+def _offered(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
+    return choices(tenant, freshness_of(tenant, TABLES))
+
+
+@admin_action
+@xframe_options_sameorigin
+def preview(request: HttpRequest, tenant: Tenant, key: int | None = None) -> HttpResponseBase:
+    """Mail and document of what the form says now, with today's figures; nothing is saved."""
+    draft = Report(tenant=tenant) if key is None else _report_of(tenant, key)
+    composer = Composer(draft, _offered(tenant), request.POST)
+    context: dict[str, Any] = {"composer": composer}
+    if composer.can_be_shown():
+        context |= _rendered(composer.report.instance, composer)
+    response = render(request, "reports/preview.html", context)
+    response["Content-Security-Policy"] = PREVIEW_POLICY
+    return response
+
+
+def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
+    now = timezone.now()
+    notices = [f"Please note: {each}" for each in troubles(draft, composer.asks(), now)]
+    content = compose(draft, composer.asks(), now, now, notices)
+    letter = mails.letter(draft, content)
+    text, html = mails.rendered(letter, PREVIEW_LINKS)
+    for cid, picture in mails.inline_pictures(letter).items():
+        html = html.replace(f"cid:{cid}", _data_url(picture))
+    pages = documents.pages_as_png(content, draft.tenant) if draft.as_pdf else []
+    return {
+        "subject": mails.subject_of(content),
+        "html": html,
+        "text": text,
+        "pages": [_data_url(each) for each in pages],
+        "attachments": letter.attachments,
+        "left_out": letter.left_out,
+    }
+
+
+def _data_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+# --- What admins do
+
+
+@admin_action
+def act(request: HttpRequest, tenant: Tenant, key: int, action: str) -> HttpResponse:
+    """Test, pause, resume or remove a report."""
+    chosen = _report_of(tenant, key)
+    if action == "test":
+        user = _user(request)
+        if not user.email:
+            messages.error(request, "Your account has no mail address to send a test to.")
+        else:
+            occurrences.test(chosen, user)
+            messages.success(request, f"A test is on its way to {user.email}.")
+    elif action == "pause":
+        reason = f"by {user_name(_user(request))}."
+        running = Schedule.objects.filter(report=chosen, paused_at__isnull=True)
+        running.update(paused_at=timezone.now(), pause_reason=reason)
+    elif action == "resume":
+        # What was due meanwhile was not missed: it was not wanted.
+        paused = Schedule.objects.filter(report=chosen, paused_at__isnull=False)
+        paused.update(paused_at=None, pause_reason="", planned_until=timezone.now())
+    elif action == "remove":
+        Report.objects.filter(pk=chosen.pk).update(removed_at=timezone.now())
+        messages.success(request, f"“{chosen.name}” is removed.")
+        return redirect("reports", tenant.id)
+    else:
+        raise Http404
+    return redirect("report", tenant.id, key)
+
+
+def user_name(user: User) -> str:
+    return user.get_full_name() or user.username
+
+
+# --- One occurrence
+
+
+@tenant_page
+def occurrence(request: HttpRequest, tenant: Tenant, report_key: int, key: int) -> HttpResponseBase:
+    """What was sent, from the pinned content, and to admins: to whom."""
+    shown = _occurrence_of(tenant, report_key, key)
+    context = _context(request, tenant) | {
+        "report": shown.report,
+        "occurrence": shown,
+        "vega_version": bundle.VERSION,
+        "has_failed": shown.deliveries.filter(state=Delivery.State.FAILED).exists(),
+    }
+    if context["may_edit"]:
+        context["deliveries"] = shown.deliveries.all()
+    if shown.content is not None:
+        context |= content_context(pinned(shown))
+    return render(request, "reports/occurrence.html", context)
+
+
+def pinned(shown: Occurrence) -> Content:
+    """The content as it was composed. One that was changed since is refused."""
+    if shown.content is None:
+        raise Http404("Nothing was composed.")
+    content = Content.from_json(shown.content)
+    if content.digest != shown.digest:
+        raise PermissionDenied("This report is not what was composed: its digest differs.")
+    return content
+
+
+def content_context(content: Content) -> dict[str, Any]:
+    tiles = [
+        (tile, f"tile-{number}", documents.aside(tile, content))
+        for number, tile in enumerate(content.tiles)
+    ]
+    return {
+        "content": content,
+        "tiles": tiles,
+        "as_of": documents.as_of_text(content),
+        "freshness": documents.freshness_text(content),
+    }
+
+
+@tenant_page
+def occurrence_file(
+    request: HttpRequest, tenant: Tenant, report_key: int, key: int, kind: str
+) -> HttpResponseBase:
+    return file_of(_occurrence_of(tenant, report_key, key), kind)
+
+
+def file_of(shown: Occurrence, kind: str) -> HttpResponse:
+    """The report as pdf, csv or xlsx, rendered again from its pinned content."""
+    content = pinned(shown)
+    name = f"{mails.file_name(content)}.{kind}"
+    if kind == "pdf":
+        return download(documents.pdf(content, shown.report.tenant), "application/pdf", name)
+    if kind == "csv":
+        return download(sheets.csv(content), "text/csv; charset=utf-8", name)
+    if kind == "xlsx":
+        return download(sheets.xlsx(content), XLSX, name)
+    raise Http404
+
+
+@admin_action
+def act_on_occurrence(
+    request: HttpRequest, tenant: Tenant, report_key: int, key: int, action: str
+) -> HttpResponse:
+    """Send the failed deliveries again, or let a held one go."""
+    chosen = _occurrence_of(tenant, report_key, key)
+    if action == "resend":
+        count = deliveries.resend_failed(chosen)
+        messages.success(request, f"{count} failed deliveries are queued again.")
+    elif action == "release":
+        if occurrences.release(chosen):
+            messages.success(request, "It goes out now, with its notice.")
+    else:
+        raise Http404
+    return redirect("occurrence", tenant.id, report_key, key)
+
+
+# --- The ledger
+
+
+@admin_page
+def ledger(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
+    """Every delivery of the tenant, newest first, by state, report and address."""
+    state, report_key = request.GET.get("state", ""), request.GET.get("report", "")
+    address = request.GET.get("address", "").strip()
+    found = Delivery.objects.filter(occurrence__report__tenant=tenant)
+    if state in Delivery.State.values:
+        found = found.filter(state=state)
+    if report_key.isdecimal() and len(report_key) < 19:
+        found = found.filter(occurrence__report_id=int(report_key))
+    if address:
+        found = found.filter(address__icontains=address.replace("\0", ""))
+    related = found.select_related("occurrence__report__tenant").defer("occurrence__content")
+    pages = Paginator(related.order_by("-occurrence__due_at", "-pk"), PER_PAGE)
+    context = _context(request, tenant) | {
+        "page": pages.get_page(request.GET.get("page")),
+        "states": Delivery.State.choices,
+        "all_reports": Report.objects.filter(tenant=tenant),
+        "state": state,
+        "chosen_report": report_key,
+        "address": address,
+    }
+    return render(request, "reports/ledger.html", context)

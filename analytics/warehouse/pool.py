@@ -1,0 +1,246 @@
+"""Connections to ClickHouse: where it is, and a pool of native clients per process."""
+
+import os
+import queue
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from clickhouse_driver import Client
+from django.conf import settings
+
+from analytics.warehouse.errors import (
+    AuthenticationFailed,
+    Unreachable,
+    WarehouseError,
+    raise_translated,
+    translate,
+)
+from common import aws
+
+PORTS = {"clickhouse": 9000, "clickhouses": 9440}
+_HTTPS_PORT = 8443
+# Seconds idle, seconds between probes, probes: a host that vanished is noticed within a minute.
+KEEPALIVE = (30, 10, 3)
+HTTP_PORTS = {8123, _HTTPS_PORT}
+
+
+@dataclass(frozen=True)
+class WarehouseAddress:
+    """`note` says what of a secret was read in another way than it stands there."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    secure: bool
+    note: str = field(default="", compare=False)
+
+    @classmethod
+    def from_secret(cls, secret: Mapping[str, Any]) -> "WarehouseAddress":
+        """Of the JSON in Secrets Manager: host, port, username, password, database, secure and
+        protocol. What it says of HTTP is read as the native protocol beside it, which is the one
+        we speak: https and 8443 mean native TLS on 9440, http and 8123 mean 9000. ValueError.
+        """
+        host, protocol = str(secret.get("host") or ""), str(secret.get("protocol") or "").lower()
+        if not host:
+            raise ValueError("it names no host")
+        try:
+            port = int(secret.get("port") or 0)
+        except ValueError:
+            raise ValueError("its port is not a number") from None
+        secure = str(secret.get("secure", "")).lower() in {"true", "1", "yes"}
+        secure = secure or protocol == "https" or port == _HTTPS_PORT
+        native, note = PORTS["clickhouses" if secure else "clickhouse"], ""
+        if protocol in {"http", "https"} or port in HTTP_PORTS:
+            port = 0
+            note = f"the secret names HTTP; the native port {native} is used instead"
+        return cls(
+            host=host,
+            port=port or native,
+            user=str(secret.get("username") or "default"),
+            password=str(secret.get("password") or ""),
+            database=str(secret.get("database") or "avesa"),
+            secure=secure,
+            note=note,
+        )
+
+    @classmethod
+    def from_url(cls, url: str) -> "WarehouseAddress":
+        """`clickhouse[s]://user:password@host:port/database`; ValueError says what is wrong."""
+        parts = urlsplit(url)
+        if parts.scheme not in PORTS:
+            raise ValueError("it must begin with clickhouse:// or clickhouses://")
+        if not parts.hostname:
+            raise ValueError("it names no host")
+        try:
+            port = parts.port or PORTS[parts.scheme]
+        except ValueError:
+            raise ValueError(
+                "its port is not a number; write / # ? @ : of a password as %2F %23 %3F %40 %3A"
+            ) from None
+        if port in HTTP_PORTS:
+            raise ValueError(f"port {port} speaks HTTP; the native ports are 9000 and 9440")
+        return cls(
+            host=parts.hostname,
+            port=port,
+            user=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            database=parts.path.strip("/") or "avesa",
+            secure=parts.scheme == "clickhouses",
+        )
+
+    def client(self, *, read_timeout: float) -> Client:
+        """A new client, not yet connected."""
+        return _TextClient(
+            self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=self.database,
+            secure=self.secure,
+            connect_timeout=settings.CLICKHOUSE_CONNECT_TIMEOUT,
+            send_receive_timeout=read_timeout,
+            tcp_keepalive=KEEPALIVE,
+            client_name="avesa",
+            settings={"server_side_params": True, "strings_as_bytes": False},
+        )
+
+
+class _TextClient(Client):  # type: ignore[misc]  # the driver is untyped
+    """Gives every text as `str`: the driver gives `bytes` where the warehouse holds no UTF-8.
+
+    Loads reject such text, but what is stored already must break no page.
+    """
+
+    def receive_packet(self) -> Any:
+        packet = super().receive_packet()
+        block = getattr(packet, "block", None)
+        if block is not None and block.num_rows:
+            types = (name for _, name in block.columns_with_types)
+            block.data = [
+                _as_text(column) if "String" in name else column
+                for column, name in zip(block.data, types, strict=True)
+            ]
+        return packet
+
+
+def _as_text(values: Any) -> Any:
+    """A column of texts, or of arrays, tuples and maps of texts, without `bytes`."""
+    kinds = set(map(type, values))
+    if bytes in kinds:
+        values = [v.decode(errors="replace") if type(v) is bytes else v for v in values]
+    if kinds & {list, tuple}:
+        values = [type(v)(_as_text(v)) if type(v) in (list, tuple) else v for v in values]
+    if dict in kinds:
+        values = [
+            dict(zip(_as_text(list(v)), _as_text(list(v.values())), strict=True))
+            if type(v) is dict
+            else v
+            for v in values
+        ]
+    return values
+
+
+def address() -> WarehouseAddress:
+    """Where the warehouse is: as the secret says, if there is one, else the URL.
+
+    ValueError for a wrong URL, which keeps processes from starting; AuthenticationFailed for a
+    secret that is wrong or cannot be read, which may be mended while they run.
+    """
+    name = settings.CLICKHOUSE_SECRET
+    if not name:
+        return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
+    try:
+        return WarehouseAddress.from_secret(aws.kept_secret(name))
+    except aws.AwsError as error:
+        raise AuthenticationFailed(str(error)) from error
+    except ValueError as error:
+        raise AuthenticationFailed(f"The secret {name} is wrong: {error}") from error
+
+
+def reachable(at: WarehouseAddress) -> None:
+    """Raise a WarehouseError unless a server answers at `at` and lets us in."""
+    client = replace(at, database="default").client(read_timeout=5)
+    try:
+        client.execute("SELECT 1")
+    except Exception as error:
+        raise_translated(error)
+    finally:
+        client.disconnect()
+
+
+class Pool:
+    """Up to `size` idle clients of one address. More are made when needed and closed after use."""
+
+    def __init__(self, at: WarehouseAddress, read_timeout: float, size: int) -> None:
+        self.address = at
+        self.read_timeout = read_timeout
+        self._idle: queue.LifoQueue[Client] = queue.LifoQueue(size)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client for one statement. A client that failed is closed, never used again."""
+        try:
+            client = self._idle.get_nowait()
+        except queue.Empty:
+            client = self.address.client(read_timeout=self.read_timeout)
+        try:
+            yield client
+        except BaseException as error:
+            client.disconnect()
+            if isinstance(error, Exception):
+                raise _unless_rotated(translate(error), self.address) from error
+            raise
+        try:
+            self._idle.put_nowait(client)
+        except queue.Full:
+            client.disconnect()
+
+    def close(self) -> None:
+        while True:
+            try:
+                self._idle.get_nowait().disconnect()
+            except queue.Empty:
+                return
+
+
+def _unless_rotated(error: WarehouseError, used: WarehouseAddress) -> WarehouseError:
+    """Credentials that were refused because they were rotated will do when it is tried again.
+
+    Another thread may have read the new ones already.
+    """
+    name = settings.CLICKHOUSE_SECRET
+    if not name or not isinstance(error, AuthenticationFailed):
+        return error
+    if replace(address(), database=used.database) == used and not aws.was_rotated(name):
+        return error
+    close_all()  # connections of the old credentials
+    return Unreachable("The warehouse's credentials were rotated. Try again.")
+
+
+_pools: dict[tuple[WarehouseAddress, float], Pool] = {}
+
+
+def pool(read_timeout: float, database: str | None = None) -> Pool:
+    """This process's pool for the warehouse of the settings (or another database of it)."""
+    at = address()
+    key = (replace(at, database=database) if database else at, read_timeout)
+    if key not in _pools:
+        _pools[key] = Pool(*key, size=settings.CLICKHOUSE_POOL_SIZE)
+    return _pools[key]
+
+
+def close_all() -> None:
+    for each in list(_pools.values()):
+        each.close()
+    _pools.clear()
+
+
+# A forked worker must not share its parent's sockets: it forgets them, without closing the
+# connections that the parent still uses.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)

@@ -1,0 +1,25 @@
+"""Staff's page that asks every part whether it is well."""
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from avesa_site.doctor.checks import examine
+from tenants.models import Tenant
+
+
+@require_safe
+@never_cache
+def doctor(request: HttpRequest) -> HttpResponse:
+    """What the parts say may name hosts, so it is for those who may see loads."""
+    if not request.user.has_perm("loaders.view_loadjob"):
+        raise PermissionDenied
+    context = {
+        **admin.site.each_context(request),
+        "title": "Connections",
+        "findings": list(examine(Tenant.objects.filter(is_active=True))),
+    }
+    return TemplateResponse(request, "loaders/admin/doctor.html", context)

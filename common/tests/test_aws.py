@@ -1,0 +1,281 @@
+"""Secrets from AWS Secrets Manager: read, kept, rotated, and never shown."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+import boto3
+import pytest
+from clickhouse_driver.errors import ServerException
+
+from analytics.warehouse import pool
+from analytics.warehouse.client import Writer
+from analytics.warehouse.errors import AuthenticationFailed, Unreachable
+from analytics.warehouse.pool import WarehouseAddress, address
+from common import aws, logs
+from loaders.lake.s3 import Lake, LakeError, LakeUnreachable
+from tenants import alerting
+from tenants.models import Alert
+
+REFUSED = 516
+
+
+@pytest.fixture
+def keeper(_s3, settings, monkeypatch):
+    """Puts values into an emulated Secrets Manager: keeper(name, value)."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    settings.AWS_ENDPOINT_URL = _s3
+    client = boto3.client("secretsmanager", endpoint_url=_s3, region_name=settings.AWS_REGION)
+    names = set()
+
+    def keep(name, value):
+        text = value if isinstance(value, str) else json.dumps(value)
+        if name in names:
+            client.put_secret_value(SecretId=name, SecretString=text)
+        else:
+            client.create_secret(Name=name, SecretString=text)
+            names.add(name)
+
+    logs._learned.clear()
+    yield keep
+    for name in names:
+        client.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+    logs._learned.clear()
+
+
+@pytest.mark.parametrize(
+    ("secret", "host", "port", "secure"),
+    [
+        ({"host": "h"}, "h", 9000, False),
+        ({"host": "h", "port": 9440, "secure": True}, "h", 9440, True),
+        ({"host": "h", "port": "9001", "secure": "false"}, "h", 9001, False),
+        ({"host": "h", "port": 8443, "protocol": "https"}, "h", 9440, True),
+        ({"host": "h", "port": "8443"}, "h", 9440, True),
+        ({"host": "h", "protocol": "https", "port": 443}, "h", 9440, True),
+        ({"host": "h", "port": 8123, "protocol": "http"}, "h", 9000, False),
+    ],
+)
+def test_what_a_secret_says_of_http_is_read_as_the_native_protocol(secret, host, port, secure):
+    at = WarehouseAddress.from_secret(secret)
+    assert (at.host, at.port, at.secure) == (host, port, secure)
+    names_http = secret.get("protocol") or str(secret.get("port")) in ("8443", "8123")
+    note = f"the secret names HTTP; the native port {port} is used instead"
+    assert at.note == (note if names_http else "")
+
+
+def test_the_secret_wins_over_the_url_and_is_told_nowhere(keeper, settings):
+    settings.CLICKHOUSE_SECRET = "warehouse"
+    keeper(
+        "warehouse",
+        {"host": "ch", "username": "me", "password": "pass-from-aws", "database": "d"},
+    )
+    at = address()
+    assert (at.host, at.user, at.password, at.database) == ("ch", "me", "pass-from-aws", "d")
+    assert "pass-from-aws" not in repr(at)
+    line = logs.LineFormatter().format(logging.makeLogRecord({"msg": "it is pass-from-aws"}))
+    assert line == f"it is {logs.HIDDEN}"
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
+def test_a_secret_that_is_no_address_says_so_without_its_text(keeper, settings, text):
+    settings.CLICKHOUSE_SECRET = "warehouse"
+    keeper("warehouse", text)
+    with pytest.raises(AuthenticationFailed) as caught:
+        address()
+    assert "no json" not in str(caught.value).replace("is no JSON", "")
+
+
+def test_a_secret_that_is_not_there_says_what_to_do(keeper, settings):
+    settings.CLICKHOUSE_SECRET = "nothing"
+    with pytest.raises(AuthenticationFailed, match="secretsmanager:GetSecretValue"):
+        address()
+
+
+def test_it_is_asked_for_every_five_minutes_only_and_survives_an_outage(
+    keeper, settings, monkeypatch
+):
+    keeper("warehouse", {"host": "one"})
+    assert aws.kept_secret("warehouse") == {"host": "one"}
+    keeper("warehouse", {"host": "two"})
+    assert aws.kept_secret("warehouse") == {"host": "one"}
+    monkeypatch.setattr(aws, "SECONDS_KEPT", 0)
+    monkeypatch.setattr(aws, "SECONDS_BETWEEN", 0)
+    right, settings.AWS_ENDPOINT_URL = settings.AWS_ENDPOINT_URL, "http://127.0.0.1:1"
+    assert aws.kept_secret("warehouse") == {"host": "one"}
+    settings.AWS_ENDPOINT_URL = right
+    assert aws.kept_secret("warehouse") == {"host": "two"}
+
+
+def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
+    asked = []
+
+    def away(name):
+        asked.append(name)
+        raise aws.AwsError("AWS is away.")
+
+    known = {"host": "one"}
+    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
+    monkeypatch.setattr(aws, "secret", away)
+    assert [aws.kept_secret("warehouse") for _ in range(20)] == [known] * 20
+    assert len(asked) == 1
+    assert not aws.was_rotated("warehouse")
+    assert len(asked) == 1
+    failed_at, error = aws._failed["warehouse"]
+    monkeypatch.setitem(aws._failed, "warehouse", (failed_at - aws.SECONDS_BETWEEN, error))
+    aws.kept_secret("warehouse")
+    assert len(asked) == 2
+
+
+def test_a_process_that_never_read_the_secret_waits_once_as_well(settings, monkeypatch):
+    asked = []
+
+    def away(name):
+        asked.append(name)
+        raise aws.AwsError("AWS is away.")
+
+    monkeypatch.setattr(aws, "secret", away)
+    for _ in range(3):
+        with pytest.raises(aws.AwsError, match="AWS is away"):
+            aws.kept_secret("never-read")
+    assert len(asked) == 1
+
+
+def test_nobody_waits_for_another_who_asks(monkeypatch):
+    known = {"host": "one"}
+    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
+    with aws._renewing["warehouse"], ThreadPoolExecutor(1) as other:
+        assert other.submit(aws.kept_secret, "warehouse").result(5) == known
+
+
+class Refuses:
+    """A driver's client that lets only one password in."""
+
+    right = "new-password"
+
+    def __init__(self, password):
+        self.password = password
+
+    def execute(self, sql, *arguments, **options):
+        if self.password != self.right:
+            raise ServerException("Authentication failed", REFUSED)
+        return [(1,)]
+
+    def disconnect(self):
+        pass
+
+
+def test_a_rotated_password_is_taken_up_without_a_restart(keeper, settings, monkeypatch):
+    monkeypatch.setattr(
+        WarehouseAddress, "client", lambda self, read_timeout: Refuses(self.password)
+    )
+    settings.CLICKHOUSE_SECRET = "warehouse"
+    keeper("warehouse", {"host": "h", "password": "old-password"})
+    pool.close_all()
+    with pytest.raises(AuthenticationFailed):
+        Writer().rows("SELECT 1")
+    keeper("warehouse", {"host": "h", "password": "new-password"})
+    with pytest.raises(Unreachable, match="rotated"):  # which loads and reads try again
+        Writer().rows("SELECT 1")
+    assert Writer().rows("SELECT 1") == [(1,)]
+    old = Writer()
+    keeper("warehouse", {"host": "h", "password": "newer-password"})
+    monkeypatch.setattr(Refuses, "right", "newer-password")
+    assert aws.was_rotated("warehouse"), "another thread was refused first"
+    with pytest.raises(Unreachable, match="rotated"):
+        old.rows("SELECT 1")
+    assert Writer().rows("SELECT 1") == [(1,)]
+    pool.close_all()
+
+
+def test_the_lakes_keys_come_from_a_secret_and_are_rotated(keeper, settings, lake):
+    settings.LAKE_SECRET = "lake"
+    keeper("lake", {"access_key_id": "AK", "secret_access_key": "s3cret-of-lake"})
+    assert Lake().credentials == ("AK", "s3cret-of-lake")
+    keeper("lake", {"access_key_id": "AK2", "secret_access_key": "another-s3cret"})
+    from botocore.exceptions import ClientError
+
+    from loaders.lake.s3 import lake_errors
+
+    refused = ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, "ListObjectsV2")
+    with pytest.raises(LakeUnreachable, match="rotated"), lake_errors("bucket"):
+        raise refused
+    assert Lake().credentials == ("AK2", "another-s3cret")
+    with pytest.raises(LakeError, match="denied"), lake_errors("bucket"):
+        raise refused
+    keeper("lake", {"user": "x"})
+    aws._kept.clear()
+    with pytest.raises(LakeError, match="access_key_id"):
+        _ = Lake().credentials
+
+
+# --- Alerts by other ways than mail
+
+
+@pytest.fixture
+def hook(settings):
+    """A web server; what was posted to it."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    posted = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            is_refused = posted[-1]["alerts"][0]["subject"] == "refused"
+            self.send_response(500 if is_refused else 200)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    settings.ALERT_WEBHOOK_URL = f"http://127.0.0.1:{server.server_port}/"
+    yield posted
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_alert_goes_to_mail_webhook_and_sns_once(
+    hook, keeper, settings, acme, mailoutbox, django_capture_on_commit_callbacks
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    sns = boto3.client(
+        "sns", endpoint_url=settings.AWS_ENDPOINT_URL, region_name=settings.AWS_REGION
+    )
+    sqs = boto3.client(
+        "sqs", endpoint_url=settings.AWS_ENDPOINT_URL, region_name=settings.AWS_REGION
+    )
+    settings.ALERT_SNS_TOPIC = sns.create_topic(Name="alerts")["TopicArn"]
+    queue = sqs.create_queue(QueueName="alerts")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+    sns.subscribe(TopicArn=settings.ALERT_SNS_TOPIC, Protocol="sqs", Endpoint=arn["QueueArn"])
+    for _ in range(2):
+        with django_capture_on_commit_callbacks(execute=True):
+            alerting.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")
+    [told] = hook
+    [fault] = told["alerts"]
+    assert (fault["tenant"], fault["subject"], fault["kind"]) == (acme.id, "tickets", "load")
+    assert told["text"].endswith("It failed.")
+    assert len(mailoutbox) == 1
+    messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    assert len(messages) == 1
+    assert "It failed." in messages[0]["Body"]
+
+
+def test_one_way_that_fails_does_not_stop_the_others(
+    hook, settings, acme, mailoutbox, django_capture_on_commit_callbacks, monkeypatch
+):
+    settings.ADMINS = [("ops", "ops@example.com")]
+    settings.ALERT_SNS_TOPIC = "arn:aws:sns:us-east-1:1:x"
+    settings.AWS_ENDPOINT_URL = "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    with django_capture_on_commit_callbacks(execute=True):
+        alerting.raise_alert(Alert.Kind.LOAD, acme.id, "refused", "It failed.")
+    assert len(hook) == len(mailoutbox) == 1

@@ -1,0 +1,124 @@
+"""Lines say whose work they are about and never hold a secret."""
+
+import json
+import logging
+
+import pytest
+
+from common import logs
+
+LINE = logs.LineFormatter("%(levelname)s %(message)s")
+JSON = logs.JsonLineFormatter("%(levelname)s %(message)s")
+
+
+@pytest.fixture(autouse=True)
+def _learn_anew():
+    logs._configured.cache_clear()
+    logs._learned.clear()
+    yield
+    logs._configured.cache_clear()
+    logs._learned.clear()
+
+
+def record(message, *values, error=None):
+    info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("a", logging.INFO, "f.py", 1, message, values, info)
+
+
+def test_ids_are_on_every_line_within():
+    with logs.noted(tenant="acme"), logs.noted(job=7):
+        assert LINE.format(record("step")) == "INFO step [tenant=acme job=7]"
+        told = json.loads(JSON.format(record("step %s", "two\nlines")))
+    assert told == {
+        "levelname": "INFO",
+        "message": "step two\nlines",
+        "tenant": "acme",
+        "job": 7,
+    }
+    assert LINE.format(record("after")) == "INFO after"
+
+
+def test_secrets_of_the_settings_are_hidden_however_they_are_spelt(settings):
+    settings.SECRET_KEY = "the-secret-key"
+    settings.CLICKHOUSE_URL = "clickhouse://me:p%40ss%22word@host/avesa"
+    settings.CELERY_BROKER_URL = "redis://:brokerpass@host/0"
+    settings.LAKE_SECRET_ACCESS_KEY = "lake/secret+key"
+    settings.ANYMAIL = {"POSTMARK_SERVER_TOKEN": "post-mark-token"}
+    text = (
+        'the-secret-key p@ss"word p%40ss%22word brokerpass lake/secret+key '
+        "lake%2Fsecret%2Bkey post-mark-token"
+    )
+    for shown in (LINE.format(record(text)), json.loads(JSON.format(record(text)))["message"]):
+        assert set(shown.removeprefix("INFO ").split()) == {logs.HIDDEN}
+
+
+def test_the_webhooks_address_is_a_secret(settings):
+    settings.ALERT_WEBHOOK_URL = "https://hooks.example/services/T00/B00/secret-part"
+    for text in (
+        "POST https://hooks.example/services/T00/B00/secret-part failed",
+        "Max retries exceeded with url: /services/T00/B00/secret-part (Caused by …)",
+    ):
+        assert "secret-part" not in LINE.format(record(text))
+
+
+def test_so_is_what_stands_behind_its_question_mark(settings):
+    settings.ALERT_WEBHOOK_URL = "https://chat.example/v1/messages?key=AIzaKeyKey&token=se%2Bcret"
+    for text in (
+        "Max retries exceeded with url: /v1/messages?key=AIzaKeyKey&token=se%2Bcret (Caused by …)",
+        "the chat program does not know AIzaKeyKey nor se+cret",
+    ):
+        told = LINE.format(record(text))
+        assert not [part for part in ("AIza", "cret") if part in told]
+
+
+def test_json_lines_hide_letters_that_they_spell_with_numbers(settings):
+    settings.LAKE_SECRET_ACCESS_KEY = "grüße-geheim"
+    assert "geheim" not in JSON.format(record("denied for grüße-geheim"))
+
+
+@pytest.mark.django_db
+def test_a_request_that_fails_mails_no_settings(client, settings, mailoutbox, monkeypatch):
+    """Django would, to ADMINS, for an answer of 400 or 500, with passwords in URLs."""
+    settings.ADMINS = [("ops", "ops@example.com")]
+    settings.ALLOWED_HOSTS = ["avesa.example"]
+    assert client.get("/login/", headers={"host": "evil.example"}).status_code == 400
+    settings.ALLOWED_HOSTS = ["*"]
+    client.raise_request_exception = False
+    monkeypatch.setattr("avesa_site.health.JsonResponse", lambda *answer, **more: 1 / 0)
+    assert client.get("/health/live/").status_code == 500
+    assert mailoutbox == []
+
+
+def test_tracebacks_hold_no_secret_either(settings):
+    settings.SECRET_KEY = "the-secret-key"
+    try:
+        raise ValueError("wrong: the-secret-key")
+    except ValueError as error:
+        for each in (LINE, JSON):
+            shown = each.format(record("failed", error=error))
+            assert "the-secret-key" not in shown
+            assert "ValueError" in shown
+
+
+def test_secrets_that_came_at_run_time_are_hidden():
+    logs.learn("rotated-secret")
+    logs.learn("short")
+    assert LINE.format(record("rotated-secret short")) == f"INFO {logs.HIDDEN} short"
+
+
+def test_each_request_has_an_id_on_its_lines_and_its_answer(client, acme, alice, caplog):
+    given = client.get("/health/live/", headers={"X-Request-ID": "from-the-proxy.1"})
+    assert given["X-Request-ID"] == "from-the-proxy.1"
+    for bad in ("", "x" * 65, "a b", "a\tb"):
+        answer = client.get("/health/live/", headers={"X-Request-ID": bad})
+        assert len(answer["X-Request-ID"]) == 32
+    client.force_login(alice)
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda each: lines.append(LINE.format(each))
+    logging.getLogger("django.request").addHandler(handler)
+    client.get(f"/t/{acme.id}/nothing/", headers={"X-Request-ID": "abc"})
+    client.get(f"/t/{acme.id}/board/nothing/", headers={"X-Request-ID": "abc"})
+    logging.getLogger("django.request").removeHandler(handler)
+    assert lines[0].endswith("[request=abc]")
+    assert lines[1].endswith(f"[request=abc tenant={acme.id}]")

@@ -1,0 +1,58 @@
+"""Keeping reads fast: what flips left beside the rows is merged into them.
+
+A flip writes a patch that every read has to apply until a merge has done so for good. Merging one
+tenant's partition touches that tenant alone, runs beside reads and loads, and changes nothing that
+they see.
+"""
+
+from analytics.warehouse.catalog import Table
+from analytics.warehouse.client import Writer
+from analytics.warehouse.schema import placement
+from analytics.warehouse.sql import literal
+from tenants.models import Tenant
+
+# A patch lives in a partition of its own, named after the one it belongs to.
+_UNMERGED = """
+SELECT countIf(NOT is_patch) > 1
+    OR maxIf(data_version, is_patch) > minIf(data_version, NOT is_patch)
+FROM (
+    SELECT data_version, startsWith(partition_id, 'patch-') AS is_patch,
+        arrayElement(splitByChar('-', partition_id), -1) AS of_partition
+    FROM system.parts
+    WHERE active AND database = {database:String} AND table = {table:String}
+)
+WHERE of_partition = (
+    SELECT any(partition_id) FROM system.parts
+    WHERE active AND database = {database:String} AND table = {table:String}
+    AND partition = {tenant_id:String}
+)
+"""
+
+
+# Rows that loads left unseen when they died. Those of later loads may be about to be shown.
+_LEFTOVERS = (
+    "tenant_id = {tenant_id:String} AND expiry_date < effective_date "
+    "AND load_id <= {load_id:UInt64}"
+)
+
+
+def tidy(tenant: Tenant, table: Table, load_id: int) -> bool:
+    """Remove what loads up to `load_id` left unseen, and merge rows and patches into one part.
+
+    `load_id` must have finished. False if there was nothing to merge. Raises WarehouseError.
+    """
+    at, writer = placement(), Writer()
+    target = at.qualified(table.shared_name)
+    parameters = {"tenant_id": tenant.id, "load_id": load_id}
+    if writer.value(f"SELECT count() FROM {target} WHERE {_LEFTOVERS}", parameters):
+        # As an update it touches this tenant alone; as a mutation it would touch them all.
+        writer.run(
+            f"DELETE FROM {target}{at.on_cluster} WHERE {_LEFTOVERS}",
+            parameters,
+            lightweight_delete_mode="lightweight_update_force",
+        )
+    names = {"database": at.database, "table": table.shared_name, "tenant_id": tenant.id}
+    if not writer.value(_UNMERGED, names):
+        return False
+    writer.run(f"OPTIMIZE TABLE {target}{at.on_cluster} PARTITION {literal(tenant.id)} FINAL")
+    return True

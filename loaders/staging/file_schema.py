@@ -1,0 +1,218 @@
+"""What columns a file has, and which of them can be read without a detour through text.
+
+The shape comes from the file itself (Parquet footer, CSV header), never from the engine's schema
+inference, which looks at one file of many and hides columns behind a cache.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
+from loaders.lake.discovery import compression_of, format_of
+from loaders.lake.s3 import Lake, LakeObject
+from loaders.staging import csv_records
+
+TEXT_LANE = "Nullable(String)"
+_INSTANT_LANE = f"Nullable({Kind.INSTANT.value})"
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_DAY = 86_400
+# The range of instants that is stored (casting.py), in seconds since 1970.
+_EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp())
+_LATEST = int(datetime(2299, 12, 31, tzinfo=UTC).timestamp())
+_BLOCK = 4 << 20
+
+
+class UnusableFile(Exception):
+    """The file cannot be loaded at all; the text says why. `file` where several were at hand."""
+
+    def __init__(self, reason: str, file: "ShapedFile | None" = None) -> None:
+        super().__init__(reason)
+        self.file = file
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How to read a file.
+
+    `lanes`: (source column, ClickHouse type to read it as) of the columns that the catalog knows;
+    `unknown`: its other columns; both None-free and empty for JSON lines, whose columns are known
+    only once they are read. Files of equal shape are read in one statement.
+    """
+
+    format: str
+    lanes: tuple[tuple[str, str], ...]
+    unknown: tuple[str, ...] = field(default=(), compare=False)  # does not matter for reading
+
+    @property
+    def lane_of(self) -> dict[str, str]:
+        return dict(self.lanes)
+
+
+@dataclass(frozen=True)
+class ShapedFile:
+    """`rows` is how many the footer promises, or a look at a whole CSV file found; else None.
+
+    `columns` are all of the file's, with their types as the file has them; none for JSON lines.
+    `is_plain` is false of a CSV file with broken records, or such as not every reader cuts alike:
+    only the worker can read it.
+    """
+
+    object: LakeObject
+    shape: Shape
+    rows: int | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    is_plain: bool = True
+
+
+def read_shape(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
+    """The shape of one file. Raises UnusableFile, or LakeError when the lake fails."""
+    kind = format_of(found.key)
+    if kind == "parquet":
+        return _parquet(lake, found, table)
+    if kind == "csv":
+        return _csv(lake, found, table)
+    lake.touch(found)
+    return ShapedFile(found, Shape("jsonl", ()))
+
+
+def _parquet(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
+    with lake.open(found) as file:
+        try:
+            metadata = pq.read_metadata(file)
+            schema = metadata.schema.to_arrow_schema()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UnusableFile(f"Not a readable Parquet file: {error}") from error
+    names = _distinct(list(schema.names))
+    lanes = []
+    for name, column in _known(names, table).items():
+        lane = _lane(schema.field(name).type, column, name)
+        if lane == _INSTANT_LANE and not _are_storable(metadata, schema.field(name)):
+            lane = TEXT_LANE
+        lanes.append((name, lane))
+    shape = Shape("parquet", *_finish(names, lanes, table))
+    columns = tuple((each.name, str(each.type)) for each in schema)
+    return ShapedFile(found, shape, metadata.num_rows, columns)
+
+
+def _are_storable(metadata: Any, column: pa.Field) -> bool:
+    """Whether the footer proves that all instants of a column are in the range that is stored.
+
+    Those before 1970 must not have digits beyond milliseconds either: the engine rounds them up.
+    """
+    per_second = _PER_SECOND.get(getattr(column.type, "unit", ""), 0)  # 0: days
+    least = _EARLIEST if per_second <= _PER_SECOND["ms"] else 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        chunks = map(group.column, range(group.num_columns))
+        found = next(chunk for chunk in chunks if chunk.path_in_schema == column.name).statistics
+        if found is None or not found.has_null_count:
+            return False
+        if found.null_count == group.num_rows:
+            continue
+        if not found.has_min_max or not isinstance(found.min_raw, int):
+            return False
+        seconds = [
+            each // per_second if per_second else each * _DAY
+            for each in (found.min_raw, found.max_raw)
+        ]
+        if seconds[0] < least or seconds[1] >= _LATEST:
+            return False
+    return True
+
+
+def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
+    with unpacked(lake, found) as stream:
+        try:
+            scan = csv_records.scan(stream)
+        except csv_records.MalformedCsv as error:
+            raise UnusableFile(str(error)) from error
+    names = _distinct(scan.header)
+    lanes = [(name, TEXT_LANE) for name in _known(names, table)]
+    shape = Shape("csv", *_finish(names, lanes, table))
+    columns = tuple((name, "text") for name in names)
+    return ShapedFile(found, shape, scan.rows, columns, is_plain=scan.is_plain)
+
+
+@contextmanager
+def unpacked(lake: Lake, found: LakeObject) -> Iterator[pa.NativeFile]:
+    """The file's text. Reading it to its end proves that a compressed file is whole.
+
+    Raises UnusableFile if it is not, LakeError when the lake fails.
+    """
+    with lake.open(found) as raw:
+        try:
+            yield pa.input_stream(raw, compression=compression_of(found.key))
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise UnusableFile(f"It cannot be read to its end: {error}") from error
+
+
+def prove_whole(lake: Lake, found: LakeObject) -> None:
+    """Raise UnusableFile if a compressed file was cut off. The engine takes some such for whole."""
+    if compression_of(found.key):
+        with unpacked(lake, found) as stream:
+            while stream.read(_BLOCK):
+                pass
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise UnusableFile("Two of its columns have the same name.")
+    return names
+
+
+def _known(names: list[str], table: Table) -> dict[str, Column | None]:
+    """The columns of a file that the load reads; `tenant_id` is read to be checked."""
+    by_source = {s.name: column for column in table.columns for s in column.sources}
+    known: dict[str, Column | None] = {}
+    for name in names:
+        if name in by_source:
+            known[name] = by_source[name]
+        elif name == TENANT_COLUMN.name:
+            known[name] = None
+    return known
+
+
+def _finish(
+    names: list[str], lanes: list[tuple[str, str]], table: Table
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    present = {name for name, _ in lanes}
+    key = table.column(table.key)
+    accepted = [source.name for source in key.sources]
+    if not present.intersection(accepted):
+        raise UnusableFile(f"It has no column {' or '.join(accepted)}, which identifies a row.")
+    return tuple(sorted(lanes)), tuple(sorted(set(names) - present))
+
+
+def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
+    """The type to read a Parquet column as: its own where the footer proves that every value
+    fits, else text, which is then cast value by value."""
+    if pa.types.is_nested(arrow):
+        raise UnusableFile(f"Column {name} holds {arrow}, not single values.")
+    if pa.types.is_time(arrow):
+        raise UnusableFile(f"Column {name} holds times of day without a date.")
+    if column is None or column.kind.is_text:
+        return TEXT_LANE
+    if _fits(arrow, column.kind):
+        return f"Nullable({column.kind.value})"
+    return TEXT_LANE
+
+
+def _fits(arrow: pa.DataType, kind: Kind) -> bool:
+    match kind:
+        case Kind.BOOL:
+            fits = pa.types.is_boolean(arrow)
+        case Kind.COUNT:
+            fits = pa.types.is_integer(arrow) and not pa.types.is_uint64(arrow)
+        case Kind.INSTANT:
+            fits = pa.types.is_timestamp(arrow) or pa.types.is_date(arrow)
+        case Kind.MONEY | Kind.HOURS if pa.types.is_decimal(arrow):
+            precision, scale = kind.decimal_size
+            fits = arrow.scale <= scale and arrow.precision - arrow.scale <= precision - scale
+        case _:
+            fits = False
+    return bool(fits)

@@ -1,0 +1,193 @@
+"""Where a staging statement reads files of one shape from.
+
+`EngineSource`: ClickHouse reads S3 itself. `WorkerSource`: the worker reads S3 and streams text
+columns into a raw table; for warehouses that cannot reach S3, and for damaged CSV files, whose bad
+rows it can tell apart. Both offer the same relation: the source's known columns (or `line` for JSON
+lines), `_path`, `_row_number` (from 0), `_time`, and `broken` ('' or why the row cannot be parsed)
+with `broken_text`, which is the whole line of JSON lines.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from analytics.warehouse.catalog import Table
+from analytics.warehouse.client import Writer
+from analytics.warehouse.sql import literal, quote
+from loaders.lake.s3 import Lake
+from loaders.staging.casting import NOT_UTF8, raw_name, readable
+from loaders.staging.file_schema import TEXT_LANE, Shape, ShapedFile
+from loaders.staging.streaming import text_batches
+
+_ENGINE_FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "LineAsString"}
+_NOT_JSON = "not a JSON object"
+
+READ_SETTINGS = {
+    "use_hive_partitioning": 0,  # a folder named like a column is no column
+    "input_format_parquet_allow_missing_columns": 1,
+    "input_format_parquet_use_native_reader_v3": 1,
+    "input_format_csv_allow_cr_end_of_line": 1,
+    "input_format_csv_trim_whitespaces": 0,
+    "s3_skip_empty_files": 0,
+    "use_cache_for_count_from_files": 0,
+    "schema_inference_use_cache_for_s3": 0,
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """SQL text to select from, and the shape in which its columns come."""
+
+    sql: str
+    shape: Shape
+
+
+class Source(Protocol):
+    def relation(
+        self, table: Table, files: Sequence[ShapedFile]
+    ) -> AbstractContextManager[Relation]:
+        """The rows of `files`, which share a shape, for as long as the context lasts."""
+
+
+class EngineSource:
+    """The warehouse reads the objects itself, through s3()."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    @contextmanager
+    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
+        shape = files[0].shape
+        keys = [file.object.key for file in files]
+        function = s3_function(self._lake, keys, _ENGINE_FORMATS[shape.format], _structure(shape))
+        yield Relation(raw_columns(table, shape, function), shape)
+
+
+class WorkerSource:
+    """The worker streams the objects into a table of text columns, dropped afterwards.
+
+    `progress` is told of each batch, and ends the load by raising if it is not wanted any more.
+    `streamed` tells of each file read to its end how many rows it has, by path.
+    """
+
+    def __init__(self, lake: Lake, raw_table: str, progress: Callable[[str], None]) -> None:
+        self._lake = lake
+        self._raw_table = raw_table
+        self._progress = progress
+        self.streamed: dict[str, int] = {}
+
+    @contextmanager
+    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
+        shape = files[0].shape
+        writer = Writer()
+        names = ["line"] if shape.format == "jsonl" else [name for name, _ in shape.lanes]
+        lane = "String" if shape.format == "jsonl" else TEXT_LANE
+        columns = [f"{quote(name)} {lane}" for name in names]
+        writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+        writer.run(
+            f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
+            "_row_number UInt64, _time DateTime64(3, 'UTC'), "
+            "_reason LowCardinality(String), _broken String) "
+            "ENGINE = MergeTree ORDER BY tuple()"
+        )
+        try:
+            for file in files:
+                rows = 0
+                for batch in text_batches(self._lake, file, names):
+                    self._progress(f"Streaming {len(files)} {shape.format} files")
+                    writer.insert(
+                        self._raw_table,
+                        [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
+                        batch.columns_for(file.object),
+                    )
+                    rows += batch.rows
+                self.streamed[file.object.path] = rows
+            text_shape = Shape(shape.format, tuple((name, TEXT_LANE) for name, _ in shape.lanes))
+            relation = raw_columns(table, text_shape, self._raw_table, "_reason", "_broken")
+            yield Relation(relation, text_shape)
+        finally:
+            writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+
+
+def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:
+    """A call of s3() that reads these keys; the arguments are its format and structure."""
+    everything = [lake.url(keys), *(lake.credentials or ()), *arguments]
+    return f"s3({', '.join(map(literal, everything))})"
+
+
+def _structure(shape: Shape) -> str:
+    if shape.format == "jsonl":
+        return "line String"
+    return ", ".join(f"{quote(name)} {lane}" for name, lane in shape.lanes)
+
+
+def raw_columns(
+    table: Table, shape: Shape, relation: str, reason: str = "''", text: str = "''"
+) -> str:
+    """A subquery over `relation` that offers the columns the casts expect.
+
+    `reason` and `text` say why a row is broken, and what it holds.
+    """
+    position = "_path, _row_number, _time"
+    if shape.format == "jsonl":
+        return _json_columns(table, shape, relation, position)
+    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in shape.lanes)
+    return (
+        f"(SELECT {columns}, {position}, {text} AS broken_text, {reason} AS broken FROM {relation})"
+    )
+
+
+def _json_columns(table: Table, shape: Shape, relation: str, position: str) -> str:
+    names = readable(table, shape)
+    exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
+    fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
+    columns = ", ".join(
+        f"{_json_value(name, exact=name in exact)} AS {raw_name(name)}" for name in names
+    )
+    return (
+        f"(SELECT {columns}, {position}, line AS broken_text, "
+        f"multiIf(NOT isValidUTF8(line), {literal(NOT_UTF8)}, JSONType(line) != 'Object', "
+        f"{literal(_NOT_JSON)}, '') AS broken "
+        f"FROM (SELECT line, {position}, match(line, {literal(_MANY_DIGITS)}) AS has_many_digits, "
+        f"JSONExtract(line, {literal(f'Tuple({fields})')}) AS fields "
+        f"FROM {relation} WHERE {_NOT_BLANK}))"
+    )
+
+
+# No pattern matches bytes that are not UTF-8.
+_NOT_BLANK = "(NOT isValidUTF8(line) OR match(line, '[^[:space:]]'))"
+# The engine reads JSON numbers as doubles, which 15 digits survive.
+_MANY_DIGITS = "[0-9][0-9.]{15}"
+
+
+def _json_value(name: str, *, exact: bool) -> str:
+    """A field as text. An amount of many digits is taken from the line itself."""
+    value = f"tupleElement(fields, {literal(name)})"
+    if not exact:
+        return value
+    digits = _exact_digits(name, value)
+    return f"if(has_many_digits, {digits}, {value})"
+
+
+def _exact_digits(name: str, value: str) -> str:
+    """The digits of the number `value`, as they stand behind the field's name in the line.
+
+    The line is cut at each place where the name stands. Of those that are not inside of another
+    object, the one that is the same number counts.
+    """
+    cut = rf'"{name}"[ \t\r\n]*:[ \t\r\n]*'
+    pieces = f"splitByRegexp({literal(cut)}, line)"
+    # Brackets in texts do not count; no text goes on from one piece to the next.
+    bare = r"""replaceRegexpAll(piece, '"([^"\\\\]|\\\\.)*"', '')"""
+    opened = " - ".join(
+        f"(countSubstrings({bare}, {literal(left)}) + countSubstrings({bare}, {literal(right)}))"
+        for left, right in ("{[", "}]")
+    )
+    depths = f"arrayPopBack(arrayCumSum(piece -> toInt64({opened}), {pieces}))"
+    numbers = f"arrayPopFront(arrayMap(piece -> extract(piece, '^-?[0-9][0-9.eE+-]*'), {pieces}))"
+    found = (
+        f"arrayFirst((digits, depth) -> depth = 1 AND toFloat64OrNull(digits) = "
+        f"toFloat64OrNull({value}), {numbers}, {depths})"
+    )
+    return f"coalesce(nullIf({found}, ''), {value})"

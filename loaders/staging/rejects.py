@@ -1,0 +1,34 @@
+"""The values that kept rows out of a load."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from analytics.warehouse.tenant_reader import TenantReader
+from loaders.models import LoadJob
+
+REJECTS_SHOWN = 500
+
+HEADING = ("source_file", "source_row", "row_key", "column_name", "value", "reason")
+
+_SELECT = f"""
+SELECT {", ".join(HEADING)}
+FROM load_rejects_of(tenant_id = {{tenant_id:String}})
+WHERE load_id = {{load_id:UInt64}} AND attempt = {{attempt:UInt32}}
+    AND table_name = {{table_name:String}}
+ORDER BY source_file, source_row, column_name
+"""
+
+
+def rejects_of(job: LoadJob, limit: int = REJECTS_SHOWN) -> list[dict[str, Any]]:
+    """The first `limit` rejects of a job, by file and row."""
+    sql = f"{_SELECT} LIMIT {{limit:UInt64}}"
+    return TenantReader(job.tenant).select(sql, _parameters(job) | {"limit": limit}).dicts()
+
+
+def every_reject(job: LoadJob) -> Iterator[tuple[Any, ...]]:
+    """All of them, row by row under HEADING, for a download."""
+    return TenantReader(job.tenant).stream(_SELECT, _parameters(job))
+
+
+def _parameters(job: LoadJob) -> dict[str, Any]:
+    return {"load_id": job.pk, "attempt": job.attempt, "table_name": job.table}

@@ -1,0 +1,181 @@
+"""Old records go; what history, the next load and the next check rest on stays."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analytics.warehouse.catalog import TABLES
+from loaders.history import integrity
+from loaders.jobs import retention
+from loaders.lake.discovery import examined_before
+from loaders.models import LoadedFile, LoadJob, PipelineRun
+from loaders.pipelines.runs import request_run
+from loaders.tests.lakes import put_bytes, put_jsonl
+from loaders.tests.pipelines.test_runs import delivered, turn
+
+__all__ = ["delivered"]
+
+COMPANIES = TABLES["companies"]
+State, Kind = LoadJob.State, LoadJob.Kind
+LATER = timedelta(days=60)
+
+
+def later():
+    return timezone.now() + LATER
+
+
+def loads_of(run):
+    return dict(run.jobs.values_list("table", "pk"))
+
+
+def left(table="companies"):
+    return set(LoadJob.objects.filter(table=table).values_list("pk", flat=True))
+
+
+def test_loads_that_found_nothing_new_are_forgotten(delivered, lake):
+    first = turn(delivered)
+    turn(delivered)
+    put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
+    second = turn(delivered)
+    turn(delivered)
+    last = turn(delivered)
+    before = examined_before(delivered, COMPANIES)
+    assert retention.forget_loads() == 0  # all are young
+    assert retention.forget_loads(later()) == 5
+    assert left() == {loads_of(run)["companies"] for run in (first, second, last)}
+    assert left("tickets") == {loads_of(run)["tickets"] for run in (first, last)}
+    assert examined_before(delivered, COMPANIES) == before
+    assert retention.forget_loads(later()) == 0
+    assert all(integrity.check(delivered, table).is_sound for table in TABLES.values())
+
+
+def test_afterwards_nothing_is_loaded_that_was_known(delivered, lake, settings):
+    turn(delivered)
+    turn(delivered)
+    retention.forget_loads(later())
+    settings.LOAD_OVERLAP_MINUTES = 0
+    assert turn(delivered).jobs.count() == 0
+    put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
+    [job] = turn(delivered).jobs.all()
+    assert (job.files.count(), job.rows_read, job.rows_new) == (1, 1, 1)
+
+
+def test_what_was_set_aside_or_rejected_stays_known(delivered, lake):
+    put_bytes(lake, delivered, "companies", "bad.parquet", b"PAR1 nothing PAR1")
+    put_jsonl(lake, delivered, "tickets", "b.jsonl", [{"summary": "of nobody"}])
+    first, _, third = (turn(delivered) for _ in range(3))
+    assert retention.forget_loads(later()) == 2
+    for table in ("companies", "tickets"):
+        assert left(table) == {loads_of(run)[table] for run in (first, third)}
+    assert examined_before(delivered, COMPANIES)[f"{delivered.id}/canonical/companies/bad.parquet"]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"state": State.FAILED, "swapped_at": timezone.now()},
+        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "attempt": 2},
+        {"state": State.SUCCEEDED, "rows_late": 1},
+        {"state": State.SUCCEEDED, "keys_closed": 1},
+        {"state": State.SUCCEEDED, "closings": ["2026-01-01 00:00:00.000"]},
+        {"state": State.SUCCEEDED, "kind": Kind.REPAIR},
+        {"state": State.SUCCEEDED, "kind": Kind.BULK},
+        {"state": State.RUNNING, "finished_at": None},
+    ],
+)
+def test_a_load_that_may_have_written_stays(acme, facts):
+    _job(acme, **facts)
+    _job(acme, state=State.SUCCEEDED)
+    assert retention.forget_loads() == 0
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"state": State.FAILED},
+        {"state": State.CANCELLED},
+        {"state": State.SUCCEEDED, "dry_run": True, "rows_new": 5},
+    ],
+)
+def test_a_load_that_wrote_nothing_goes(acme, facts):
+    going = _job(acme, **facts)
+    last = _job(acme, state=State.SUCCEEDED)
+    assert retention.forget_loads() == 1
+    assert left() == {last.pk} != {going.pk}
+
+
+def test_what_the_next_load_is_compared_with_stays(acme):
+    succeeded = _job(acme, state=State.SUCCEEDED, columns={"csv": {"id": "String"}})
+    failed = _job(acme, state=State.FAILED, needs_person=True, listing="x")
+    repair = _job(acme, state=State.FAILED, kind=Kind.REPAIR)
+    tried = _job(acme, state=State.SUCCEEDED, dry_run=True)
+    under_way = _job(acme, state=State.RUNNING, finished_at=None)
+    assert retention.forget_loads() == 0
+    assert left() == {succeeded.pk, failed.pk, repair.pk, tried.pk, under_way.pk}
+
+
+def _job(tenant, **facts):
+    old = timezone.now() - LATER
+    return LoadJob.objects.create(
+        **{"tenant": tenant, "table": "companies", "finished_at": old, "attempt": 1, **facts}
+    )
+
+
+T1 = datetime(2026, 1, 5, 9, tzinfo=UTC)
+FINDINGS = st.dictionaries(
+    st.sampled_from("abc"), st.tuples(st.sampled_from("12"), st.booleans()), max_size=3
+)
+LOADS = st.lists(
+    st.tuples(FINDINGS, st.sampled_from([State.SUCCEEDED, State.FAILED]), st.booleans()),
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(LOADS)
+def test_whatever_was_found_the_next_load_knows_the_same_files(acme, loads):
+    LoadJob.objects.all().delete()
+    for findings, state, wrote in loads:
+        wrote = wrote and state == State.SUCCEEDED
+        job = _job(acme, state=state, rows_new=int(wrote))
+        for name, (etag, is_aside) in findings.items():
+            _found(job, name, etag, is_aside)
+    before = examined_before(acme, COMPANIES)
+    writers = set(LoadJob.objects.filter(rows_new__gt=0).values_list("pk", flat=True))
+    retention.forget_loads()
+    assert examined_before(acme, COMPANIES) == before
+    assert writers <= left()
+    assert retention.forget_loads() == 0
+
+
+def _found(job, name, etag, is_aside):
+    LoadedFile.objects.create(
+        job=job,
+        bucket="lake",
+        key=name,
+        etag=etag,
+        size=1,
+        last_modified=T1,
+        state=LoadedFile.State.SET_ASIDE if is_aside else LoadedFile.State.LOADED,
+        error="It is damaged." if is_aside else "",
+    )
+
+
+# --- Runs
+
+
+def test_old_runs_without_loads_are_forgotten(acme, delivered):
+    with_loads = turn(delivered)
+    request_run(acme, PipelineRun.Trigger.SCHEDULE)
+    assert retention.forget_runs(later()) == 0  # it is active
+    active = PipelineRun.objects.exclude(pk=with_loads.pk)
+    active.update(state=State.FAILED, finished_at=timezone.now())
+    assert retention.forget_runs(timezone.now() + timedelta(days=8)) == 0
+    active.update(state=State.SUCCEEDED)
+    assert retention.forget_runs(timezone.now() + timedelta(days=8)) == 1
+    assert list(PipelineRun.objects.all()) == [with_loads]

@@ -1,0 +1,70 @@
+"""How far a load is, from its files and the statement under way."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from loaders.admin.progress import bar
+from loaders.lake.s3 import LakeObject
+from loaders.models import LoadJob
+from loaders.staging.file_schema import Shape, ShapedFile
+from loaders.staging.progress import Extent
+
+
+def file(name, size, rows):
+    found = LakeObject("lake", name, "etag", size, datetime(2026, 1, 1, tzinfo=UTC))
+    return ShapedFile(found, Shape("parquet", ()), rows)
+
+
+def test_rows_and_bytes_add_up_over_groups_and_what_is_under_way():
+    first, second = file("a", 100, 10), file("b", 300, 30)
+    extent = Extent()
+    extent.found([first.object, second.object])
+    assert extent.now() == {
+        "files_found": 2,
+        "bytes_found": 400,
+        "bytes_done": 0,
+        "rows_read": 0,
+        "percent": 0,
+    }
+    extent.reading([first])
+    now = extent.now(rows=5)
+    assert (now["rows_read"], now["bytes_done"]) == (5, 50)
+    extent.read()
+    extent.reading([second])
+    now = extent.now(rows=15)
+    assert (now["rows_read"], now["bytes_done"]) == (25, 250)
+    extent.read()
+    now = extent.now(rows=1000)  # of another statement
+    assert (now["rows_read"], now["bytes_done"], now["percent"]) == (40, 400, 70)
+
+
+def test_files_that_tell_no_rows_count_once_they_are_read():
+    extent = Extent()
+    unknown = file("a.csv", 100, None)
+    extent.found([unknown.object])
+    extent.reading([unknown])
+    assert extent.now(rows=7, size=50)["rows_read"] == 7
+    extent.read()
+    extent.rows_done = 9
+    assert extent.now()["rows_read"] == 9
+
+
+@pytest.mark.django_db
+def test_the_bar_tells_rows_bytes_files_and_the_time_left(acme):
+    job = LoadJob(
+        tenant=acme,
+        table="tickets",
+        state=LoadJob.State.RUNNING,
+        started_at=timezone.now() - timedelta(seconds=20),
+        step="Staging",
+        percent=25,
+        rows_read=1_234_567,
+        bytes_found=4 << 20,
+        bytes_done=1 << 20,
+        files_found=3,
+    )
+    shown = str(bar(job)).replace("\xa0", " ")
+    assert "1,234,567 rows read · 1.0 MB of 4.0 MB in 3 files · about 6" in shown
+    assert '<progress class="avesa-progress" max="100" value="25"' in shown

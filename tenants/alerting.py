@@ -1,0 +1,180 @@
+"""Telling staff of a fault once, until it is over. What could not be told is told later.
+
+A part that is away fails the loads of every tenant: the first few alerts are told one by one, the
+rest of such a burst in one message.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.core.mail import mail_admins
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from common.aws import publish
+from common.leases import has_come
+from common.texts import storable
+from tenants.models import Alert
+
+log = logging.getLogger(__name__)
+
+FEW, BURST = 5, timedelta(minutes=5)
+FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(hours=12)
+MOST_AT_ONCE, MOST_SHOWN = 1000, 50
+
+
+def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str) -> None:
+    """Open an alert and tell it once; one that is open already only gets the text.
+
+    Without a tenant it is the platform that is at fault. Secrets in the text are hidden.
+    """
+    text, now = storable(text), timezone.now()
+    # With the workers silent nobody else would tell it.
+    is_told_now = kind == Alert.Kind.SILENT or _recent(now - BURST) < FEW
+    try:
+        with transaction.atomic():
+            alert = Alert.objects.create(
+                kind=kind,
+                tenant_id=tenant_id,
+                subject=subject,
+                text=text,
+                untold=list(_WAYS),
+                tell_at=now + FIRST_RETRY if is_told_now else now,
+            )
+    except IntegrityError:
+        _open(kind, tenant_id, subject).update(text=text)
+        return
+    log.error("%s: %s", alert, text)
+    if is_told_now:
+        transaction.on_commit(lambda: _tell([alert]))
+
+
+def _recent(since: datetime) -> int:
+    return Alert.objects.filter(raised_at__gt=since).count()
+
+
+def tell_untold(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
+    """Tell what was left for later, could not be told, or was not by a process that died.
+
+    Later and later, as long as the fault lasts. Returns how many alerts it tried to tell.
+    """
+    now = timezone.now()
+    waiting = Alert.objects.filter(
+        has_come("tell_at", now, LONGEST_RETRY), over_at__isnull=True, kind__in=list(kinds)
+    )
+    mine = [each for each in waiting.order_by("raised_at")[:MOST_AT_ONCE] if _claim(each, now)]
+    if mine:
+        _tell(mine)
+    return len(mine)
+
+
+def _claim(alert: Alert, now: datetime) -> bool:
+    wait = min(max(FIRST_RETRY, now - alert.raised_at), LONGEST_RETRY)
+    mine = Alert.objects.filter(pk=alert.pk, tell_at=alert.tell_at, over_at__isnull=True)
+    return bool(mine.update(tell_at=now + wait))
+
+
+def _tell(alerts: Sequence[Alert]) -> None:
+    """By every way that is left; one that fails is no reason not to try the others."""
+    for name in _WAYS:
+        group = [each for each in alerts if name in each.untold]
+        if group and _was_told(name, group):
+            for alert in group:
+                alert.untold.remove(name)
+    for alert in alerts:
+        told = {} if alert.untold else {"tell_at": None}
+        Alert.objects.filter(pk=alert.pk).update(untold=alert.untold, **told)
+
+
+def _was_told(name: str, alerts: Sequence[Alert]) -> bool:
+    try:
+        _WAYS[name](alerts)
+    except Exception as error:  # a way that is set up wrongly must not keep the others from telling
+        log.warning("%s alerts could not be told by %s: %s", len(alerts), name, error)
+        return False
+    return True
+
+
+# --- The ways. One that is not set up has nothing to do.
+
+
+def _by_mail(alerts: Sequence[Alert]) -> None:
+    mail_admins(_headline(alerts), f"{_words(alerts)}\n")
+
+
+def _by_webhook(alerts: Sequence[Alert]) -> None:
+    """POST to ALERT_WEBHOOK_URL; `text` alone is what chat programs show."""
+    if not settings.ALERT_WEBHOOK_URL:
+        return
+    told: Any = {"text": _words(alerts), "alerts": [_facts(each) for each in alerts]}
+    requests.post(settings.ALERT_WEBHOOK_URL, json=told, timeout=10).raise_for_status()
+
+
+def _by_sns(alerts: Sequence[Alert]) -> None:
+    if settings.ALERT_SNS_TOPIC:
+        publish(settings.ALERT_SNS_TOPIC, _headline(alerts), f"{_words(alerts)}\n")
+
+
+_WAYS: dict[str, Callable[[Sequence[Alert]], None]] = {
+    "mail": _by_mail,
+    "webhook": _by_webhook,
+    "sns": _by_sns,
+}
+
+
+def ways_set_up() -> list[str]:
+    """By which alerts reach somebody."""
+    is_set = {
+        "mail": settings.ADMINS,
+        "webhook": settings.ALERT_WEBHOOK_URL,
+        "sns": settings.ALERT_SNS_TOPIC,
+    }
+    return [name for name in _WAYS if is_set[name]]
+
+
+NOBODY = "reach nobody. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOPIC."
+
+
+def _headline(alerts: Sequence[Alert]) -> str:
+    return str(alerts[0]) if len(alerts) == 1 else f"{len(alerts)} alerts"
+
+
+def _words(alerts: Sequence[Alert]) -> str:
+    words = [f"{each}\n\n{each.text}" for each in alerts[:MOST_SHOWN]]
+    if len(alerts) > MOST_SHOWN:
+        words.append(f"And {len(alerts) - MOST_SHOWN} more: see Alerts in the admin.")
+    return "\n\n\n".join(words)
+
+
+def _facts(alert: Alert) -> dict[str, str | None]:
+    return {
+        "kind": alert.kind,
+        "tenant": alert.tenant_id,
+        "subject": alert.subject,
+        "raised_at": alert.raised_at.isoformat(),
+    }
+
+
+# --- Ends
+
+
+def all_clear(kind: Alert.Kind, tenant_id: str | None, subject: str) -> None:
+    _open(kind, tenant_id, subject).update(over_at=timezone.now())
+
+
+def end_those_of_suspended() -> None:
+    """Nothing that could end them happens for suspended tenants; afterwards they open again."""
+    Alert.objects.filter(tenant__is_active=False, over_at__isnull=True).update(
+        over_at=timezone.now()
+    )
+
+
+def _open(kind: Alert.Kind, tenant_id: str | None, subject: str) -> QuerySet[Alert]:
+    return Alert.objects.filter(
+        kind=kind, tenant_id=tenant_id, subject=subject, over_at__isnull=True
+    )
