@@ -18,6 +18,7 @@ from analytics.warehouse import pool, schema
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
+from avesa_site.celery import app
 from common import aws, logs
 from loaders.lake.s3 import Lake
 from tenants.models import Membership, Tenant, User
@@ -46,6 +47,16 @@ def _empty_cache(settings):
 def _no_ids_on_lines():
     """A test that leaves its answer unread leaves the ids of its request on later lines."""
     logs._ids.set({})
+
+
+@pytest.fixture
+def sent_tasks(monkeypatch):
+    """Name and arguments of each task sent from now on; nothing leaves this process."""
+    sent = []
+    monkeypatch.setattr(
+        app, "send_task", lambda name, args=(), *_, **options: sent.append((name, *args))
+    )
+    return sent
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def stop_if_misconfigured(**kwargs: Any) -> None:
 def watch_beat(**kwargs: Any) -> None:
     """From a thread, since without beat no task comes that could do it.
 
-    Beat's first canary comes a minute after its start: a worker that begins sends one of its own.
+    Beat sends a canary each minute: a worker that begins sends one of its own and shows up at once.
     """
     from avesa_site.tasks import canary
 

@@ -126,10 +126,10 @@ def _run(report, occurrences, deliveries, count):
     """Plans and sends so many occurrences as one worker would; returns a delivery."""
     from django.utils import timezone
 
-    from analytics.reports import tasks
     from analytics.reports.models import Delivery, Occurrence
+    from avesa_site.celery import app
 
-    tasks.run_occurrence.delay = tasks.send_delivery.delay = lambda key: None
+    app.send_task = lambda *message, **options: None
     first = report.occurrences.count()
     now = timezone.now()
     Occurrence.objects.bulk_create(

@@ -9,7 +9,9 @@ OLDEST_SIGN = 180  # seconds: of three canaries one may be lost
 
 
 class Heartbeat(models.Model):
-    """When a process last showed that it works: `beat`, and `worker` for a task that was run."""
+    """When a process last showed that it works: `beat`, and `worker` for a task that was run.
+    `schedule` is the moment up to which beat has sent all that was due.
+    """
 
     name = models.CharField(max_length=32, unique=True)
     at = models.DateTimeField()

@@ -1,28 +1,18 @@
-"""Waking workers up. A message that is lost costs time only: the sweeps send it again."""
+"""Every message that wakes a worker for loads and pipelines."""
 
-import logging
-from collections.abc import Callable
-
-from django.db import transaction
-from kombu.exceptions import OperationalError
-
+from common.leases import EXPIRES
+from common.messages import send_after_commit
 from loaders.models import LoadJob, PipelineRun
-
-log = logging.getLogger(__name__)
 
 
 def wake_loader() -> None:
     """Have a worker take the queued load whose turn it is."""
-    from loaders.tasks import run_next_load  # the tasks call what calls this
-
-    _after_commit(run_next_load.delay)
+    send_after_commit("loaders.tasks.run_next_load", expires=EXPIRES)
 
 
 def advance_soon(run_id: int) -> None:
     """Have a worker go on with a pipeline run."""
-    from loaders.tasks import advance_pipeline  # the tasks call what calls this
-
-    _after_commit(lambda: advance_pipeline.delay(run_id))
+    send_after_commit("loaders.tasks.advance_pipeline", run_id, expires=EXPIRES)
 
 
 def tell_pipeline(job: LoadJob) -> None:
@@ -36,16 +26,4 @@ def tell_pipeline(job: LoadJob) -> None:
 
 def tidy_soon(job: LoadJob) -> None:
     """Have a worker merge what the job's flip left. Reads are only slower until one does."""
-    from loaders.tasks import tidy_table  # the tasks call what calls this
-
-    _after_commit(lambda: tidy_table.delay(job.tenant_id, job.table, job.pk))
-
-
-def _after_commit(message: Callable[[], object]) -> None:
-    def send() -> None:
-        try:
-            message()
-        except (OperationalError, OSError) as error:
-            log.warning("no worker could be told, the sweep will: %s", error)
-
-    transaction.on_commit(send)
+    send_after_commit("loaders.tasks.tidy_table", job.tenant_id, job.table, job.pk)

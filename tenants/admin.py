@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
-from django_celery_beat import models as beat
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
@@ -28,16 +27,6 @@ from tenants.alerting import NOBODY, ways_set_up
 from tenants.models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
-# The schedule is the settings' own. Its package would let who may only look run and stop any task.
-admin.site.unregister(
-    [
-        beat.ClockedSchedule,
-        beat.CrontabSchedule,
-        beat.IntervalSchedule,
-        beat.PeriodicTask,
-        beat.SolarSchedule,
-    ]
-)
 
 
 class ReadOnly:

@@ -18,9 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from analytics.reports import tasks as report_tasks
 from analytics.tests.versions import company, log_load, ticket
-from loaders import tasks
 from loaders.jobs import worker
 from loaders.models import LoadJob
 from loaders.staging.readers import EngineSource
@@ -284,7 +282,7 @@ def test_an_empty_tenant_is_welcomed(browser, live_server, alice, acme, warehous
 
 
 @pytest.fixture
-def gate(monkeypatch):
+def gate(monkeypatch, sent_tasks):
     """Loads stop half way through reading until it is opened. No message is sent."""
     opened = threading.Event()
     stage = Staging._stage_group
@@ -297,8 +295,6 @@ def gate(monkeypatch):
     monkeypatch.setattr(Staging, "_stage_group", stop_there)
     monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.2)
-    monkeypatch.setattr(tasks.run_next_load, "delay", lambda: None)
-    monkeypatch.setattr(tasks.advance_pipeline, "delay", lambda run_id: None)
     yield opened
     opened.set()
 
@@ -394,9 +390,8 @@ def _watch(browser, *texts):
 
 
 def test_a_report_is_composed_with_a_live_preview_and_tried_out(
-    browser, live_server, filled, alice, acme, monkeypatch
+    browser, live_server, filled, alice, acme, sent_tasks
 ):
-    monkeypatch.setattr(report_tasks.run_occurrence, "delay", lambda key: None)
     width(browser, 1440)
     log_in(browser, live_server, "alice", f"/login/?next=/t/{acme.id}/reports/new/")
     browser.find_element(By.NAME, "name").send_keys("Printers")

@@ -33,8 +33,8 @@ def result(name="tickets_opened", days=2, figures=None, parts=()):
     )
 
 
-def figures(spec):
-    return spec["datasets"][spec.FIGURES]
+def figures(drawn):
+    return drawn["datasets"][spec.FIGURES]
 
 
 @pytest.mark.parametrize("days", [1, 31, 32, 366])

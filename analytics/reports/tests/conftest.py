@@ -9,7 +9,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from django.utils import timezone
 
-from analytics.reports import deliveries, occurrences, tasks
+from analytics.reports import deliveries, occurrences
 from analytics.reports.models import Recipient, Report, Schedule
 from analytics.tests.versions import company, log_load, ticket
 
@@ -71,10 +71,8 @@ def mailbox(settings):
 
 
 @pytest.fixture(autouse=True)
-def _no_messages(monkeypatch):
+def _no_messages(sent_tasks):
     """Tests do what a worker would, when they want it."""
-    monkeypatch.setattr(tasks.run_occurrence, "delay", lambda key: None)
-    monkeypatch.setattr(tasks.send_delivery, "delay", lambda key: None)
     deliveries._letter.cache_clear()
 
 

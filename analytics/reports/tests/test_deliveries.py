@@ -74,16 +74,16 @@ def test_what_was_due_while_paused_or_removed_is_not_sent(report, client, alice)
     assert not report.occurrences.exists()
 
 
-def test_the_sweep_wakes_workers_for_everything_there_is(report, due, mailbox, monkeypatch):
-    woken = []
-    monkeypatch.setattr(tasks.run_occurrence, "delay", woken.append)
-    monkeypatch.setattr(tasks.send_delivery, "delay", woken.append)
+def test_the_sweep_wakes_workers_for_everything_there_is(report, due, mailbox, sent_tasks):
     assert tasks.sweep_reports() == 1
-    assert woken == [due.pk]
+    assert sent_tasks == [("analytics.reports.tasks.run_occurrence", due.pk)]
     occurrences.run(due.pk)
-    woken.clear()
+    sent_tasks.clear()
     assert tasks.sweep_reports() == 2
-    assert set(woken) == set(due.deliveries.values_list("pk", flat=True))
+    assert set(sent_tasks) == {
+        ("analytics.reports.tasks.send_delivery", key)
+        for key in due.deliveries.values_list("pk", flat=True)
+    }
 
 
 # --- Sending
@@ -353,18 +353,17 @@ def test_it_is_held_if_the_tenant_wants_that_and_can_be_released(report, due, ma
 
 
 def test_it_waits_for_the_pipeline_and_goes_out_once_that_has_ended(
-    report, due, mailbox, django_capture_on_commit_callbacks, monkeypatch
+    report, due, mailbox, django_capture_on_commit_callbacks, sent_tasks
 ):
     Tenant.objects.update(loading_since=timezone.now())
     assert work() == ["waiting"]
     assert "being loaded" in report.occurrences.get(state="waiting").note
     Tenant.objects.update(loading_since=None)
     assert work() == [], "it is looked at again in some minutes"
-    woken = []
-    monkeypatch.setattr(tasks.run_occurrence, "delay", woken.append)
+    sent_tasks.clear()
     with django_capture_on_commit_callbacks(execute=True):
         data_arrived.send(sender=None, tenant=report.tenant, tables=["tickets"])
-    assert len(woken) == 1
+    assert [name for name, *_ in sent_tasks] == ["analytics.reports.tasks.run_occurrence"]
     assert "sent" in work()
     assert "being loaded" not in mailbox.mails[0][1].as_string()
 

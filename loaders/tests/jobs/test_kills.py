@@ -177,7 +177,7 @@ def test_workers_may_die_while_they_load(environment, acme, lake, monkeypatch, s
 
 def run_job(environment, job):
     """A process that runs the job as a worker does."""
-    code = f"import django; django.setup(); from loaders import runs; worker.run({job.pk})"
+    code = f"import django; django.setup(); from loaders.jobs import worker; worker.run({job.pk})"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
+from avesa_site.celery import app
 from common.heartbeat import beating
 from loaders import tasks
 from loaders.jobs import queue, worker
@@ -24,16 +25,14 @@ State = LoadJob.State
 
 
 @pytest.fixture
-def woken(monkeypatch, django_capture_on_commit_callbacks):
+def woken(sent_tasks, django_capture_on_commit_callbacks):
     """Runs an action, returns how many loaders were woken by it; nothing is sent."""
 
     def count(action):
-        messages = []
-        with monkeypatch.context() as patch:
-            patch.setattr(tasks.run_next_load, "delay", lambda: messages.append(1))
-            with django_capture_on_commit_callbacks(execute=True):
-                action()
-        return len(messages)
+        sent_tasks.clear()
+        with django_capture_on_commit_callbacks(execute=True):
+            action()
+        return sent_tasks.count(("loaders.tasks.run_next_load",))
 
     return count
 
@@ -43,11 +42,9 @@ def job(acme):
     return queue.request_load(acme, TABLES["companies"])
 
 
-def test_a_loader_is_woken_once_the_load_is_committed(acme, monkeypatch):
-    messages = []
-    monkeypatch.setattr(tasks.run_next_load, "delay", lambda: messages.append(1))
+def test_a_loader_is_woken_once_the_load_is_committed(acme, sent_tasks):
     queue.request_load(acme, TABLES["companies"])
-    assert messages == [], "the test's transaction is not committed"
+    assert sent_tasks == [], "the test's transaction is not committed"
 
 
 def test_each_load_wakes_one_loader(acme, woken):
@@ -140,7 +137,7 @@ def test_a_failure_and_its_alert_stand_or_fall_together(job, monkeypatch):
 
     claimed = queue.claim(job.pk)
     with monkeypatch.context() as patch:
-        patch.setattr(queue.alerts, "raise_alert", die)
+        patch.setattr(queue.alerting, "raise_alert", die)
         with pytest.raises(Died):
             queue.fail(claimed, "done", may_retry=False)
     job.refresh_from_db()
@@ -183,10 +180,10 @@ def test_a_cancelled_run_changes_nothing(job, lake, warehouse, acme):
 def test_without_a_broker_a_load_waits_for_the_sweep(
     acme, monkeypatch, django_capture_on_commit_callbacks
 ):
-    def refuse():
+    def refuse(*message, **options):
         raise ConnectionRefusedError("no broker")
 
-    monkeypatch.setattr(tasks.run_next_load, "delay", refuse)
+    monkeypatch.setattr(app, "send_task", refuse)
     with django_capture_on_commit_callbacks(execute=True):
         job = queue.request_load(acme, TABLES["companies"])
     job.refresh_from_db()
