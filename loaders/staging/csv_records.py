@@ -154,7 +154,7 @@ def _is_regular(outside: bytes) -> bool:
 
 
 def _is_swallowing(piece: bytes, between: list[bytes], width: int) -> bool:
-    """Whether a quoted value begins and ends on lines that would be whole records."""
+    """Whether any quoted value of several lines has probably swallowed whole records."""
     if not any(b"\n" in each for each in between[1::2]):
         return False
     return any(

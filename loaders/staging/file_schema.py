@@ -59,8 +59,8 @@ class ShapedFile:
     """`rows` is how many the footer promises, or a look at a whole CSV file found; else None.
 
     `columns` are all of the file's, with their types as the file has them; none for JSON lines.
-    `is_plain` is false of a CSV file with broken records, or such as not every reader cuts alike:
-    only the worker can read it.
+    `is_plain` is false for a CSV file with broken records, or with records that readers cut
+    differently: only the worker reads it.
     """
 
     object: LakeObject
