@@ -6,7 +6,7 @@ from analytics.views import assets, dashboards, figures, records
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
     path("t/<slug:tenant_id>/board/<slug:slug>/", dashboards.dashboard, name="dashboard"),
-    path("t/<slug:tenant_id>/figures/", figures.catalogue, name="figures"),
+    path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>", figures.export, name="figure_file"),
     path("t/<slug:tenant_id>/explore/", records.records, name="explore"),
@@ -38,8 +38,12 @@ urlpatterns = [
         views.act_on_occurrence,
         name="occurrence_act",
     ),
-    path("r/<str:token>/", public_views.letter, name="letter"),
-    path("r/<str:token>/report.<slug:kind>", public_views.letter_file, name="letter_file"),
+    path("r/<str:token>/", public_views.public_report, name="public_report"),
+    path(
+        "r/<str:token>/report.<slug:kind>",
+        public_views.public_report_file,
+        name="public_report_file",
+    ),
     path("r/<str:token>/unsubscribe/", public_views.unsubscribe, name="unsubscribe"),
     path("r/<str:token>/preferences/", public_views.preferences, name="preferences"),
     path("assets/vega-<str:version>.js", assets.vega_script, name="vega_script"),

@@ -16,7 +16,7 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.schema import placement
-from common.models import OLDEST_SIGN, Heartbeat
+from common.models import MAX_SIGNAL_AGE, Heartbeat
 from loaders.models import LoadedFile, LoadJob, PipelineRun
 from loaders.pipelines.lateness import newest_files
 from tenants.models import Alert, Tenant
@@ -85,8 +85,8 @@ def _counts(late: int) -> list[Count]:
     def of(model: Any, state: str, **more: Any) -> int:
         return int(model.filter(state=state, **more).count())
 
-    set_aside = LoadedFile.objects.filter(
-        state=LoadedFile.State.SET_ASIDE, job__finished_at__gt=day_ago
+    quarantine = LoadedFile.objects.filter(
+        state=LoadedFile.State.QUARANTINED, job__finished_at__gt=day_ago
     )
     waiting = of(Delivery.objects, "queued") + of(Occurrence.objects, "waiting")
     is_state = "?state__exact="
@@ -112,9 +112,9 @@ def _counts(late: int) -> list[Count]:
             is_bad=True,
         ),
         Count(
-            "Files set aside, last day",
-            set_aside.values("bucket", "key").distinct().count(),
-            f"{in_files}{is_state}set_aside",
+            "Files quarantined, last day",
+            quarantine.values("bucket", "key").distinct().count(),
+            f"{in_files}{is_state}quarantine",
             is_bad=True,
         ),
         Count("Reports waiting", waiting, f"{in_reports}{is_state}waiting"),
@@ -132,7 +132,7 @@ def _signs() -> list[tuple[str, Any, bool]]:
         (
             name,
             known[name].at if name in known else None,
-            name in known and known[name].age.total_seconds() <= OLDEST_SIGN,
+            name in known and known[name].age.total_seconds() <= MAX_SIGNAL_AGE,
         )
         for name in ("beat", "worker")
     ]

@@ -18,7 +18,7 @@ from django.db import Error, connections
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from common.models import OLDEST_SIGN, Heartbeat
+from common.models import MAX_SIGNAL_AGE, Heartbeat
 
 from .health import watch
 
@@ -97,7 +97,7 @@ class Scheduler(beat.Scheduler):
                 row = {"at": self._all_sent_at}
                 Heartbeat.objects.update_or_create(name="schedule", defaults=row)
             Heartbeat.note("beat")
-            if monotonic() - self._started > OLDEST_SIGN:
+            if monotonic() - self._started > MAX_SIGNAL_AGE:
                 watch("worker")
         except Error as error:
             log.warning("beat could not write its heartbeat: %s", error)

@@ -49,10 +49,10 @@ def _keep_watching() -> None:
     from django.db import Error, connections
 
     from avesa_site.health import watch
-    from common.models import OLDEST_SIGN
+    from common.models import MAX_SIGNAL_AGE
 
     while True:
-        time.sleep(OLDEST_SIGN)
+        time.sleep(MAX_SIGNAL_AGE)
         try:
             watch("beat")
         except Error:  # which every other part notices by itself

@@ -11,7 +11,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from common.models import OLDEST_SIGN, Heartbeat
+from common.models import MAX_SIGNAL_AGE, Heartbeat
 from tenants import alerting
 from tenants.models import Alert
 
@@ -47,7 +47,7 @@ def watch(name: str) -> bool:
     Beat watches the workers and they watch beat, since a silent process cannot tell of itself.
     """
     age = signs()[name]
-    if age is not None and age <= OLDEST_SIGN:
+    if age is not None and age <= MAX_SIGNAL_AGE:
         alerting.all_clear(Alert.Kind.SILENT, None, name)
         return True
     since = "never" if age is None else f"not for {age} seconds"
@@ -70,7 +70,7 @@ def workers(request: HttpRequest) -> JsonResponse:
         found = signs()
     except DatabaseError:
         return JsonResponse({"working": False, "database": "away"}, status=503)
-    working = all(age is not None and age <= OLDEST_SIGN for age in found.values())
+    working = all(age is not None and age <= MAX_SIGNAL_AGE for age in found.values())
     return JsonResponse({"working": working, **found}, status=200 if working else 503)
 
 

@@ -378,7 +378,7 @@ UNFOLD = {
                     {
                         "title": "Kept answers",
                         "icon": "cached",
-                        "link": reverse_lazy("kept_answers"),
+                        "link": reverse_lazy("query_cache"),
                     },
                 ],
             },

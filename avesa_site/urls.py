@@ -3,7 +3,7 @@ from django.contrib import admin
 from django.urls import URLResolver, include, path
 
 from analytics.api import api
-from analytics.views.staff import kept_answers
+from analytics.views.staff import query_cache
 from avesa_site.doctor.views import doctor
 
 
@@ -16,7 +16,7 @@ def anymail_urls() -> list[URLResolver]:
 
 urlpatterns = [
     path("admin/doctor/", admin.site.admin_view(doctor), name="doctor"),
-    path("admin/answers/", admin.site.admin_view(kept_answers), name="kept_answers"),
+    path("admin/answers/", admin.site.admin_view(query_cache), name="query_cache"),
     path("admin/", admin.site.urls),
     path("health/", include("avesa_site.health")),
     path("api/", api.urls),

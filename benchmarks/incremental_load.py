@@ -44,7 +44,7 @@ def measure():
             untidied = _read()
         tidying.append(timed(lambda job=job: tidy(tenant, job))[0])
     kept = _read()
-    _optimise()
+    _optimize()
     fresh = _read()
     ratio = median(ours / bare for bare, ours in pairs)
     reads = kept / fresh
@@ -61,7 +61,7 @@ def measure():
             Figure("lowest and highest round", _spread([o / b for b, o in pairs])),
             Figure("upkeep after a load, in a task of its own", f"{median(tidying):.1f} s"),
             Figure(
-                f"**read after {LOADS} loads / freshly optimised**",
+                f"**read after {LOADS} loads / freshly optimized**",
                 f"**{reads:.2f}** (bar: ≤ {READ_BAR})",
             ),
             Figure("the same before the last upkeep has run", f"{untidied / fresh:.1f}"),
@@ -81,7 +81,7 @@ def _read():
     return median(timed(lambda: Writer().rows(READ))[0] for _ in range(READS))
 
 
-def _optimise():
+def _optimize():
     from analytics.warehouse.client import Writer
 
     Writer().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")

@@ -30,31 +30,31 @@ def measure():
     report = _report()
     now = timezone.now()
 
-    def composed():
+    def content_now():
         cache.clear()
         return compose(report, asks_of(report), now, now)
 
     with _sink() as port:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
-        content = composed()
-        letter = mails.letter(report, content)
+        content = content_now()
+        composed = mails.composed_mail(report, content)
         specs = [tile.spec for tile in content.tiles if tile.spec]
         pages = len(documents.pages_as_png(content, report.tenant))
         links = mails.Links("https://a", "https://b", "https://c")
         delivery = _run(report, occurrences, deliveries, count=1)
-        mail = mails.report_mail(letter, delivery)
+        mail = mails.report_mail(composed, delivery)
 
         def send():
             connection = get_connection()
             connection.send_messages([mail])
 
         spent = {
-            "figures": _median(composed),
+            "figures": _median(content_now),
             "chart as PNG": _median(lambda: render.png(specs[0], width=mails.CHART_WIDTH)),
             "document": _median(lambda: documents.pdf(content, report.tenant)),
-            "mail's words": _median(lambda: mails.rendered(letter, links)),
-            "mail, put together": _median(lambda: mails.report_mail(letter, delivery).message()),
+            "mail's words": _median(lambda: mails.rendered(composed, links)),
+            "mail, put together": _median(lambda: mails.report_mail(composed, delivery).message()),
             "mail, sent": _median(send),
         }
         alone = (

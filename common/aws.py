@@ -49,7 +49,7 @@ _failed: dict[str, tuple[float, AwsError]] = {}
 _renewing: defaultdict[str, Lock] = defaultdict(Lock)
 
 
-def kept_secret(name: str) -> dict[str, Any]:
+def cached_secret(name: str) -> dict[str, Any]:
     """`secret(name)`, asked for every five minutes.
 
     While AWS is away, and while another thread asks, the last answer is used. AwsError if there is

@@ -23,8 +23,8 @@ from django.http import HttpRequest, HttpResponse
 from pythonjsonlogger.json import JsonFormatter
 
 HIDDEN = "[HIDDEN]"
-SHORTEST_SECRET = 6  # what is shorter is a word that lines may hold by chance
-SHORTEST_PATH = 16
+MIN_SECRET_LENGTH = 6  # what is shorter is a word that lines may hold by chance
+MIN_PATH_LENGTH = 16
 _ids: ContextVar[dict[str, Any]] = ContextVar("ids", default={})  # noqa: B039 (never changed)
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _learned: set[str] = set()
@@ -121,7 +121,7 @@ def _configured() -> frozenset[str]:
         str(settings.DATABASES["default"].get("PASSWORD") or ""),
         *(unquote(urlsplit(url).password or "") for url in urls),
         *(value for value in settings.ANYMAIL.values() if isinstance(value, str)),
-        *(webhook, path if len(path) >= SHORTEST_PATH else "", question),
+        *(webhook, path if len(path) >= MIN_PATH_LENGTH else "", question),
         *(value for _, value in parse_qsl(question)),
         *(os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
     ]
@@ -129,7 +129,7 @@ def _configured() -> frozenset[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    if len(secret) < SHORTEST_SECRET:
+    if len(secret) < MIN_SECRET_LENGTH:
         return set()
     as_json = (json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
     return {secret, quote(secret, safe=""), *as_json}

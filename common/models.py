@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db import models
 from django.utils import timezone
 
-OLDEST_SIGN = 180  # seconds: of three canaries one may be lost
+MAX_SIGNAL_AGE = 180  # seconds: of three canaries one may be lost
 
 
 class Heartbeat(models.Model):
@@ -35,7 +35,7 @@ class Heartbeat(models.Model):
         now = timezone.now()
         sign, is_first = cls.objects.get_or_create(name=name, defaults={"at": now})
         if not is_first:
-            if sign.age.total_seconds() > OLDEST_SIGN:
+            if sign.age.total_seconds() > MAX_SIGNAL_AGE:
                 sign.since = now
             sign.at = now
             sign.save()

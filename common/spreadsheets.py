@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 import xlsxwriter
 
-MOST_SHEET_ROWS = 1_048_575  # of Excel, without the heading
-MOST_CELL_CHARACTERS = 32_767
+MAX_SHEET_ROWS = 1_048_575  # of Excel, without the heading
+MAX_CELL_CHARACTERS = 32_767
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _FIRST_SHEET_YEAR = 1900
 
@@ -70,8 +70,8 @@ def xlsx_file(heading: Sequence[str], rows: Iterable[Sequence[Any]], zone: ZoneI
         sheet.write_string(0, column, title, bold)
     try:
         for number, row in enumerate(rows, 1):
-            if number > MOST_SHEET_ROWS:
-                raise TooManyRows(f"A spreadsheet holds {MOST_SHEET_ROWS:,} rows. Use CSV.")
+            if number > MAX_SHEET_ROWS:
+                raise TooManyRows(f"A spreadsheet holds {MAX_SHEET_ROWS:,} rows. Use CSV.")
             for column, value in enumerate(row):
                 _write_cell(sheet, number, column, value, formats, zone)
     except BaseException:
@@ -99,6 +99,6 @@ def _write_cell(
         case date() if value.year >= _FIRST_SHEET_YEAR:
             sheet.write_datetime(row, column, value)
         case _:
-            text = str(value)[:MOST_CELL_CHARACTERS]
+            text = str(value)[:MAX_CELL_CHARACTERS]
             risky = text.startswith(_FORMULA_STARTS)
             sheet.write_string(row, column, text, formats["text"] if risky else None)

@@ -12,7 +12,7 @@ from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant, User
 
 # Below this much progress nothing can be said about the rest.
-LEAST_PERCENT = 5
+MIN_PERCENT = 5
 
 
 def _count(help_text: str) -> "models.BigIntegerField[Any, Any]":
@@ -27,7 +27,7 @@ class Work(models.Model):
         RUNNING = "running", "Running"
         SUCCEEDED = "succeeded", "Succeeded"
         FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+        CANCELED = "canceled", "Canceled"
 
     ACTIVE = (State.QUEUED, State.RUNNING)
 
@@ -81,7 +81,7 @@ class PipelineRun(Work):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipeline_runs")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
     trigger = models.CharField(max_length=16, choices=Trigger)
-    is_test = models.BooleanField(
+    dry_run = models.BooleanField(
         "test mode", default=False, help_text="Goes through every step and writes nothing."
     )
     planned_for = models.DateTimeField(
@@ -120,7 +120,7 @@ class PipelineRun(Work):
         ]
 
     def __str__(self) -> str:
-        test = " (test)" if self.is_test else ""
+        test = " (test)" if self.dry_run else ""
         return f"{self.get_kind_display()} run {self.pk}{test}: {self.tenant_id}"
 
 
@@ -218,7 +218,7 @@ class LoadJob(Work):
     @property
     def time_left(self) -> timedelta | None:
         """How long it will still run if it goes on as it did; None while that cannot be told."""
-        if self.state != self.State.RUNNING or self.percent < LEAST_PERCENT or not self.duration:
+        if self.state != self.State.RUNNING or self.percent < MIN_PERCENT or not self.duration:
             return None
         return self.duration * (100 - self.percent) / self.percent
 
@@ -228,7 +228,7 @@ class LoadedFile(models.Model):
 
     class State(models.TextChoices):
         LOADED = "loaded", "Loaded"
-        SET_ASIDE = "set_aside", "Set aside"
+        QUARANTINED = "quarantined", "Quarantined"
         REFUSED = "refused", "Refused"  # by the lake: the next load tries again
 
     job = models.ForeignKey(LoadJob, on_delete=models.CASCADE, related_name="files")

@@ -77,7 +77,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
 
     class Meta:
         widgets: ClassVar = {
-            "colour": UnfoldAdminColorInputWidget,
+            "color": UnfoldAdminColorInputWidget,
             "report_domains": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         }
 
@@ -104,7 +104,7 @@ class TenantAdmin(ModelAdmin):
         (None, {"fields": ["id", "name", "time_zone", "is_active", "created_at"]}),
         ("Loads", {"fields": ["load_minutes", "refresh_at"]}),
         ("Figures", {"fields": ["opens_at", "closes_at", "capacity_hours"]}),
-        ("Mails and documents", {"fields": ["colour", "new_logo", "report_domains"]}),
+        ("Mails and documents", {"fields": ["color", "new_logo", "report_domains"]}),
     ]
 
     @admin.action(description="Suspend the selected tenants", permissions=["change"])

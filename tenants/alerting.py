@@ -24,8 +24,8 @@ from tenants.models import Alert
 log = logging.getLogger(__name__)
 
 FEW, BURST = 5, timedelta(minutes=5)
-FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(hours=12)
-MOST_AT_ONCE, MOST_SHOWN = 1000, 50
+FIRST_RETRY, MAX_RETRY_DELAY = timedelta(minutes=5), timedelta(hours=12)
+MAX_AT_ONCE, MAX_SHOWN = 1000, 50
 
 
 def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str) -> None:
@@ -65,16 +65,16 @@ def tell_untold(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
     """
     now = timezone.now()
     waiting = Alert.objects.filter(
-        has_come("tell_at", now, LONGEST_RETRY), over_at__isnull=True, kind__in=list(kinds)
+        has_come("tell_at", now, MAX_RETRY_DELAY), over_at__isnull=True, kind__in=list(kinds)
     )
-    mine = [each for each in waiting.order_by("raised_at")[:MOST_AT_ONCE] if _claim(each, now)]
+    mine = [each for each in waiting.order_by("raised_at")[:MAX_AT_ONCE] if _claim(each, now)]
     if mine:
         _tell(mine)
     return len(mine)
 
 
 def _claim(alert: Alert, now: datetime) -> bool:
-    wait = min(max(FIRST_RETRY, now - alert.raised_at), LONGEST_RETRY)
+    wait = min(max(FIRST_RETRY, now - alert.raised_at), MAX_RETRY_DELAY)
     mine = Alert.objects.filter(pk=alert.pk, tell_at=alert.tell_at, over_at__isnull=True)
     return bool(mine.update(tell_at=now + wait))
 
@@ -145,9 +145,9 @@ def _headline(alerts: Sequence[Alert]) -> str:
 
 
 def _words(alerts: Sequence[Alert]) -> str:
-    words = [f"{each}\n\n{each.text}" for each in alerts[:MOST_SHOWN]]
-    if len(alerts) > MOST_SHOWN:
-        words.append(f"And {len(alerts) - MOST_SHOWN} more: see Alerts in the admin.")
+    words = [f"{each}\n\n{each.text}" for each in alerts[:MAX_SHOWN]]
+    if len(alerts) > MAX_SHOWN:
+        words.append(f"And {len(alerts) - MAX_SHOWN} more: see Alerts in the admin.")
     return "\n\n\n".join(words)
 
 

@@ -6,19 +6,19 @@ from typing import IO
 from django.core.exceptions import ValidationError
 from PIL import Image
 
-MOST_BYTES = 2_000_000
-MOST_PIXELS = (480, 160)
+MAX_BYTES = 2_000_000
+MAX_PIXELS = (480, 160)
 
 
 def as_png(upload: IO[bytes]) -> bytes:
     """The picture as PNG, at most 480 by 160 pixels. Raises ValidationError."""
     upload.seek(0)
-    content = upload.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+    content = upload.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise ValidationError("Use a picture of at most 2 MB.")
     try:
         with Image.open(BytesIO(content)) as picture:
-            picture.thumbnail(MOST_PIXELS)
+            picture.thumbnail(MAX_PIXELS)
             small = picture.convert("RGBA")
     except (OSError, Image.DecompressionBombError) as error:
         raise ValidationError("This is not a picture that can be read.") from error

@@ -70,12 +70,12 @@ class Tenant(models.Model):
         decimal_places=2,
         default=Decimal("8.00"),
         validators=[MinValueValidator(Decimal("0.25")), MaxValueValidator(Decimal(24))],
-        help_text="Hours that a technician could bill on a day; utilisation is measured by it.",
+        help_text="Hours that a technician could bill on a day; utilization is measured by it.",
     )
-    colour = models.CharField(
+    color = models.CharField(
         max_length=7,
         default="#2459c9",
-        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}\Z", "Use a colour such as #2459c9.")],
+        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}\Z", "Use a color such as #2459c9.")],
         help_text="Of headings and lines in this tenant's mails and documents.",
     )
     logo = models.BinaryField(blank=True, default=b"", help_text="A PNG, as `logos` makes it.")

@@ -12,7 +12,7 @@ from ninja.security import HttpBearer, SessionAuth
 
 from analytics.periods import PeriodError
 from analytics.records.history import RecordNotFound
-from analytics.records.listing import ExploreError
+from analytics.records.listing import ListingError
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import TenantNotFound, access_tenant, tenant_of_token
 from tenants.models import Tenant, User
@@ -105,8 +105,8 @@ def problem(status: int, detail: str, errors: Mapping[str, str] | None = None) -
 
 
 @api.exception_handler(PeriodError)
-@api.exception_handler(ExploreError)
-def _bad_value(request: HttpRequest, error: PeriodError | ExploreError) -> HttpResponse:
+@api.exception_handler(ListingError)
+def _bad_value(request: HttpRequest, error: PeriodError | ListingError) -> HttpResponse:
     return problem(400, f"{error.field}: {error.message}", {error.field: error.message})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
-from analytics.records.history import MOST_VERSIONS, Version, record_history
+from analytics.records.history import MAX_VERSIONS, Version, record_history
 from tenants.models import Tenant
 
 
@@ -43,7 +43,7 @@ class RecordHistory(Schema):
     table: str
     tenant_id: str
     id: str
-    is_cut: bool = Field(description=f"Whether versions before the newest {MOST_VERSIONS} exist.")
+    is_cut: bool = Field(description=f"Whether versions before the newest {MAX_VERSIONS} exist.")
     versions: list[RecordVersion]
 
 

@@ -12,7 +12,7 @@ from ninja.params.functions import Path, Query
 
 from analytics.api.base import ERRORS, NotFound, tenant_of
 from analytics.api.records import Lineage, RecordHistory, history_of, lineage, plain
-from analytics.dashboards.scope import MOST_FILTER_CHARACTERS, Scope
+from analytics.dashboards.scope import MAX_FILTER_CHARACTERS, Scope
 from analytics.metrics import FILTERS, METRICS, Metric, MetricResult, run_metric
 from analytics.periods import PRESETS, as_of_from_query
 from analytics.records import listing
@@ -102,11 +102,11 @@ class ScopeIn(Schema):
     start: str = Field("", description="First day, as 2026-03-01, instead of `period`.")
     end: str = Field("", description="Last day, which is included; today if only `start` is given.")
     as_of: str = Field("", description="As it was at the end of this day; as it is now if empty.")
-    company: str = Field("", max_length=MOST_FILTER_CHARACTERS, description="A company_id.")
-    board: str = Field("", max_length=MOST_FILTER_CHARACTERS)
-    priority: str = Field("", max_length=MOST_FILTER_CHARACTERS)
-    team: str = Field("", max_length=MOST_FILTER_CHARACTERS)
-    technician: str = Field("", max_length=MOST_FILTER_CHARACTERS, description="A name.")
+    company: str = Field("", max_length=MAX_FILTER_CHARACTERS, description="A company_id.")
+    board: str = Field("", max_length=MAX_FILTER_CHARACTERS)
+    priority: str = Field("", max_length=MAX_FILTER_CHARACTERS)
+    team: str = Field("", max_length=MAX_FILTER_CHARACTERS)
+    technician: str = Field("", max_length=MAX_FILTER_CHARACTERS, description="A name.")
 
 
 assert FILTERS.keys() <= ScopeIn.model_fields.keys()
@@ -143,17 +143,17 @@ def records(
     request: HttpRequest,
     tenant_id: str,
     table: str = Path(..., enum=list(TABLES)),
-    q: str = Query("", max_length=listing.MOST_CHARACTERS, description="Text to search for."),
+    q: str = Query("", max_length=listing.MAX_CHARACTERS, description="Text to search for."),
     where: list[str] = Query(  # noqa: B008
         [],
-        max_length=listing.MOST_CONDITIONS,
+        max_length=listing.MAX_CONDITIONS,
         description=f"Conditions such as status~is~Closed; between the ~ signs one of {OPERATORS}.",
     ),
     columns: list[str] = Query([], description="All if none are named."),  # noqa: B008
     sort: str = Query("", description="A column; with - before it, the largest first."),
     as_of: str = Query("", description="As it was at the end of this day."),
     after: str = Query("", description="The `next` of the page before."),
-    limit: int = Query(listing.PAGE, ge=1, le=listing.MOST_PER_PAGE),
+    limit: int = Query(listing.PAGE, ge=1, le=listing.MAX_PER_PAGE),
 ) -> dict[str, Any]:
     """Records of a table, page by page."""
     tenant, shown = tenant_of(request, tenant_id), _table(table)
@@ -233,7 +233,7 @@ def _answer(result: MetricResult) -> dict[str, Any]:
         "last_day": result.period.last_day,
         "as_of": result.as_of,
         "filters": result.filters,
-        "not_applied": result.left_aside,
+        "not_applied": result.ignored_filters,
         "figure": plain(result.figure),
         "previous": plain(result.previous),
         "series": [

@@ -1,7 +1,7 @@
 """Charts: a metric's result in, one Vega-Lite specification out.
 
-The same specification is drawn by browsers, in mails and in documents. It is coloured for paper;
-the pages' script puts the colours of the reader's light or dark theme in place of these.
+The same specification is drawn by browsers, in mails and in documents. It is colored for paper;
+the pages' script puts the colors of the reader's light or dark theme in place of these.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Spec = dict[str, Any]
 
 HEIGHT = 240
 PART_HEIGHT = 26
-MOST_PARTS = 15
+MAX_PARTS = 15
 PADDING = {"left": 0, "right": 0, "top": 0, "bottom": 6}  # below, room for the tails of letters
 FIGURES = "figures"
 INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
@@ -67,7 +67,7 @@ def _line(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
 
 def by_part(result: MetricResult) -> Spec:
     """The largest labels of a breakdown, or all of those that have an order of their own."""
-    shown = result.parts if result.metric.labels else result.parts[:MOST_PARTS]
+    shown = result.parts if result.metric.labels else result.parts[:MAX_PARTS]
     rows = [{"label": part.label or NOT_GIVEN, "figure": _plain(part.figure)} for part in shown]
     bars = (
         alt.Chart()
@@ -92,7 +92,7 @@ def days_of(bucket: Period) -> str:
 
 
 def _series(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
-    """One measure in the colour that stands for `title` among `titles`."""
+    """One measure in the color that stands for `title` among `titles`."""
     key: alt.Legend | None = alt.Legend(
         title=None, orient="top", symbolType="square", symbolOpacity=1, labelLimit=240
     )

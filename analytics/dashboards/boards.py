@@ -6,7 +6,7 @@ from enum import StrEnum
 from analytics.metrics import METRICS, Metric
 
 
-class Shape(StrEnum):
+class TileType(StrEnum):
     FIGURE = "figure"
     CHART = "chart"
     PARTS = "parts"
@@ -16,13 +16,13 @@ class Shape(StrEnum):
 class Tile:
     """One figure with its sparkline, a chart of one or two metrics, or a breakdown."""
 
-    shape: Shape
+    type: TileType
     names: tuple[str, ...]
     title: str
 
     @property
     def slug(self) -> str:
-        return f"{self.shape}-{'-'.join(self.names)}".replace("_", "-")
+        return f"{self.type}-{'-'.join(self.names)}".replace("_", "-")
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -37,15 +37,15 @@ class Dashboard:
 
 
 def _figure(name: str) -> Tile:
-    return Tile(Shape.FIGURE, (name,), METRICS[name].title)
+    return Tile(TileType.FIGURE, (name,), METRICS[name].title)
 
 
 def _chart(*names: str, title: str = "") -> Tile:
-    return Tile(Shape.CHART, names, title or METRICS[names[0]].title)
+    return Tile(TileType.CHART, names, title or METRICS[names[0]].title)
 
 
 def _parts(name: str) -> Tile:
-    return Tile(Shape.PARTS, (name,), METRICS[name].title)
+    return Tile(TileType.PARTS, (name,), METRICS[name].title)
 
 
 OVERVIEW = Dashboard(
@@ -58,7 +58,7 @@ OVERVIEW = Dashboard(
         _figure("sla_met"),
         _figure("resolution_median"),
         _figure("hours_worked"),
-        _figure("utilisation"),
+        _figure("utilization"),
         _figure("companies_active"),
         _chart("tickets_opened", "tickets_closed", title="Tickets opened and closed"),
         _chart("backlog"),
@@ -71,7 +71,7 @@ SERVICE = Dashboard(
     "Service",
     (
         _figure("tickets_net"),
-        _figure("kill_rate"),
+        _figure("close_rate"),
         _figure("unassigned"),
         _figure("reopened"),
         _figure("first_response_median"),
@@ -96,10 +96,10 @@ PEOPLE = Dashboard(
     (
         _figure("hours_worked"),
         _figure("billable_hours"),
-        _figure("utilisation"),
+        _figure("utilization"),
         _figure("after_hours"),
         _chart("hours_worked", "billable_hours", title="Hours worked and billable"),
-        _chart("utilisation"),
+        _chart("utilization"),
         _chart("time_entry_lag"),
         _parts("leader_board"),
         _parts("hours_by_technician"),

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from analytics.metrics import Freshness
-from analytics.metrics.cache import remembered
+from analytics.metrics.cache import cached
 from analytics.metrics.freshness import data_version
 from analytics.periods import midnight, today_in
 from analytics.warehouse.tenant_reader import TenantReader
@@ -30,7 +30,7 @@ def choices(tenant: Tenant, freshness: Sequence[Freshness]) -> dict[str, list[Ch
         rows = TenantReader(tenant).select(_sql(), bound)
         return rows.one(), rows.milliseconds
 
-    found, _ = remembered(tenant, NAME, (_sql(), bound), version, ask)
+    found, _ = cached(tenant, NAME, (_sql(), bound), version, ask)
     return {
         name: sorted(
             (each if name == "company" else (each, each) for each in values if each),

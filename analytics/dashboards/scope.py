@@ -11,7 +11,7 @@ from analytics.metrics import FILTERS
 from analytics.periods import Period, PeriodError
 from tenants.models import Tenant
 
-MOST_FILTER_CHARACTERS = 300
+MAX_FILTER_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Scope:
         period, chosen = periods.from_query(query, tenant.zone, as_of or now)
         filters = {name: value for name in FILTERS if (value := query.get(name, ""))}
         for name, value in filters.items():
-            if len(value) > MOST_FILTER_CHARACTERS or "\0" in value:
+            if len(value) > MAX_FILTER_CHARACTERS or "\0" in value:
                 raise PeriodError(name, "There is no such value.")
         return cls(tenant, period, chosen, as_of, filters)
 

@@ -4,7 +4,7 @@
 filters.
 """
 
-from analytics.metrics.cache import NotKept
+from analytics.metrics.cache import NotCached
 from analytics.metrics.freshness import Freshness, freshness_of
 from analytics.metrics.registry import FILTERS, METRICS, Aggregate, Metric
 from analytics.metrics.run import Figure, MetricResult, Part, run_metric
@@ -17,7 +17,7 @@ __all__ = [
     "Freshness",
     "Metric",
     "MetricResult",
-    "NotKept",
+    "NotCached",
     "Part",
     "freshness_of",
     "run_metric",

@@ -19,11 +19,11 @@ from tenants.models import Tenant
 Answer = TypeVar("Answer")
 
 
-class NotKept(LookupError):
+class NotCached(LookupError):
     """The answer is not in the cache."""
 
 
-def remembered(
+def cached(
     tenant: Tenant,
     name: str,
     question: Any,
@@ -33,7 +33,7 @@ def remembered(
     """(answer, milliseconds), from the cache in 0.0 if it was asked of this version before.
 
     `question` is whatever decides the answer besides tenant and version; its repr is compared.
-    What rests on no version is not kept. Without `answer`, what is not kept raises NotKept.
+    What rests on no version is not kept. Without `answer`, what is not kept raises NotCached.
     """
     if not version:
         return _asked(answer)
@@ -52,7 +52,7 @@ def remembered(
 
 def _asked(answer: Callable[[], tuple[Answer, float]] | None) -> tuple[Answer, float]:
     if answer is None:
-        raise NotKept
+        raise NotCached
     return answer()
 
 

@@ -4,7 +4,7 @@ from analytics.metrics.registry import METRICS, Aggregate, Metric
 
 _HEAD = """# Metrics
 
-Written by `manage.py metric_catalogue` from `analytics/metrics/registry.py`; do not edit.
+Written by `manage.py metric_catalog` from `analytics/metrics/registry.py`; do not edit.
 
 Each metric is one file of facts, `analytics/metrics/<name>.sql`, from which one statement makes the
 figure of a period, that of the period before, its course by day, week or month, and its parts.
@@ -21,7 +21,7 @@ _AGGREGATES = {
 }
 
 
-def catalogue() -> str:
+def catalog() -> str:
     return "\n".join([_HEAD, *map(_metric, METRICS.values())])
 
 

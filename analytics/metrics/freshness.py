@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from analytics.metrics.registry import STATEMENTS
-from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.catalog import PUBLISHING, REPAIR
 from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
 
@@ -40,14 +40,14 @@ class Freshness:
 def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
     """The newest finished load of each of `tables` that was ever loaded."""
     rows = TenantReader(tenant).select(_sql(), {"tables": sorted(tables)}).dicts()
-    loads = [row for row in rows if row["kind"] not in (REPAIR, SHOWING)]
-    later = {row["table_name"]: row for row in rows if row["kind"] in (REPAIR, SHOWING)}
+    loads = [row for row in rows if row["kind"] not in (REPAIR, PUBLISHING)]
+    later = {row["table_name"]: row for row in rows if row["kind"] in (REPAIR, PUBLISHING)}
     return tuple(_freshness(row, later.get(row["table_name"], row)) for row in loads)
 
 
 def _freshness(load: dict[str, Any], other: dict[str, Any]) -> Freshness:
     newest = max(load, other, key=lambda row: row["finished_at"])
-    changed_at = None if newest["kind"] == SHOWING else newest["finished_at"]
+    changed_at = None if newest["kind"] == PUBLISHING else newest["finished_at"]
     del load["kind"]
     return Freshness(**load, changed_at=changed_at)
 

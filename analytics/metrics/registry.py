@@ -130,8 +130,8 @@ _ALL = (
         good="down",
     ),
     _of_tickets(
-        "kill_rate",
-        "Kill rate",
+        "close_rate",
+        "Close rate",
         "Tickets closed in the period per hundred opened in it; above 100 %, the backlog shrinks.",
         unit="%",
         aggregate=Aggregate.SHARE,
@@ -304,8 +304,8 @@ _ALL = (
         good="up",
     ),
     _of_entries(
-        "utilisation",
-        "Billable utilisation",
+        "utilization",
+        "Billable utilization",
         "Billable hours as a share of capacity. The capacity is your daily hours for every day on "
         "which a technician recorded any work; days off do not count.",
         unit="%",

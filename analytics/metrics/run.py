@@ -12,7 +12,7 @@ from analytics.metrics import cache
 from analytics.metrics.freshness import Freshness, data_version, freshness_of
 from analytics.metrics.registry import METRICS, Aggregate, Metric
 from analytics.metrics.statement import (
-    MOST_LABELS,
+    MAX_LABELS,
     PERIOD,
     PREVIOUS,
     figures_sql,
@@ -85,7 +85,7 @@ class MetricResult:
         return (self.change > 0) == (self.metric.good == "up")
 
     @property
-    def left_aside(self) -> tuple[str, ...]:
+    def ignored_filters(self) -> tuple[str, ...]:
         """Filters that were asked for and that the metric does not know."""
         return tuple(name for name in self.asked_filters if name not in self.filters)
 
@@ -105,7 +105,7 @@ def run_metric(
     Without `as_of`, nothing that is known is left out. `as_of` must be aware. Filters that the
     metric does not know are left aside. Whoever wants several metrics may ask `freshness_of` once
     for all and pass it on. Errors: KeyError for an unknown metric, WarehouseError; with `only_kept`
-    NotKept instead of computing it.
+    NotCached instead of computing it.
     """
     metric = METRICS[name]
     asked = question(tenant, metric, period, as_of, filters or {})
@@ -113,7 +113,7 @@ def run_metric(
         freshness = freshness_of(tenant, metric.tables)
     rests_on = tuple(each for each in freshness if each.table_name in metric.tables)
     sql = figures_sql(metric, asked.filters)
-    rows, milliseconds = cache.remembered(
+    rows, milliseconds = cache.cached(
         tenant,
         metric.name,
         (sql, asked.parameters),
@@ -121,7 +121,7 @@ def run_metric(
         None if only_kept else lambda: _rows(tenant, sql, asked.parameters),
     )
     total = _by_span(metric, rows[0][2] if rows and rows[0][0] else [])
-    labelled = [
+    labeled = [
         (label, _by_span(metric, figures)) for is_total, label, figures in rows if not is_total
     ]
     zero: Figure = 0 if metric.aggregate.is_additive else None
@@ -137,8 +137,8 @@ def run_metric(
             (bucket, total.get(number, zero))
             for number, bucket in enumerate(asked.period.buckets(), PREVIOUS + 1)
         ),
-        parts=_parts(metric, labelled, zero) if metric.breakdown else (),
-        is_cut=len(labelled) > MOST_LABELS,
+        parts=_parts(metric, labeled, zero) if metric.breakdown else (),
+        is_cut=len(labeled) > MAX_LABELS,
         freshness=rests_on,
         milliseconds=milliseconds,
     )
@@ -189,11 +189,11 @@ def _figure(metric: Metric, value: Any) -> Figure:
 
 
 def _parts(
-    metric: Metric, labelled: Sequence[tuple[str, dict[int, Figure]]], zero: Figure
+    metric: Metric, labeled: Sequence[tuple[str, dict[int, Figure]]], zero: Figure
 ) -> tuple[Part, ...]:
     found = {
         label: Part(label, figures.get(PERIOD, zero), figures.get(PREVIOUS, zero))
-        for label, figures in labelled[:MOST_LABELS]
+        for label, figures in labeled[:MAX_LABELS]
     }
     ordered = [found.pop(label, Part(label, zero, zero)) for label in metric.labels]
     return (*ordered, *found.values())

@@ -10,7 +10,7 @@ from analytics.metrics.registry import FILTERS, Aggregate, Metric
 from analytics.periods import Period
 from tenants.models import Tenant
 
-MOST_LABELS = 500
+MAX_LABELS = 500
 PERIOD, PREVIOUS = 1, 2  # the first two spans; the buckets of the period follow
 _INSTANT = "DateTime64(3, 'UTC')"
 _MOMENT = timedelta(milliseconds=1)
@@ -70,7 +70,7 @@ def _bound_spans(metric: Metric, period: Period, as_of: datetime) -> dict[str, A
 def figures_sql(metric: Metric, filters: Collection[str]) -> str:
     """Rows of is_total, label, figures [(span, figure)]; the total first, then the largest label.
 
-    At most one label more than MOST_LABELS. Labels have the first two spans only, the total has
+    At most one label more than MAX_LABELS. Labels have the first two spans only, the total has
     all. Spans without facts are left out.
     """
     return f"""SELECT is_total, label, groupArray((span, figure)) AS figures
@@ -81,7 +81,7 @@ FROM
 WHERE is_total OR span <= {PREVIOUS}
 GROUP BY is_total, label
 ORDER BY is_total DESC, maxIf(figure, span = {PERIOD}) DESC, label
-LIMIT {MOST_LABELS + 2}"""
+LIMIT {MAX_LABELS + 2}"""
 
 
 def _by_span(metric: Metric, filters: Collection[str]) -> str:
@@ -131,12 +131,12 @@ def _columns(metric: Metric) -> str:
     return ", ".join([*_values(metric), f"{label} AS label"])
 
 
-def keys_sql(metric: Metric, filters: Collection[str], *, labelled: bool) -> str:
+def keys_sql(metric: Metric, filters: Collection[str], *, labeled: bool) -> str:
     """The keys of the records behind the figure of the period, or of one of its labels.
 
-    `label` is a parameter if `labelled`.
+    `label` is a parameter if `labeled`.
     """
-    of_label = "\n    AND ifNull(toString(label), '') = {label:String}" if labelled else ""
+    of_label = "\n    AND ifNull(toString(label), '') = {label:String}" if labeled else ""
     return f"""SELECT key FROM
 (
 {_facts(metric, filters)}

@@ -10,7 +10,7 @@ from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
 
 # Beyond so many versions, the oldest are left out.
-MOST_VERSIONS = 1000
+MAX_VERSIONS = 1000
 
 
 class RecordNotFound(LookupError):
@@ -74,11 +74,11 @@ def record_history(tenant: Tenant, table_name: str, key: str) -> RecordHistory:
     table = TABLES.get(table_name)
     if table is None:
         raise RecordNotFound(f"There is no table {table_name}.")
-    found = TenantReader(tenant).select(_select(table), {"key": key, "limit": MOST_VERSIONS + 1})
+    found = TenantReader(tenant).select(_select(table), {"key": key, "limit": MAX_VERSIONS + 1})
     rows = found.dicts()[::-1]
     if not rows:
         raise RecordNotFound(f"There is no record {key} in {table_name}.")
-    is_cut = len(rows) > MOST_VERSIONS
+    is_cut = len(rows) > MAX_VERSIONS
     versions: list[Version] = []
     for row in rows[is_cut:]:
         versions.append(_version(tenant, table, row, versions[-1] if versions else None))

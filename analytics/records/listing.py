@@ -25,9 +25,9 @@ from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
 
 PAGE = 50
-MOST_PER_PAGE = 500
-MOST_CONDITIONS = 10
-MOST_CHARACTERS = 200
+MAX_PER_PAGE = 500
+MAX_CONDITIONS = 10
+MAX_CHARACTERS = 200
 _INSTANT = "DateTime64(3, 'UTC')"
 
 # What lists show unless asked for more, and what they are sorted by.
@@ -53,7 +53,7 @@ SEARCHED = {
 }
 
 
-class ExploreError(ValueError):
+class ListingError(ValueError):
     """A question that cannot be answered. `field` names the parameter, `message` says why."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -85,18 +85,18 @@ class Condition:
     def parse(cls, table: Table, written: str) -> "Condition":
         name, operator, text = [*written.split("~", 2), "", ""][:3]
         if name not in table.column_names:
-            raise ExploreError("where", f"There is no column {name[:60]!r} in {table.name}.")
+            raise ListingError("where", f"There is no column {name[:60]!r} in {table.name}.")
         if operator not in OPERATORS:
-            raise ExploreError("where", f"Use one of {', '.join(OPERATORS)} between the ~ signs.")
-        if len(text) > MOST_CHARACTERS or "\0" in text:
-            raise ExploreError("where", f"A value has at most {MOST_CHARACTERS} characters.")
+            raise ListingError("where", f"Use one of {', '.join(OPERATORS)} between the ~ signs.")
+        if len(text) > MAX_CHARACTERS or "\0" in text:
+            raise ListingError("where", f"A value has at most {MAX_CHARACTERS} characters.")
         return cls(table.column(name), operator, text)
 
     def __str__(self) -> str:
         return f"{self.column.name}~{self.operator}~{self.text}"
 
     def sql(self, number: int, tenant: Tenant) -> tuple[str, dict[str, Any]]:
-        """The predicate and its parameter. ExploreError if the value does not fit the column."""
+        """The predicate and its parameter. ListingError if the value does not fit the column."""
         column, name = quote(self.column.name), f"value_{number}"
         if self.operator in ("empty", "filled"):
             # Empty text says as little as none.
@@ -125,21 +125,21 @@ class Condition:
         if kind is Kind.BOOL:
             truth = {"yes": 1, "true": 1, "no": 0, "false": 0}.get(self.text.strip().lower())
             if truth is None:
-                raise ExploreError("where", f"{self.column.name} is yes or no.")
+                raise ListingError("where", f"{self.column.name} is yes or no.")
             return truth, "UInt8"
         try:
             number = Decimal(self.text.strip().replace(",", ""))
         except InvalidOperation:
             number = Decimal("NaN")
         if not number.is_finite() or abs(number) >= 10**15:
-            raise ExploreError("where", f"{self.column.name} wants a number, such as 12.5.")
+            raise ListingError("where", f"{self.column.name} wants a number, such as 12.5.")
         return f"{number:.4f}", "Decimal(38, 4)"
 
     def _on_day(self, column: str, name: str, tenant: Tenant) -> tuple[str, dict[str, Any]]:
         try:
             day = parse_day(self.text.strip(), "where")
         except PeriodError as error:
-            raise ExploreError("where", f"{self.column.name}: {error.message}") from None
+            raise ListingError("where", f"{self.column.name}: {error.message}") from None
         begins = midnight(day, tenant.zone)
         ends = midnight(day + timedelta(days=1), tenant.zone)
         first, last = f"{{{name}:{_INSTANT}}}", f"{{{name}_end:{_INSTANT}}}"
@@ -154,7 +154,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Behind:
+class DrillDown:
     """The records behind a metric's figure, or behind one of its labels."""
 
     metric: Metric
@@ -176,7 +176,7 @@ class Listing:
     as_of: datetime | None = None
     search: str = ""
     conditions: tuple[Condition, ...] = ()
-    behind: Behind | None = None
+    drill_down: DrillDown | None = None
     after: str = ""
     size: int = PAGE
 
@@ -198,17 +198,17 @@ def listing(
     where: Sequence[str] = (),
     **more: Any,
 ) -> Listing:
-    """A listing from the names and texts that an address holds. ExploreError."""
+    """A listing from the names and texts that an address holds. ListingError."""
     for name in columns:
         if name not in table.column_names:
-            raise ExploreError("columns", f"There is no column {name[:60]!r} in {table.name}.")
+            raise ListingError("columns", f"There is no column {name[:60]!r} in {table.name}.")
     sort = sort or SORTED_BY[table.name]
     if sort.removeprefix("-") not in table.column_names:
-        raise ExploreError("sort", f"There is no column {sort[:60]!r} in {table.name}.")
-    if len(search) > MOST_CHARACTERS or "\0" in search:
-        raise ExploreError("q", f"A search has at most {MOST_CHARACTERS} characters.")
-    if len(where) > MOST_CONDITIONS:
-        raise ExploreError("where", f"At most {MOST_CONDITIONS} conditions hold at once.")
+        raise ListingError("sort", f"There is no column {sort[:60]!r} in {table.name}.")
+    if len(search) > MAX_CHARACTERS or "\0" in search:
+        raise ListingError("q", f"A search has at most {MAX_CHARACTERS} characters.")
+    if len(where) > MAX_CONDITIONS:
+        raise ListingError("where", f"At most {MAX_CONDITIONS} conditions hold at once.")
     shown = dict.fromkeys(columns or SHOWN[table.name].split())
     return Listing(
         table=table,
@@ -230,7 +230,7 @@ class Page:
 
 
 def page(tenant: Tenant, wanted: Listing) -> Page:
-    """One page of records. ExploreError, WarehouseError."""
+    """One page of records. ListingError, WarehouseError."""
     source, conditions, bound = _narrowed(tenant, wanted)
     if wanted.after:
         predicate, more = _after(wanted)
@@ -279,8 +279,8 @@ def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, A
 
 def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str, Any]]:
     """What is read, the conditions on it, and their parameters."""
-    if wanted.behind:
-        source, bound = _behind(tenant, wanted.table, wanted.behind, wanted.as_of)
+    if wanted.drill_down:
+        source, bound = _drill_down(tenant, wanted.table, wanted.drill_down, wanted.as_of)
     else:
         tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
         source = (
@@ -302,25 +302,25 @@ def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str
     return source, conditions, bound
 
 
-def _behind(
-    tenant: Tenant, table: Table, behind: Behind, as_of: datetime | None
+def _drill_down(
+    tenant: Tenant, table: Table, drill_down: DrillDown, as_of: datetime | None
 ) -> tuple[str, dict[str, Any]]:
     """The records behind a figure, each as it was at `as_of` or when a state was measured.
 
     A record that was gone by then shows as it was last.
     """
-    if table.name != behind.metric.tables[0]:
-        raise ExploreError("metric", f"{behind.metric.title} does not count {table.name}.")
-    if behind.label is not None and not behind.metric.breakdown:
-        raise ExploreError("label", f"{behind.metric.title} has no parts.")
-    asked = question(tenant, behind.metric, behind.period, as_of, behind.filters)
-    keys = keys_sql(behind.metric, asked.filters, labelled=behind.label is not None)
+    if table.name != drill_down.metric.tables[0]:
+        raise ListingError("metric", f"{drill_down.metric.title} does not count {table.name}.")
+    if drill_down.label is not None and not drill_down.metric.breakdown:
+        raise ListingError("label", f"{drill_down.metric.title} has no parts.")
+    asked = question(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
+    keys = keys_sql(drill_down.metric, asked.filters, labeled=drill_down.label is not None)
     shown = asked.as_of
-    if behind.metric.is_state:
-        shown = spans_of(behind.metric, asked.period, asked.as_of).starts[0]
+    if drill_down.metric.is_state:
+        shown = spans_of(drill_down.metric, asked.period, asked.as_of).starts[0]
     bound = asked.parameters | {"shown_as_of": shown}
-    if behind.label is not None:
-        bound["label"] = behind.label
+    if drill_down.label is not None:
+        bound["label"] = drill_down.label
     source = f"""(
     SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
     WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {quote(table.key)} IN (
@@ -391,7 +391,7 @@ def _parse_cursor(wanted: Listing) -> tuple[str | None, str]:
     except (ValueError, TypeError, binascii.Error, RecursionError):
         sound = False
     if not sound or not _fits(wanted.sorted_column.kind, value):
-        raise ExploreError("after", "This page does not exist. Begin again with the first.")
+        raise ListingError("after", "This page does not exist. Begin again with the first.")
     return value, key
 
 

@@ -16,7 +16,7 @@ _BELONGS = (
     (TIME_ENTRIES, "company_id", COMPANIES),
     (TIME_ENTRIES, "ticket_id", TICKETS),
 )
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 _SHOWN = {
     "contacts": ("last_name", "first_name", "title", "email"),
     "tickets": ("ticket_number", "summary", "status", "created_date"),
@@ -46,7 +46,7 @@ def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
 
 def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
     """The records that belong to this one, by table. WarehouseError."""
-    if len(key) > listing.MOST_CHARACTERS:
+    if len(key) > listing.MAX_CHARACTERS:
         return []
     return [
         _belonging(tenant, source, column, key)
@@ -58,7 +58,7 @@ def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
 def _belonging(tenant: Tenant, table: Table, column: str, key: str) -> Belonging:
     where = f"{column}~is~{key}"
     columns = _SHOWN[table.name]
-    wanted = listing.listing(table, columns=columns, where=[where], size=MOST_SHOWN)
+    wanted = listing.listing(table, columns=columns, where=[where], size=MAX_SHOWN)
     rows = listing.page(tenant, wanted).rows
     return Belonging(
         table=TABLES[table.name],

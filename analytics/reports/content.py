@@ -14,7 +14,7 @@ from typing import Any, Self
 from analytics import periods
 from analytics.charts import spec
 from analytics.charts.spec import NOT_GIVEN, Spec, days_of
-from analytics.dashboards.boards import DASHBOARDS, Shape, Tile
+from analytics.dashboards.boards import DASHBOARDS, Tile, TileType
 from analytics.dashboards.choices import choices
 from analytics.metrics import METRICS, Figure, Freshness, MetricResult, freshness_of, run_metric
 from analytics.reports.models import Report, ReportTile
@@ -40,7 +40,7 @@ class Ask:
 class TileContent:
     """One tile as it is shown. `rows` are texts for people, `records` exact values for programs."""
 
-    shape: str
+    type: str
     title: str
     period: str
     filters: str
@@ -116,7 +116,7 @@ def titled(report: Report, tiles: Iterable[ReportTile]) -> list[Ask]:
     """The report's own tiles, but for those whose metrics are no more."""
     return [
         Ask(
-            Tile(Shape(each.shape), tuple(each.metrics), _title(each)),
+            Tile(TileType(each.type), tuple(each.metrics), _title(each)),
             each.period or report.period,
             report.filters | each.filters,
         )
@@ -129,7 +129,7 @@ def _title(tile: ReportTile) -> str:
     """As the dashboards call it, or by its metrics."""
     for board in DASHBOARDS.values():
         for known in board.tiles:
-            if (known.shape, known.names) == (tile.shape, tuple(tile.metrics)):
+            if (known.type, known.names) == (tile.type, tuple(tile.metrics)):
                 return known.title
     return " and ".join(METRICS[name].title for name in tile.metrics)
 
@@ -147,7 +147,7 @@ def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
     tables = tables_of(asks)
     newest = {each.table_name: each for each in freshness_of(report.tenant, tables)}
     since = report.tenant.loading_since
-    found = ["New data are being loaded."] if since and now - since < LONGEST_LOADING else []
+    found = ["New data are being loaded."] if since and now - since < MAX_LOADING_TIME else []
     for name in sorted(tables):
         fresh = newest.get(name)
         label = _label(name)
@@ -170,7 +170,7 @@ def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
 
 
 # After this long whoever was loading has died, or will not be done soon.
-LONGEST_LOADING = timedelta(hours=2)
+MAX_LOADING_TIME = timedelta(hours=2)
 _IN_WORDS: dict[str, str] = {
     Alert.Kind.LOAD: "The last load of {} failed: newer data may be missing.",
     Alert.Kind.INTEGRITY: "The last check of {} found faults that are not resolved yet.",
@@ -258,7 +258,7 @@ def _tile(
     ]
     first = results[0]
     empty = TileContent(
-        shape=ask.tile.shape.value,
+        type=ask.tile.type.value,
         title=ask.tile.title,
         period=days_of(period),
         filters=named(ask.filters),
@@ -272,14 +272,14 @@ def _tile(
         records=[],
         notes=_notes(results),
     )
-    return _SHAPES[ask.tile.shape](empty, results)
+    return _TILE_TYPES[ask.tile.type](empty, results)
 
 
 def _notes(results: Sequence[MetricResult]) -> list[str]:
     return [
         f"{each.metric.title}: not filtered by {name}."
         for each in results
-        for name in each.left_aside
+        for name in each.ignored_filters
     ]
 
 
@@ -381,4 +381,8 @@ def _exact(value: Figure) -> str | None:
     return None if value is None else str(value)
 
 
-_SHAPES = {Shape.FIGURE: _figure_tile, Shape.CHART: _chart_tile, Shape.PARTS: _parts_tile}
+_TILE_TYPES = {
+    TileType.FIGURE: _figure_tile,
+    TileType.CHART: _chart_tile,
+    TileType.PARTS: _parts_tile,
+}

@@ -54,7 +54,7 @@ def _send(delivery: Delivery) -> str:
     state, reason = _refused(delivery)
     if state is None:
         try:
-            mail = mails.report_mail(_letter(delivery.occurrence_id), delivery)
+            mail = mails.report_mail(_composed_mail(delivery.occurrence_id), delivery)
         except Exception as error:
             log.exception("the mail of %s could not be made", delivery)
             return _failed(delivery, f"The mail could not be made: {type(error).__name__}")
@@ -71,14 +71,14 @@ def _refused(delivery: Delivery) -> tuple[State | None, str]:
     if not may_receive(report.tenant, delivery):
         who = "no member any more" if delivery.is_member else "at no domain that is allowed"
         return State.WITHHELD, f"The recipient is {who}."
-    is_test = delivery.occurrence.kind == Occurrence.Kind.TEST
-    if not is_test and Unsubscription.holds(report, delivery.address):
+    is_test_send = delivery.occurrence.kind == Occurrence.Kind.TEST
+    if not is_test_send and Unsubscription.holds(report, delivery.address):
         return State.UNSUBSCRIBED, ""
     return None, ""
 
 
 @lru_cache(maxsize=4)
-def _letter(occurrence_id: int) -> mails.Letter:
+def _composed_mail(occurrence_id: int) -> mails.ComposedMail:
     """Charts and documents are made once for all recipients that this process sends to.
 
     Content never changes once it is composed, so neither does this.
@@ -87,7 +87,7 @@ def _letter(occurrence_id: int) -> mails.Letter:
     content = Content.from_json(occurrence.content or {})
     if content.digest != occurrence.digest:
         raise ValueError(f"the content of {occurrence} is not what was composed")
-    return mails.letter(occurrence.report, content)
+    return mails.composed_mail(occurrence.report, content)
 
 
 def _hand_over(delivery: Delivery, mail: EmailMessage) -> str:

@@ -53,7 +53,7 @@ def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:
     return {
         "title": f"{content.tenant} – {content.report} – {content.period}",
         "tenant": content.tenant,
-        "colour": tenant.colour,
+        "color": tenant.color,
         "logo": list(bytes(tenant.logo)),
         "report": content.report,
         "period": content.period,
@@ -77,7 +77,7 @@ def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:
 def _tile(tile: TileContent, content: Content) -> dict[str, Any]:
     svg = render.svg(tile.spec, width=CHART_WIDTH) if tile.spec else ""
     return {
-        "shape": tile.shape,
+        "type": tile.type,
         "title": tile.title,
         "aside": aside(tile, content),
         "figure": tile.figure,

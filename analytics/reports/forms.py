@@ -9,7 +9,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from analytics.dashboards.boards import DASHBOARDS, Shape
+from analytics.dashboards.boards import DASHBOARDS, TileType
 from analytics.dashboards.choices import Choice
 from analytics.metrics import FILTERS, METRICS
 from analytics.periods import PRESETS
@@ -17,9 +17,9 @@ from analytics.reports.content import Ask, asks_of, titled
 from analytics.reports.models import Recipient, Report, ReportTile, Schedule
 from tenants.models import Tenant, User
 
-MOST_TILES = 24
+MAX_TILES = 24
 BLANK_TILES = 4
-MOST_ADDRESSES = 50
+MAX_ADDRESSES = 50
 Offered = dict[str, list[Choice]]
 
 
@@ -83,8 +83,8 @@ class ReportForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
 
     def clean_addresses(self) -> list[str]:
         found = self.cleaned_data["addresses"].replace(",", " ").replace(";", " ").split()
-        if len(found) > MOST_ADDRESSES:
-            raise ValidationError(f"A report goes to at most {MOST_ADDRESSES} other addresses.")
+        if len(found) > MAX_ADDRESSES:
+            raise ValidationError(f"A report goes to at most {MAX_ADDRESSES} other addresses.")
         for address in found:
             validate_email(address)
             if not self.tenant.allows_address(address):
@@ -140,10 +140,10 @@ class TileForm(forms.Form):
         """The tile of this row, not saved; None for an empty row."""
         if not self.cleaned_data.get("tile"):
             return None
-        shape, _, names = self.cleaned_data["tile"].partition(":")
+        type, _, names = self.cleaned_data["tile"].partition(":")
         by = self.cleaned_data["by"]
         return ReportTile(
-            shape=shape,
+            type=type,
             metrics=names.split("+"),
             period=self.cleaned_data["period"],
             filters={by: self.cleaned_data["value"]} if by else {},
@@ -158,15 +158,15 @@ def tile_choices() -> list[tuple[str, Any]]:
     parts = {names: title for names, title in alone.items() if METRICS[names[0]].breakdown}
     return [
         ("", "No tile"),
-        ("Figures", _choices(Shape.FIGURE, alone)),
-        ("Courses", _choices(Shape.CHART, pairs | alone)),
-        ("Breakdowns", _choices(Shape.PARTS, parts)),
+        ("Figures", _choices(TileType.FIGURE, alone)),
+        ("Courses", _choices(TileType.CHART, pairs | alone)),
+        ("Breakdowns", _choices(TileType.PARTS, parts)),
     ]
 
 
-def _choices(shape: Shape, titles: dict[tuple[str, ...], str]) -> list[tuple[str, str]]:
+def _choices(type: TileType, titles: dict[tuple[str, ...], str]) -> list[tuple[str, str]]:
     return [
-        (f"{shape}:{'+'.join(names)}", title)
+        (f"{type}:{'+'.join(names)}", title)
         for names, title in sorted(titles.items(), key=lambda pair: pair[1])
     ]
 
@@ -177,7 +177,7 @@ def tile_rows(report: Report) -> list[dict[str, str]]:
         return []
     return [
         {
-            "tile": f"{each.shape}:{'+'.join(each.metrics)}",
+            "tile": f"{each.type}:{'+'.join(each.metrics)}",
             "period": each.period,
             "by": next(iter(each.filters), ""),
             "value": next(iter(each.filters.values()), ""),
@@ -187,7 +187,7 @@ def tile_rows(report: Report) -> list[dict[str, str]]:
 
 
 TileFormSet = forms.formset_factory(
-    TileForm, extra=BLANK_TILES, max_num=MOST_TILES, absolute_max=MOST_TILES
+    TileForm, extra=BLANK_TILES, max_num=MAX_TILES, absolute_max=MAX_TILES
 )
 
 

@@ -42,7 +42,7 @@ def absolute(name: str, *arguments: Any) -> str:
 
 
 def report_url(delivery: Delivery) -> str:
-    return absolute("letter", token_of(delivery))
+    return absolute("public_report", token_of(delivery))
 
 
 def unsubscribe_url(delivery: Delivery) -> str:

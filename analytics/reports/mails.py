@@ -21,8 +21,8 @@ from analytics.reports.content import Content, TileContent
 from analytics.reports.models import FAILURES_THAT_PAUSE, Delivery, Report, Schedule
 from tenants.models import Tenant
 
-MOST_BYTES = 1_000_000
-MOST_PARTS = 10
+MAX_BYTES = 1_000_000
+MAX_PARTS = 10
 CHART_WIDTH = 420  # shown wider on desks and narrower on phones, and legible on both
 LOGO_HEIGHT = 48
 FIGURES_PER_ROW = 2
@@ -38,7 +38,7 @@ class Attachment:
 
 
 @dataclass(frozen=True)
-class Letter:
+class ComposedMail:
     """Everything of a report's mail that is the same for all its recipients."""
 
     content: Content
@@ -63,7 +63,7 @@ class Links:
         )
 
 
-def letter(report: Report, content: Content) -> Letter:
+def composed_mail(report: Report, content: Content) -> ComposedMail:
     """Charts and attachments; what would make the mail too large is left out, and it says so."""
     pictures = {
         number: render.png(tile.spec, width=CHART_WIDTH)
@@ -71,7 +71,7 @@ def letter(report: Report, content: Content) -> Letter:
         if tile.spec
     }
     room = (
-        MOST_BYTES - sum(map(_sent_size, pictures.values())) - _sent_size(bytes(report.tenant.logo))
+        MAX_BYTES - sum(map(_sent_size, pictures.values())) - _sent_size(bytes(report.tenant.logo))
     )
     kept, left_out = [], []
     room -= 100_000  # for its words
@@ -82,7 +82,7 @@ def letter(report: Report, content: Content) -> Letter:
             left_out.append(f"{each.name} is too large for a mail: it is with the whole report.")
         else:
             kept.append(each)
-    return Letter(content, report.tenant, pictures, tuple(kept), tuple(left_out))
+    return ComposedMail(content, report.tenant, pictures, tuple(kept), tuple(left_out))
 
 
 def _sent_size(content: bytes) -> int:
@@ -111,15 +111,15 @@ def subject_of(content: Content) -> str:
     return " ".join(f"{content.tenant} – {content.report} – {content.period}".split())
 
 
-def report_mail(letter: Letter, delivery: Delivery) -> EmailMultiAlternatives:
+def report_mail(composed: ComposedMail, delivery: Delivery) -> EmailMultiAlternatives:
     """A report for one recipient, whose links are signed for this delivery.
 
     The Message-ID is the delivery's own, the same on every attempt, by which mail programs know
     doubles. One-click unsubscription as RFC 8058 has it.
     """
-    content = letter.content
+    content = composed.content
     to_follow = Links.of(delivery)
-    text, html = rendered(letter, to_follow)
+    text, html = rendered(composed, to_follow)
     mail = _InlineMail(
         subject_of(content),
         text,
@@ -133,9 +133,9 @@ def report_mail(letter: Letter, delivery: Delivery) -> EmailMultiAlternatives:
         },
     )
     mail.attach_alternative(html, "text/html")
-    for cid, picture in inline_pictures(letter).items():
+    for cid, picture in inline_pictures(composed).items():
         mail.attach(_inline(cid, picture))
-    for each in letter.attachments:
+    for each in composed.attachments:
         mail.attach(each.name, each.content, each.content_type)
     # What an ESP's webhook hands back; other backends know nothing of it.
     mail.metadata = {"delivery": str(delivery.pk)}  # type: ignore[attr-defined]
@@ -167,32 +167,32 @@ def _sender(name: str) -> str:
 # --- Rendering
 
 
-def rendered(letter: Letter, to_follow: Links) -> tuple[str, str]:
+def rendered(composed: ComposedMail, to_follow: Links) -> tuple[str, str]:
     """The mail as plain text and as HTML, whose pictures are cid: addresses."""
-    content, tenant = letter.content, letter.tenant
+    content, tenant = composed.content, composed.tenant
     context = {
         "content": content,
         "tenant": tenant,
         "subject": subject_of(content),
         "preview": _preview(content),
-        "rows": list(_rows(letter)),
+        "rows": list(_rows(composed)),
         "links": to_follow,
-        "left_out": letter.left_out,
+        "left_out": composed.left_out,
         "as_of": documents.as_of_text(content),
         "freshness": documents.freshness_text(content),
         "logo": _LOGO if tenant.logo else "",
         "logo_width": _logo_width(tenant),
-        "on_colour": _readable_on(tenant.colour),
+        "on_color": _readable_on(tenant.color),
     }
     text = render_to_string("reports/report.txt", context)
     html = mrml.to_html(render_to_string("reports/report.mjml", context)).content
     return text, html
 
 
-def inline_pictures(letter: Letter) -> dict[str, bytes]:
+def inline_pictures(composed: ComposedMail) -> dict[str, bytes]:
     """{content id: PNG}."""
-    logo = {_LOGO: bytes(letter.tenant.logo)} if letter.tenant.logo else {}
-    return logo | {_cid(number): picture for number, picture in letter.pictures.items()}
+    logo = {_LOGO: bytes(composed.tenant.logo)} if composed.tenant.logo else {}
+    return logo | {_cid(number): picture for number, picture in composed.pictures.items()}
 
 
 _LOGO = "logo@avesa"
@@ -204,34 +204,34 @@ def _cid(number: int) -> str:
 
 def _preview(content: Content) -> str:
     """What mail programs show beside the subject."""
-    figures = [f"{each.title} {each.figure}" for each in content.tiles if each.shape == "figure"]
+    figures = [f"{each.title} {each.figure}" for each in content.tiles if each.type == "figure"]
     return ", ".join(figures[:3])
 
 
-def _rows(letter: Letter) -> Iterator[dict[str, Any]]:
+def _rows(composed: ComposedMail) -> Iterator[dict[str, Any]]:
     """Figures in rows of two, everything else in a row of its own."""
-    content = letter.content
+    content = composed.content
     side_by_side: list[tuple[TileContent, str]] = []
     for number, tile in enumerate(content.tiles):
         aside = documents.aside(tile, content)
-        if tile.shape == "figure":
+        if tile.type == "figure":
             side_by_side.append((tile, aside))
-        if side_by_side and (len(side_by_side) == FIGURES_PER_ROW or tile.shape != "figure"):
-            yield {"shape": "figure", "tiles": side_by_side}
+        if side_by_side and (len(side_by_side) == FIGURES_PER_ROW or tile.type != "figure"):
+            yield {"type": "figure", "tiles": side_by_side}
             side_by_side = []
-        if tile.shape != "figure":
-            is_parts = tile.shape == "parts"
+        if tile.type != "figure":
+            is_parts = tile.type == "parts"
             yield {
-                "shape": tile.shape,
+                "type": tile.type,
                 "tile": tile,
                 "aside": aside,
-                "picture": _cid(number) if number in letter.pictures else "",
-                "parts": tile.rows[:MOST_PARTS] if is_parts else [],
+                "picture": _cid(number) if number in composed.pictures else "",
+                "parts": tile.rows[:MAX_PARTS] if is_parts else [],
                 "columns": tile.heading[1:],
-                "more": max(0, len(tile.rows) - MOST_PARTS) if is_parts else 0,
+                "more": max(0, len(tile.rows) - MAX_PARTS) if is_parts else 0,
             }
     if side_by_side:
-        yield {"shape": "figure", "tiles": side_by_side}
+        yield {"type": "figure", "tiles": side_by_side}
 
 
 def _logo_width(tenant: Tenant) -> int:
@@ -241,9 +241,9 @@ def _logo_width(tenant: Tenant) -> int:
         return min(240, round(picture.width * LOGO_HEIGHT / picture.height))
 
 
-def _readable_on(colour: str) -> str:
+def _readable_on(color: str) -> str:
     """Black or white, whichever stands out more (relative luminance of WCAG 2.2)."""
-    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000000" if luminance > 0.179 else "#ffffff"

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Shape
+from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, TileType
 from analytics.periods import PRESETS
 from analytics.reports import timetable
 from analytics.reports.timetable import Timetable
@@ -77,7 +77,7 @@ class ReportTile(models.Model):
 
     report = models.ForeignKey(Report, on_delete=models.CASCADE, related_name="tiles")
     position = models.PositiveSmallIntegerField()
-    shape = models.CharField(max_length=8, choices=[(each.value, each.value) for each in Shape])
+    type = models.CharField(max_length=8, choices=[(each.value, each.value) for each in TileType])
     metrics = models.JSONField(help_text="Names of one or two metrics.")
     period = models.CharField(max_length=40, blank=True, choices=list(PRESETS.items()))
     filters = models.JSONField(default=dict, blank=True)
@@ -86,7 +86,7 @@ class ReportTile(models.Model):
         ordering = ["report", "position"]
 
     def __str__(self) -> str:
-        return f"{self.shape} of {' and '.join(self.metrics)}"
+        return f"{self.type} of {' and '.join(self.metrics)}"
 
 
 class Recipient(models.Model):

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 State = Occurrence.State
 LEASE = timedelta(minutes=15)  # far longer than composing takes
 LOOK_AGAIN = timedelta(minutes=5)
-MOST_ATTEMPTS = 5
-LONGEST_WAIT = timedelta(hours=2)
+MAX_ATTEMPTS = 5
+MAX_WAIT = timedelta(hours=2)
 
 
 # --- Planning
@@ -103,7 +103,7 @@ def data_arrived(tenant: Tenant, **signal: Any) -> int:
 def to_run(now: datetime) -> QuerySet[Occurrence]:
     """What waits and is due to be tried, and what somebody began and never ended."""
     return Occurrence.objects.filter(
-        Q(has_come("try_at", now, LONGEST_WAIT), state=State.WAITING)
+        Q(has_come("try_at", now, MAX_WAIT), state=State.WAITING)
         | Q(is_silent("claimed_at", now, LEASE), state=State.COMPOSING)
     )
 
@@ -231,7 +231,7 @@ def _wait(occurrence: Occurrence, note: str, until: datetime) -> str:
 
 def _try_again(occurrence: Occurrence, reason: str) -> str:
     """Later and later, for about an hour; then it has failed."""
-    if occurrence.attempts >= MOST_ATTEMPTS:
+    if occurrence.attempts >= MAX_ATTEMPTS:
         return _end(occurrence, State.FAILED, reason)
     return _wait(occurrence, reason, timezone.now() + 2**occurrence.attempts * timedelta(minutes=2))
 

@@ -40,19 +40,19 @@ def _tenant(delivery: Delivery) -> Tenant:
 
 @require_safe
 @_opened
-def letter(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
+def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
     context = content_context(pinned(delivery.occurrence)) | {
         "tenant": _tenant(delivery),
         "token": token,
         "occurrence": delivery.occurrence,
         "vega_version": bundle.VERSION,
     }
-    return render(request, "reports/letter.html", context)
+    return render(request, "reports/public_report.html", context)
 
 
 @require_safe
 @_opened
-def letter_file(
+def public_report_file(
     request: HttpRequest, delivery: Delivery, token: str, kind: str
 ) -> HttpResponseBase:
     return file_of(delivery.occurrence, kind)

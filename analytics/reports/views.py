@@ -151,9 +151,9 @@ def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
     now = timezone.now()
     notices = [f"Please note: {each}" for each in troubles(draft, composer.asks(), now)]
     content = compose(draft, composer.asks(), now, now, notices)
-    letter = mails.letter(draft, content)
-    text, html = mails.rendered(letter, PREVIEW_LINKS)
-    for cid, picture in mails.inline_pictures(letter).items():
+    composed = mails.composed_mail(draft, content)
+    text, html = mails.rendered(composed, PREVIEW_LINKS)
+    for cid, picture in mails.inline_pictures(composed).items():
         html = html.replace(f"cid:{cid}", _data_url(picture))
     pages = documents.pages_as_png(content, draft.tenant) if draft.as_pdf else []
     return {
@@ -161,8 +161,8 @@ def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
         "html": html,
         "text": text,
         "pages": [_data_url(each) for each in pages],
-        "attachments": letter.attachments,
-        "left_out": letter.left_out,
+        "attachments": composed.attachments,
+        "left_out": composed.left_out,
     }
 
 

@@ -203,7 +203,7 @@ def entries_by_company(m):
     ]
 
 
-def utilisation(m):
+def utilization(m):
     found = m.now("time_entries")
     facts = [(e["time_start"], "", 0, e["actual_hours"], 0) for e in found if is_billable(m, e)]
     days = {
@@ -273,7 +273,7 @@ EVENTS = {
     "tickets_opened": (opened, count),
     "tickets_closed": (closings, count),
     "tickets_net": (lambda m: opened(m) + closings(m), total),
-    "kill_rate": (lambda m: opened(m) + closings(m), percent),
+    "close_rate": (lambda m: opened(m) + closings(m), percent),
     "first_response_median": (responses, hours(5)),
     "first_response_p90": (responses, hours(9)),
     "resolution_median": (resolutions, hours(5)),
@@ -289,7 +289,7 @@ EVENTS = {
     "hours_by_technician": (entries(label=lambda m, e: e["member_name"]), total),
     "hours_by_company": (entries_by_company, total),
     "billable_hours": (entries(only=is_billable), total),
-    "utilisation": (utilisation, percent),
+    "utilization": (utilization, percent),
     "nonbillable_by_work_type": (
         entries(label=lambda m, e: e["work_type_name"], only=lambda m, e: not is_billable(m, e)),
         total,

@@ -255,7 +255,7 @@ def test_axe_finds_nothing_serious_on_any_page(browser, live_server, alice, acme
     browser.get(f"{live_server.url}/login/")
     found["login"] = complaints_of(browser, source)
     log_in(browser, live_server, "alice")
-    # Colours differ by scheme, what pages are made of does not.
+    # Colors differ by scheme, what pages are made of does not.
     for page in PAGES if scheme == "light" or THOROUGH else PAGES[:3]:
         browser.get(f"{live_server.url}/t/{acme.id}/{page}")
         browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -290,7 +290,7 @@ def gate(monkeypatch, sent_tasks):
     def stop_there(self, group, source):
         stage(self, group, source)
         while not opened.wait(0.1):
-            self._progress("Staging, slowly")  # which ends it if it was cancelled
+            self._progress("Staging, slowly")  # which ends it if it was canceled
 
     monkeypatch.setattr(Staging, "_stage_group", stop_there)
     monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
@@ -319,10 +319,10 @@ def test_staff_create_a_tenant_load_it_watch_cancel_and_retry(
             _watch(browser, "of", "in 2 files")
             assert browser.execute_script("return document.querySelector('progress').max") == 100
             no_sideways_scrolling(browser)
-            _press(browser, "Cancel this load", "was cancelled")
+            _press(browser, "Cancel this load", "was canceled")
             assert running.result(20) is None
         job.refresh_from_db()
-        assert job.state == LoadJob.State.CANCELLED
+        assert job.state == LoadJob.State.CANCELED
         _press(browser, "Load again", "is queued")
         with at_work(gate) as running:
             gate.set()

@@ -9,7 +9,7 @@ from django.core.cache import cache as django_cache
 from analytics.metrics import METRICS, cache, run_metric
 from analytics.periods import Period
 from analytics.tests.versions import log_load, ticket
-from analytics.warehouse.catalog import SHOWING
+from analytics.warehouse.catalog import PUBLISHING
 from loaders.models import LoadJob
 from loaders.tests.histories import deliver, row
 from tenants.models import Tenant
@@ -57,7 +57,7 @@ def test_a_repair_makes_a_new_version_too(both, put_rows, warehouse):
 
 def test_nothing_is_kept_while_a_load_shows_its_rows(both, put_rows, warehouse):
     acme, _ = both
-    log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00", kind=SHOWING)
+    log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00", kind=PUBLISHING)
     assert opened(acme).figure == 1
     put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
     assert opened(acme).figure == 2, "it died before it had finished"

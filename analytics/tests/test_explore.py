@@ -98,7 +98,7 @@ def test_rows_that_come_in_between_neither_repeat_nor_hide_others(put, acme):
     ["x", "=", "W10", "bnVsbA", "WyJuYW1lIiwxLCJhIl0", "WyItbmFtZSIsImEiLCJhIl0", "[" * 9000],
 )
 def test_a_cursor_that_was_tampered_with_is_refused(warehouse, acme, after):
-    with pytest.raises(listing.ExploreError, match="after"):
+    with pytest.raises(listing.ListingError, match="after"):
         listing.page(acme, listing.listing(COMPANIES, sort="name", after=after))
 
 
@@ -106,7 +106,7 @@ def test_a_cursor_that_was_tampered_with_is_refused(warehouse, acme, after):
 def test_a_cursor_must_fit_its_column(warehouse, acme, value):
     row = {"company_id": "1", "number_of_employees": value}
     wanted = listing.listing(COMPANIES, sort="number_of_employees")
-    with pytest.raises(listing.ExploreError, match="after"):
+    with pytest.raises(listing.ListingError, match="after"):
         listing.page(
             acme,
             listing.listing(
@@ -187,7 +187,7 @@ def test_conditions_and_search_hold_together(put, acme):
     ],
 )
 def test_questions_that_cannot_be_answered_name_their_field(warehouse, acme, wanted, field):
-    with pytest.raises(listing.ExploreError) as refused:
+    with pytest.raises(listing.ListingError) as refused:
         listing.page(acme, listing.listing(COMPANIES, **wanted))
     assert refused.value.field == field
 
@@ -226,8 +226,8 @@ def june(acme):
 
 def behind(tenant, name, period, as_of=None, **more):
     table = TABLES[METRICS[name].tables[0]]
-    of = listing.Behind(METRICS[name], period, **more)
-    return sorted(keys(tenant, table, behind=of, as_of=as_of))
+    of = listing.DrillDown(METRICS[name], period, **more)
+    return sorted(keys(tenant, table, drill_down=of, as_of=as_of))
 
 
 def test_the_records_behind_a_figure_are_those_it_counts(put, acme, june):
@@ -253,8 +253,8 @@ def test_the_records_behind_a_state_are_shown_as_they_were(put, acme, june):
     )
     assert behind(acme, "backlog", june) == ["1", "2"]
     assert behind(acme, "backlog_by_priority", june, label="Low") == ["1"]
-    of = listing.Behind(METRICS["backlog"], june)
-    rows = listing.page(acme, listing.listing(TICKETS, behind=of)).rows
+    of = listing.DrillDown(METRICS["backlog"], june)
+    rows = listing.page(acme, listing.listing(TICKETS, drill_down=of)).rows
     assert {row["status"] for row in rows} == {"Open"}
 
 
@@ -269,13 +269,13 @@ def test_rows_without_a_record_of_their_own_are_not_listed(put, acme, june):
         "time_entries",
         version("2026-01-01", entry_id="e", time_start=at("2026-06-02"), member_id="1"),
     )
-    assert behind(acme, "utilisation", june) == ["e"]
+    assert behind(acme, "utilization", june) == ["e"]
 
 
 def test_a_figure_counts_no_records_of_another_table(warehouse, acme, june):
-    of = listing.Behind(METRICS["backlog"], june)
-    with pytest.raises(listing.ExploreError, match="metric"):
-        listing.page(acme, listing.listing(TIME_ENTRIES, behind=of))
+    of = listing.DrillDown(METRICS["backlog"], june)
+    with pytest.raises(listing.ListingError, match="metric"):
+        listing.page(acme, listing.listing(TIME_ENTRIES, drill_down=of))
 
 
 def test_sources_tell_files_and_loads(put, acme):

@@ -121,7 +121,7 @@ def test_what_cannot_be_exported_is_said(opened, warehouse, path, query, status)
 
 
 def test_a_sheet_that_would_be_too_long_is_refused(monkeypatch, acme):
-    monkeypatch.setattr(spreadsheets, "MOST_SHEET_ROWS", 3)
+    monkeypatch.setattr(spreadsheets, "MAX_SHEET_ROWS", 3)
     with spreadsheets.xlsx_file(["n"], [[n] for n in range(3)], acme.zone) as file:
         assert file.read(2) == b"PK"
     with pytest.raises(spreadsheets.TooManyRows, match="CSV"):

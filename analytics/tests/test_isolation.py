@@ -94,12 +94,12 @@ def test_explore_sees_one_tenants_records(both):
     everything = [listing.listing(table) for table in TABLES.values()]
     period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
     for metric in METRICS.values():
-        of = listing.Behind(metric, period)
-        everything.append(listing.listing(TABLES[metric.tables[0]], behind=of))
+        of = listing.DrillDown(metric, period)
+        everything.append(listing.listing(TABLES[metric.tables[0]], drill_down=of))
     for wanted in everything:
         keys = {row[wanted.table.key] for row in listing.page(both, wanted).rows}
         assert keys <= {"mine"}
-        if wanted.behind and wanted.behind.metric.name not in ("backlog", "leader_board"):
+        if wanted.drill_down and wanted.drill_down.metric.name not in ("backlog", "leader_board"):
             continue  # the others read the same way
         assert listing.count(both, wanted) == len(keys)
         assert len(list(listing.every_row(both, wanted))) == len(keys)

@@ -240,7 +240,7 @@ def test_an_unknown_figure_or_dashboard_is_not_found(client, alice, acme, wareho
         page_of(client, acme, path, status=404)
 
 
-def test_the_catalogue_defines_every_figure(client, alice, acme, warehouse):
+def test_the_catalog_defines_every_figure(client, alice, acme, warehouse):
     client.force_login(alice)
     page = page_of(client, acme, "figures/")
     for metric in METRICS.values():

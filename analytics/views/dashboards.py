@@ -12,10 +12,10 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from analytics.charts import bundle, spec
-from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Shape, Tile
+from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Tile, TileType
 from analytics.dashboards.choices import choices
 from analytics.dashboards.scope import Scope
-from analytics.metrics import Freshness, MetricResult, NotKept, freshness_of, run_metric
+from analytics.metrics import Freshness, MetricResult, NotCached, freshness_of, run_metric
 from analytics.views.common import FAILED, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SIDE_BY_SIDE = 4
 TILES_GO_HERE = "<!-- tiles -->"
-MOST_PARTS = 8
+MAX_PARTS = 8
 
 
 @tenant_page
@@ -75,7 +75,7 @@ def _answers(
     for name in dict.fromkeys(name for tile in board.tiles for name in tile.names):
         try:
             yield name, _ask(name, scope, freshness, only_kept=True)
-        except NotKept:
+        except NotCached:
             missing.append(name)
     if not missing:
         return
@@ -121,9 +121,9 @@ def _rendered(tile: Tile, answers: Mapping[str, MetricResult | None], scope: Sco
         "results": results,
         "error": FAILED if len(results) < len(tile.names) else "",
     }
-    if tile.shape is Shape.CHART and not context["error"]:
+    if tile.type is TileType.CHART and not context["error"]:
         context["spec"] = spec.over_time(results)
-    if tile.shape is Shape.PARTS and results:
-        context["parts"] = results[0].parts[:MOST_PARTS]
+    if tile.type is TileType.PARTS and results:
+        context["parts"] = results[0].parts[:MAX_PARTS]
     with timezone.override(scope.tenant.zone):
-        return render_to_string(f"analytics/tiles/{tile.shape}.html", context)
+        return render_to_string(f"analytics/tiles/{tile.type}.html", context)

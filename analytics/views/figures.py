@@ -22,7 +22,7 @@ from tenants.models import Tenant
 
 
 @tenant_page
-def catalogue(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
+def catalog(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
     """Every figure with its definition, by the dashboard on which it stands."""
     groups: dict[str, list[Any]] = {}
     left = dict(METRICS)
@@ -49,8 +49,8 @@ def _figure_context(name: str, scope: Scope) -> dict[str, Any]:
     metric, tenant = METRICS[name], scope.tenant
     freshness = freshness_of(tenant, TABLES)
     result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, freshness)
-    behind = listing.Behind(metric, scope.period, scope.filters)
-    wanted = listing.listing(TABLES[metric.tables[0]], behind=behind, as_of=scope.as_of)
+    drill_down = listing.DrillDown(metric, scope.period, scope.filters)
+    wanted = listing.listing(TABLES[metric.tables[0]], drill_down=drill_down, as_of=scope.as_of)
     return {
         "result": result,
         "results": [result],

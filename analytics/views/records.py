@@ -19,7 +19,7 @@ from analytics.views.common import page_context, tenant_page
 from analytics.views.downloads import bad_download, table_download
 from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.errors import WarehouseError
-from common.spreadsheets import MOST_SHEET_ROWS
+from common.spreadsheets import MAX_SHEET_ROWS
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     status = 200
     try:
         wanted = _listing(request, tenant, shown)
-    except (listing.ExploreError, PeriodError) as problem:
+    except (listing.ListingError, PeriodError) as problem:
         context |= {"problem": problem}
         wanted, status = listing.listing(shown), 400
     try:
         context |= _page_context(tenant, wanted)
-    except listing.ExploreError as problem:
+    except listing.ListingError as problem:
         context |= {"problem": problem, "wanted": listing.listing(shown)}
         status = 400
     except WarehouseError:
@@ -58,10 +58,10 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
     try:
         wanted = _listing(request, tenant, shown)
         found = listing.count(tenant, wanted)
-    except (listing.ExploreError, PeriodError) as problem:
+    except (listing.ListingError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
-    if kind == "xlsx" and found > MOST_SHEET_ROWS:
-        return bad_download("kind", f"A spreadsheet holds {MOST_SHEET_ROWS:,} rows. Use CSV.")
+    if kind == "xlsx" and found > MAX_SHEET_ROWS:
+        return bad_download("kind", f"A spreadsheet holds {MAX_SHEET_ROWS:,} rows. Use CSV.")
     heading = [column.name for column in wanted.columns]
     label = f"{tenant.id}-{table}"
     return table_download(kind, label, heading, listing.every_row(tenant, wanted), tenant.zone)
@@ -97,7 +97,7 @@ def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> listing.List
         search=query.get("q", ""),
         where=[each for each in [*query.getlist("where"), _added(request)] if each],
         as_of=periods.as_of_from_query(query, tenant.zone, timezone.now()),
-        behind=_behind(request, tenant),
+        drill_down=_drill_down(request, tenant),
         after=query.get("after", ""),
     )
 
@@ -108,14 +108,14 @@ def _added(request: HttpRequest) -> str:
     return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
 
 
-def _behind(request: HttpRequest, tenant: Tenant) -> listing.Behind | None:
+def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | None:
     name = request.GET.get("metric", "")
     if not name:
         return None
     if name not in METRICS:
-        raise listing.ExploreError("metric", "There is no such figure.")
+        raise listing.ListingError("metric", "There is no such figure.")
     scope = Scope.of_query(tenant, request.GET)
-    return listing.Behind(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
+    return listing.DrillDown(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
 
 
 def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from analytics.metrics.cache import uses
 
 @require_safe
 @never_cache
-def kept_answers(request: HttpRequest) -> HttpResponse:
+def query_cache(request: HttpRequest) -> HttpResponse:
     """How often figures came from the cache, by metric, since the counters began."""
     titles = {name: metric.title for name, metric in METRICS.items()} | {CHOICES: "Filter choices"}
     counts = uses(list(titles))
@@ -29,7 +29,7 @@ def kept_answers(request: HttpRequest) -> HttpResponse:
         "misses": misses,
         "rate": _rate(hits, misses),
     }
-    return render(request, "admin/kept_answers.html", context)
+    return render(request, "admin/query_cache.html", context)
 
 
 def _rate(hits: int, misses: int) -> str:

@@ -315,7 +315,7 @@ class LogTable:
     doc: str
 
 
-REPAIR, SHOWING = "repair", "showing"  # kinds in the load log that are no finished loads
+REPAIR, PUBLISHING = "repair", "showing"  # kinds in the load log that are no finished loads
 
 LOAD_LOG = LogTable(
     name="load_log",

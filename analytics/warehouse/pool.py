@@ -155,7 +155,7 @@ def address() -> WarehouseAddress:
     if not name:
         return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
     try:
-        return WarehouseAddress.from_secret(aws.kept_secret(name))
+        return WarehouseAddress.from_secret(aws.cached_secret(name))
     except aws.AwsError as error:
         raise AuthenticationFailed(str(error)) from error
     except ValueError as error:

@@ -171,7 +171,7 @@ def _refusal(name: str, what: str, found: str, wanted: str) -> Change:
 
 def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> list[Change]:
     changes = []
-    wanted = _normalised(specs)
+    wanted = _normalized(specs)
     for spec in specs:
         found = existing.tables.get(spec.name)
         if found is None:
@@ -187,7 +187,7 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
     return changes
 
 
-def _normalised(specs: list[ViewSpec]) -> dict[str, str]:
+def _normalized(specs: list[ViewSpec]) -> dict[str, str]:
     """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
     selects = [spec.select for spec in specs]
     texts = _questions().value(

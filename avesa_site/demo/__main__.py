@@ -185,7 +185,7 @@ def _write_env_file(values: dict[str, str]) -> None:
 def _start_processes(log: BinaryIO) -> "subprocess.Popen[bytes]":
     # In a session of its own, so that Ctrl-C reaches this process alone, which then ends them.
     return subprocess.Popen(
-        [sys.executable, "-m", "honcho", "--no-colour", "start"],
+        [sys.executable, "-m", "honcho", "--no-color", "start"],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -40,10 +40,10 @@ from loaders.staging.readers import s3_function
 from tenants import alerting
 from tenants.models import Tenant
 
-MOST_SKEW = timedelta(seconds=10)
+MAX_CLOCK_SKEW = timedelta(seconds=10)
 BROKER_SECONDS = 5
 LAKES_AT_ONCE = 8
-MOST_PAGES = 20  # of a thousand files each, until one is found that can be read
+MAX_PAGES = 20  # of a thousand files each, until one is found that can be read
 # Of the warehouse asking S3, which it would otherwise go on with for minutes.
 IMPATIENT: dict[str, Any] = {
     "s3_retry_attempts": 1,
@@ -58,7 +58,7 @@ RIGHTS = (
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
-class Unwell(Exception):
+class CheckFailed(Exception):
     """Something is wrong; the text says what, and what to do."""
 
 
@@ -101,7 +101,7 @@ def _finding(part: str, ask: Callable[[], str]) -> Finding:
     started = perf_counter()
     try:
         says, is_well = ask(), True
-    except (Unwell, WarehouseError, LakeError) as error:
+    except (CheckFailed, WarehouseError, LakeError) as error:
         says, is_well = str(error), False
     except Exception as error:  # a check that fails must not hide the other parts
         says, is_well = f"It failed in an unforeseen way: {type(error).__name__}: {error}", False
@@ -123,9 +123,11 @@ def _database() -> str:
                 cursor.execute("SELECT now()")
                 _check_clock("database server", cursor.fetchone()[0])
     except DatabaseError as error:
-        raise Unwell(f"{_database_remedy(str(error))} It said: {str(error).strip()}") from error
+        raise CheckFailed(
+            f"{_database_remedy(str(error))} It said: {str(error).strip()}"
+        ) from error
     if waiting:
-        raise Unwell(f"{len(waiting)} migrations are missing. Run: manage.py migrate")
+        raise CheckFailed(f"{len(waiting)} migrations are missing. Run: manage.py migrate")
     return f"{connection.display_name} {version}, all migrations applied"
 
 
@@ -172,7 +174,7 @@ def _broker() -> str:
                 channel: Any = broker.default_channel
                 return f"Redis {_redis_version(channel.client)}"
         except (BrokerError, OSError, RedisError) as error:
-            raise Unwell(
+            raise CheckFailed(
                 "Without it loads and reports wait. "
                 f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} It said: {error}"
             ) from error
@@ -190,12 +192,12 @@ def _cache() -> str:
         if str(settings.CACHES["default"]["BACKEND"]).startswith("django_redis."):
             told = f"Redis {_redis_version(kept.client.get_client())}"
     except (ConnectionInterrupted, RedisError, OSError) as error:
-        raise Unwell(
+        raise CheckFailed(
             f"Without it pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} It said: {error}"
         ) from error
     cache.set("doctor", "well", 60)
     if cache.get("doctor") != "well":
-        raise Unwell(
+        raise CheckFailed(
             "It does not keep what it is given, so pages are slow. Check CACHE_URL, and whether it "
             "is out of memory or disk space."
         )
@@ -208,17 +210,17 @@ def _warehouse() -> str:
     _check_clock("warehouse server", now.replace(tzinfo=UTC))
     changes = schema.plan()
     if changes:
-        raise Unwell(
+        raise CheckFailed(
             f"{len(changes)} tables or views are missing or differ. "
             "Run: manage.py warehouse_schema apply"
         )
-    _check_rights(writer)
+    _check_permissions(writer)
     under_way("doctor-")  # takes a right on system.processes
     note = f" ({address().note})" if address().note else ""
     return f"ClickHouse {version}, schema as declared, all rights{note}"
 
 
-def _check_rights(writer: Writer) -> None:
+def _check_permissions(writer: Writer) -> None:
     """Of those that loads need; servers that cannot tell are believed."""
     database = quote(placement().database)
     for right in RIGHTS:
@@ -227,7 +229,7 @@ def _check_rights(writer: Writer) -> None:
         except StatementFailed:
             return
         if not is_granted:
-            raise Unwell(
+            raise CheckFailed(
                 f"Its user lacks a right that loads need. Run there: GRANT {right} ON {database}.* "
                 f"TO {quote(address().user)}"
             )
@@ -249,7 +251,7 @@ class _Lake:
 
     def ask(self, tenant: Tenant) -> str:
         if self._is_silent:
-            raise Unwell("It was not asked, since the lake does not answer.")
+            raise CheckFailed("It was not asked, since the lake does not answer.")
         try:
             return self._ask(home_of(tenant))
         except LakeUnreachable:
@@ -272,13 +274,13 @@ class _Lake:
         return f"{where} can be listed, and read {readers} ({server})"
 
     def _first_readable(self, prefix: str, where: str) -> tuple[str, dict[str, str]]:
-        """(the key of a file that loads could read, the headers of an answer). Unwell."""
+        """(the key of a file that loads could read, the headers of an answer). CheckFailed."""
         pages = self._lake.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._lake.bucket, Prefix=prefix
         )
         count = 0
         with lake_errors(self._lake.bucket):
-            for page in islice(pages, MOST_PAGES):
+            for page in islice(pages, MAX_PAGES):
                 headers = page["ResponseMetadata"]["HTTPHeaders"]
                 if told := headers.get("date"):
                     _check_clock("object store", parsedate_to_datetime(told))
@@ -287,8 +289,8 @@ class _Lake:
                 if key := next((each["Key"] for each in found if _is_readable(each)), ""):
                     return key, headers
         if not count:
-            raise Unwell(f"There is no file under {where}. Has the pipeline upstream run?")
-        raise Unwell(
+            raise CheckFailed(f"There is no file under {where}. Has the pipeline upstream run?")
+        raise CheckFailed(
             f"The first {count:,} files under {where} are archived, or have names that no load can "
             "take."
         )
@@ -307,11 +309,11 @@ def _mail() -> str:
         mail.open()
         name = (mail.connection.ehlo_resp or b"").decode(errors="replace").partition("\n")[0]
     except smtplib.SMTPAuthenticationError as error:
-        raise Unwell(
+        raise CheckFailed(
             f"It refused the user or password. Check those in EMAIL_URL. It said: {error}"
         ) from error
     except (smtplib.SMTPException, OSError) as error:
-        raise Unwell(
+        raise CheckFailed(
             "It does not answer. Check that it runs, host and port in EMAIL_URL, and smtp+tls or "
             f"smtp+ssl as it wants. It said: {error}"
         ) from error
@@ -325,7 +327,9 @@ def _mail_without_smtp() -> str:
     if settings.EMAIL_PROVIDER:
         return f"{settings.EMAIL_PROVIDER}, which is asked when a mail is sent"
     if folder and not os.access(Path(folder), os.W_OK):
-        raise Unwell(f"Mail is written to {folder}, which is not there or cannot be written to.")
+        raise CheckFailed(
+            f"Mail is written to {folder}, which is not there or cannot be written to."
+        )
     return f"mail reaches nobody, it goes to {folder or settings.EMAIL_BACKEND}. Set EMAIL_URL."
 
 
@@ -336,8 +340,8 @@ def _alerts() -> str:
 
 def _check_clock(whose: str, now: datetime) -> None:
     skew = abs(datetime.now(UTC) - now)
-    if skew > MOST_SKEW:
-        raise Unwell(
+    if skew > MAX_CLOCK_SKEW:
+        raise CheckFailed(
             f"The clock of the {whose} differs from ours by {skew.total_seconds():,.0f} seconds. "
             "Set both by NTP: signatures, schedules and as-of dates rely on it."
         )

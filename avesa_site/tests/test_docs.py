@@ -26,11 +26,11 @@ def test_the_data_dictionary_is_what_the_catalog_declares():
     )
 
 
-def test_the_catalogue_of_metrics_is_what_the_registry_declares():
-    from analytics.metrics.documentation import catalogue
+def test_the_catalog_of_metrics_is_what_the_registry_declares():
+    from analytics.metrics.documentation import catalog
 
-    assert _text("docs", "metrics.md") == catalogue(), (
-        "run: manage.py metric_catalogue > docs/metrics.md"
+    assert _text("docs", "metrics.md") == catalog(), (
+        "run: manage.py metric_catalog > docs/metrics.md"
     )
 
 

@@ -195,7 +195,7 @@ def test_by_which_ways_alerts_are_told(well, settings):
 
 
 def test_clocks_that_differ(well, monkeypatch):
-    monkeypatch.setattr(checks, "MOST_SKEW", timedelta(seconds=-1))
+    monkeypatch.setattr(checks, "MAX_CLOCK_SKEW", timedelta(seconds=-1))
     found = told(well)
     for part in ("warehouse", f"lake for {well.id}"):
         assert "Set both by NTP" in found[part].says

@@ -97,15 +97,15 @@ def test_it_is_asked_for_every_five_minutes_only_and_survives_an_outage(
     keeper, settings, monkeypatch
 ):
     keeper("warehouse", {"host": "one"})
-    assert aws.kept_secret("warehouse") == {"host": "one"}
+    assert aws.cached_secret("warehouse") == {"host": "one"}
     keeper("warehouse", {"host": "two"})
-    assert aws.kept_secret("warehouse") == {"host": "one"}
+    assert aws.cached_secret("warehouse") == {"host": "one"}
     monkeypatch.setattr(aws, "SECONDS_KEPT", 0)
     monkeypatch.setattr(aws, "SECONDS_BETWEEN", 0)
     right, settings.AWS_ENDPOINT_URL = settings.AWS_ENDPOINT_URL, "http://127.0.0.1:1"
-    assert aws.kept_secret("warehouse") == {"host": "one"}
+    assert aws.cached_secret("warehouse") == {"host": "one"}
     settings.AWS_ENDPOINT_URL = right
-    assert aws.kept_secret("warehouse") == {"host": "two"}
+    assert aws.cached_secret("warehouse") == {"host": "two"}
 
 
 def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
@@ -118,13 +118,13 @@ def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
     known = {"host": "one"}
     monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
     monkeypatch.setattr(aws, "secret", away)
-    assert [aws.kept_secret("warehouse") for _ in range(20)] == [known] * 20
+    assert [aws.cached_secret("warehouse") for _ in range(20)] == [known] * 20
     assert len(asked) == 1
     assert not aws.was_rotated("warehouse")
     assert len(asked) == 1
     failed_at, error = aws._failed["warehouse"]
     monkeypatch.setitem(aws._failed, "warehouse", (failed_at - aws.SECONDS_BETWEEN, error))
-    aws.kept_secret("warehouse")
+    aws.cached_secret("warehouse")
     assert len(asked) == 2
 
 
@@ -138,7 +138,7 @@ def test_a_process_that_never_read_the_secret_waits_once_as_well(settings, monke
     monkeypatch.setattr(aws, "secret", away)
     for _ in range(3):
         with pytest.raises(aws.AwsError, match="AWS is away"):
-            aws.kept_secret("never-read")
+            aws.cached_secret("never-read")
     assert len(asked) == 1
 
 
@@ -146,7 +146,7 @@ def test_nobody_waits_for_another_who_asks(monkeypatch):
     known = {"host": "one"}
     monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
     with aws._renewing["warehouse"], ThreadPoolExecutor(1) as other:
-        assert other.submit(aws.kept_secret, "warehouse").result(5) == known
+        assert other.submit(aws.cached_secret, "warehouse").result(5) == known
 
 
 class Refuses:

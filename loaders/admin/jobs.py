@@ -245,7 +245,7 @@ class LoadJobAdmin(ReadOnly, Watched):
         return HttpResponseRedirect(reverse("admin:loaders_start"))
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """Starting and cancelling loads is a right of its own, not the same as being staff."""
+        """Starting and canceling loads is a right of its own, not the same as being staff."""
         return request.user.has_perm("loaders.run_loadjob")
 
     def _must(self, allowed: bool) -> None:
@@ -265,9 +265,9 @@ class LoadJobAdmin(ReadOnly, Watched):
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
         if queue.cancel(job, f"By {request.user}."):
-            messages.success(request, f"{job} was cancelled.")
+            messages.success(request, f"{job} was canceled.")
         else:
-            messages.warning(request, f"{job} cannot be cancelled any more.")
+            messages.warning(request, f"{job} cannot be canceled any more.")
 
     def _again(self, request: HttpRequest, job: LoadJob) -> dict[str, Any]:
         """What a load that repeats `job` is asked for with."""

@@ -42,7 +42,7 @@ class RunForm(forms.Form):
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
         initial="incremental",
     )
-    is_test = forms.BooleanField(
+    dry_run = forms.BooleanField(
         label="Test mode",
         help_text="Goes through every step and writes nothing: to see whether a new tenant's files "
         "can be loaded.",
@@ -64,7 +64,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
         "requested_at",
         "took",
     ]
-    list_filter = ["state", "kind", "trigger", "is_test", ("tenant", AutocompleteSelectFilter)]
+    list_filter = ["state", "kind", "trigger", "dry_run", ("tenant", AutocompleteSelectFilter)]
     list_filter_submit = True
     list_select_related = ["tenant"]
     search_fields = ["tenant__name", "tenant__id", "error"]
@@ -93,11 +93,11 @@ class PipelineRunAdmin(ReadOnly, Watched):
 
     @display(description="Mode")
     def mode(self, run: PipelineRun) -> str:
-        return "Test: every step, but nothing is written" if run.is_test else "Normal"
+        return "Test: every step, but nothing is written" if run.dry_run else "Normal"
 
     @display(description="Kind", ordering="kind")
     def shown_kind(self, run: PipelineRun) -> str:
-        return f"{run.get_kind_display()}{' (test)' if run.is_test else ''}"
+        return f"{run.get_kind_display()}{' (test)' if run.dry_run else ''}"
 
     @display(description="Progress")
     def progress(self, run: PipelineRun) -> str:
@@ -143,7 +143,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
 
     def _cancel(self, request: HttpRequest, run: PipelineRun) -> None:
         if runs.cancel(run, f"By {request.user}."):
-            messages.success(request, f"{run} was cancelled.")
+            messages.success(request, f"{run} was canceled.")
         else:
             messages.warning(request, f"{run} had already ended.")
 
@@ -174,7 +174,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
                     tenant,
                     PipelineRun.Trigger.PERSON,
                     PipelineRun.Kind(chosen["kind"]),
-                    is_test=chosen["is_test"],
+                    dry_run=chosen["dry_run"],
                     requested_by=request.user if isinstance(request.user, User) else None,
                 )
             except runs.RunRefused as error:

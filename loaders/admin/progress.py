@@ -20,13 +20,13 @@ STATE_COLORS = {
     "running": "warning",
     "succeeded": "success",
     "failed": "danger",
-    "cancelled": "default",
+    "canceled": "default",
     "loaded": "success",
-    "set_aside": "danger",
+    "quarantine": "danger",
     "refused": "danger",
 }
 SHOWN = 80  # characters of an error in a list
-MOST_TOLD = 5
+MAX_LISTED = 5
 
 
 class Watched(ModelAdmin):
@@ -116,16 +116,16 @@ def outcome(job: LoadJob) -> str:
 
 def tell_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[str]) -> None:
     """The first few pieces of work with a link, and how many more there are."""
-    for work in queued[:MOST_TOLD]:
+    for work in queued[:MAX_LISTED]:
         url = reverse(f"admin:loaders_{work._meta.model_name}_change", args=[work.pk])
         messages.success(
             request, format_html('<a class="underline" href="{}">{}</a> is queued.', url, work)
         )
-    if more := len(queued[MOST_TOLD:]):
+    if more := len(queued[MAX_LISTED:]):
         messages.success(request, f"{more:,} more are queued.")
-    for reason in refused[:MOST_TOLD]:
+    for reason in refused[:MAX_LISTED]:
         messages.warning(request, reason)
-    if more := len(refused[MOST_TOLD:]):
+    if more := len(refused[MAX_LISTED:]):
         messages.warning(request, f"{more:,} more were refused likewise.")
 
 

@@ -14,7 +14,7 @@ from django.db.models import Max, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from analytics.warehouse.catalog import SENTINEL_SQL, SHOWING, TABLES, Table
+from analytics.warehouse.catalog import PUBLISHING, SENTINEL_SQL, TABLES, Table
 from analytics.warehouse.client import Writer
 from analytics.warehouse.errors import (
     OUTAGES,
@@ -48,7 +48,7 @@ _RELOAD = "If a repair does not mend it, load everything again (bulk)."
 
 @dataclass(frozen=True)
 class Check:
-    """`key_fault` is a condition over one version with its neighbours; `advice` says what helps."""
+    """`key_fault` is a condition over one version with its neighbors; `advice` says what helps."""
 
     name: str
     what: str
@@ -276,7 +276,7 @@ def _is_garbled(table: Table) -> str:
 
 
 def _versions(table: Table, closings: str) -> str:
-    """The rows of a tenant, each with what its neighbours and its load say of it."""
+    """The rows of a tenant, each with what its neighbors and its load say of it."""
     key = quote(table.key)
     at = placement()
     log = at.qualified("load_log")
@@ -304,7 +304,7 @@ FROM (
         load_id IN (
             SELECT load_id FROM {log} FINAL
             WHERE tenant_id = {{tenant_id:String}} AND table_name = '{table.name}'
-            AND kind != {literal(SHOWING)}
+            AND kind != {literal(PUBLISHING)}
         ) AS is_logged
     FROM {at.qualified(table.shared_name)}
     WHERE tenant_id = {{tenant_id:String}}

@@ -13,7 +13,7 @@ from analytics.warehouse.sql import quote
 from loaders.history import sql
 from loaders.lake.results import LoadFailed, LoadResult
 from loaders.models import LoadJob
-from loaders.staging.scratch_tables import Workspace, instant
+from loaders.staging.scratch_tables import ScratchTables, instant
 
 Vanished = LoadJob.Vanished
 
@@ -36,23 +36,23 @@ class Snapshot:
 
 
 class History:
-    """Plans and shows what `workspace.staged` holds; a `dry_run` only plans.
+    """Plans and shows what `scratch.staged` holds; a `dry_run` only plans.
 
     `stored` is how many rows the tenant has, or 0 where history begins anew.
     """
 
     def __init__(
         self,
-        workspace: Workspace,
+        scratch: ScratchTables,
         result: LoadResult,
-        progress: Callable[[str], None],
+        on_step: Callable[[str], None],
         stored: int,
         dry_run: bool = False,
     ) -> None:
-        self._workspace = workspace
-        self._table = workspace.table
+        self._scratch = scratch
+        self._table = scratch.table
         self._result = result
-        self._progress = progress
+        self._on_step = on_step
         self._stored = stored
         self._dry_run = dry_run
         self._moves = 0
@@ -66,11 +66,11 @@ class History:
         if self._is_plain():
             self._result.rows_new = self._result.rows_loaded
             if self._result.rows_new:
-                self._prepare_swap(self._workspace.staged)
+                self._prepare_swap(self._scratch.staged)
             else:
-                self._workspace.check_intact()
+                self._scratch.check_intact()
             return
-        self._progress("Comparing with history")
+        self._on_step("Comparing with history")
         if snapshot is not None and self._stored:
             self._reopen(snapshot)
         self._plan()
@@ -78,7 +78,7 @@ class History:
             self._close(snapshot)
         self._account()
         if self._dry_run or not self._moves:
-            self._workspace.check_intact()
+            self._scratch.check_intact()
         elif self._moves > self._stored * SWAP_ABOVE:
             self._rebuild()
         else:
@@ -93,45 +93,43 @@ class History:
         """Whether the staged rows are history as they stand: no key twice, and none stored."""
         if self._stored:
             return False
-        workspace, key = self._workspace, quote(self._table.key)
-        rows, keys = workspace.rows(
-            f"SELECT count(), uniqExact(cityHash64({key})) FROM {workspace.staged}"
+        scratch, key = self._scratch, quote(self._table.key)
+        rows, keys = scratch.rows(
+            f"SELECT count(), uniqExact(cityHash64({key})) FROM {scratch.staged}"
         )[0]
         return bool(rows == keys)
 
     def _plan(self) -> None:
-        workspace = self._workspace
+        scratch = self._scratch
         stored = touched = ""
         if self._stored:
-            stored, touched = workspace.stored, workspace.touched
-            workspace.create(stored, sql.STORED_COLUMNS)
-            workspace.fill(
-                stored, sql.recall(self._table, workspace.target, workspace.staged, stored)
-            )
-            workspace.create(touched, sql.TOUCHED_COLUMNS)
-            workspace.fill(touched, sql.touch(self._table, workspace.staged, stored, touched))
-        workspace.create(workspace.plan, sql.PLAN_COLUMNS, sql.PLAN_ORDER)
-        workspace.fill(
-            workspace.plan,
-            sql.plan(self._table, workspace.staged, stored, touched, workspace.plan),
+            stored, touched = scratch.stored, scratch.touched
+            scratch.create(stored, sql.STORED_COLUMNS)
+            scratch.fill(stored, sql.recall(self._table, scratch.target, scratch.staged, stored))
+            scratch.create(touched, sql.TOUCHED_COLUMNS)
+            scratch.fill(touched, sql.touch(self._table, scratch.staged, stored, touched))
+        scratch.create(scratch.plan, sql.PLAN_COLUMNS, sql.PLAN_ORDER)
+        scratch.fill(
+            scratch.plan,
+            sql.plan(self._table, scratch.staged, stored, touched, scratch.plan),
             **sql.SPILL,
         )
 
     def _account(self) -> None:
         """Reconcile: every staged row is new, changed, late, unchanged or a duplicate."""
-        workspace, result, key = self._workspace, self._result, quote(self._table.key)
-        planned = workspace.rows(
+        scratch, result, key = self._scratch, self._result, quote(self._table.key)
+        planned = scratch.rows(
             "SELECT outcome, count(), countIf(moves), countIf(is_new) "
-            f"FROM {workspace.plan} GROUP BY outcome"
+            f"FROM {scratch.plan} GROUP BY outcome"
         )
         counts = {outcome: count for outcome, count, _, _ in planned}
         self._moves = sum(moves for _, _, moves, _ in planned)
         self._added = sum(added for _, _, _, added in planned)
-        touched = f"{key} IN (SELECT entity FROM {workspace.touched})" if self._stored else "true"
+        touched = f"{key} IN (SELECT entity FROM {scratch.touched})" if self._stored else "true"
         version = f"{key}, effective_date, record_hash"
-        staged, versions, untouched = workspace.rows(
+        staged, versions, untouched = scratch.rows(
             f"SELECT count(), uniqExactIf({version}, {touched}), "
-            f"uniqExactIf({version}, NOT ({touched})) FROM {workspace.staged}"
+            f"uniqExactIf({version}, NOT ({touched})) FROM {scratch.staged}"
         )[0]
         result.rows_new += counts.get("new", 0)
         result.rows_changed += counts.get("changed", 0) - result.keys_reopened
@@ -140,7 +138,7 @@ class History:
         result.rows_duplicate += staged - versions - untouched
         accounted = sum(counts.get(outcome, 0) for outcome in sql.OUTCOMES)
         if accounted != versions:
-            workspace.check_intact()
+            scratch.check_intact()
             raise LoadFailed(
                 f"Of {versions} distinct versions that were staged {accounted} are accounted for. "
                 "Nothing was changed. Check the table's integrity and repair it; if that does not "
@@ -150,107 +148,107 @@ class History:
     # --- Full refresh
 
     def _reopen(self, snapshot: Snapshot) -> None:
-        workspace = self._workspace
-        self._result.keys_reopened = workspace.fill(
-            workspace.staged,
-            sql.reopen(self._table, workspace.target, workspace.staged, instant(snapshot.taken_at)),
+        scratch = self._scratch
+        self._result.keys_reopened = scratch.fill(
+            scratch.staged,
+            sql.reopen(self._table, scratch.target, scratch.staged, instant(snapshot.taken_at)),
         )
 
     def _close(self, snapshot: Snapshot) -> None:
         """Plan the end of keys that are in no file, as far as the policy allows."""
-        workspace = self._workspace
+        scratch = self._scratch
         gone = sql.gone(
             self._table,
-            workspace.target,
-            workspace.staged,
-            workspace.keys,
-            workspace.rejects,
+            scratch.target,
+            scratch.staged,
+            scratch.keys,
+            scratch.rejects,
         )
         taken_at = instant(snapshot.taken_at)
-        count, later = workspace.rows(sql.count_gone(gone, taken_at))[0]
+        count, later = scratch.rows(sql.count_gone(gone, taken_at))[0]
         if later:
             self._result.notes.append(_later(later, snapshot))
         if not count:
             return
-        current = workspace.value(
-            f"SELECT countIf(is_current) FROM {workspace.target} "
+        current = scratch.value(
+            f"SELECT countIf(is_current) FROM {scratch.target} "
             "WHERE tenant_id = {tenant_id:String}"
         )
         if kept := _why_kept(snapshot, count, current):
             self._result.notes.append(kept)
             return
-        self._result.keys_closed = workspace.fill(
-            workspace.plan, sql.close(gone, workspace.plan, taken_at)
+        self._result.keys_closed = scratch.fill(
+            scratch.plan, sql.close(gone, scratch.plan, taken_at)
         )
 
     # --- Showing
 
     def _rebuild(self) -> None:
-        self._progress("Building the new history")
-        workspace = self._workspace
-        target = workspace.target if self._stored else ""
-        expected = workspace.value(sql.count_stored(target)) if target else 0
-        workspace.create_rebuilt()
-        built = workspace.fill(
-            workspace.rebuilt,
+        self._on_step("Building the new history")
+        scratch = self._scratch
+        target = scratch.target if self._stored else ""
+        expected = scratch.value(sql.count_stored(target)) if target else 0
+        scratch.create_rebuilt()
+        built = scratch.fill(
+            scratch.rebuilt,
             sql.rebuild(
                 self._table,
                 target,
-                workspace.staged,
-                workspace.plan,
-                workspace.rebuilt,
-                workspace.intact,
+                scratch.staged,
+                scratch.plan,
+                scratch.rebuilt,
+                scratch.intact,
             ),
             **sql.SPILL,
         )
         self._compare("built", built, expected + self._added)
-        self._prepare_swap(workspace.rebuilt)
+        self._prepare_swap(scratch.rebuilt)
 
     def _prepare_swap(self, side: str) -> None:
-        self._show = lambda: self._workspace.swap_in(side)
+        self._show = lambda: self._scratch.swap_in(side)
 
     def _prepare_flip(self) -> None:
-        self._progress(f"Adding {self._moves} versions")
-        workspace = self._workspace
-        workspace.create_moves(sql.MOVES_COLUMNS, sql.MOVES_KEYS)
-        workspace.fill(workspace.moves, sql.moves(workspace.plan, workspace.moves))
-        added = workspace.run(
+        self._on_step(f"Adding {self._moves} versions")
+        scratch = self._scratch
+        scratch.create_moves(sql.MOVES_COLUMNS, sql.MOVES_KEYS)
+        scratch.fill(scratch.moves, sql.moves(scratch.plan, scratch.moves))
+        added = scratch.run(
             sql.insert_invisible(
                 self._table,
-                workspace.target,
-                workspace.staged,
-                workspace.plan,
-                workspace.intact,
+                scratch.target,
+                scratch.staged,
+                scratch.plan,
+                scratch.intact,
             )
         )
         self._compare("added", added, self._added)
         self._show = self._flip
 
     def _flip(self) -> None:
-        workspace = self._workspace
-        workspace.run(
+        scratch = self._scratch
+        scratch.run(
             sql.flip(
                 self._table,
-                workspace.target,
-                workspace.plan,
-                workspace.moves_for_join_get,
-                workspace.intact,
+                scratch.target,
+                scratch.plan,
+                scratch.moves_for_join_get,
+                scratch.intact,
             ),
             **sql.FLIP_SETTINGS,
         )
         self._result.left_patches = True
-        self._compare("shown", self._count_shown(), workspace.filled(workspace.moves))
+        self._compare("shown", self._count_shown(), scratch.filled(scratch.moves))
 
     def _count_shown(self) -> int:
         """How many versions a flip moved: as many as its patch has rows, unless it was merged."""
-        workspace = self._workspace
-        moved = workspace.filled(workspace.moves)
+        scratch = self._scratch
+        moved = scratch.filled(scratch.moves)
         table = self._table.shared_name
-        names = {"database": workspace.at.database, "table": table}
-        if workspace.rows(sql.NEWEST_PATCH, **names) == [(moved,)]:
+        names = {"database": scratch.at.database, "table": table}
+        if scratch.rows(sql.NEWEST_PATCH, **names) == [(moved,)]:
             return moved
-        count = sql.shown(self._table, workspace.target, workspace.plan)
-        return int(workspace.value(f"{count} AND {workspace.intact}"))
+        count = sql.shown(self._table, scratch.target, scratch.plan)
+        return int(scratch.value(f"{count} AND {scratch.intact}"))
 
     def _compare(self, what: str, rows: int, planned: int) -> None:
         """Carry the counts of one step to the next."""

@@ -7,15 +7,15 @@ one is made current in their place. Values are never touched.
 
 from collections.abc import Callable
 
-from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.catalog import PUBLISHING, REPAIR
 from analytics.warehouse.errors import Interrupted
 from loaders.history import sql
 from loaders.history.closings import closings_of
 from loaders.history.integrity import are_versions_missing
 from loaders.lake.results import LoadFailed, LoadResult
 from loaders.staging.casting import record_hash
-from loaders.staging.progress import Extent
-from loaders.staging.scratch_tables import Workspace
+from loaders.staging.progress import Progress
+from loaders.staging.scratch_tables import ScratchTables
 
 
 class Repair:
@@ -23,72 +23,72 @@ class Repair:
 
     def __init__(
         self,
-        workspace: Workspace,
+        scratch: ScratchTables,
         dry_run: bool,
-        progress: Callable[[str], None],
+        on_step: Callable[[str], None],
         still_ours: Callable[[], bool],
     ) -> None:
-        self._workspace = workspace
-        self._table = workspace.table
+        self._scratch = scratch
+        self._table = scratch.table
         self._dry_run = dry_run
-        self._progress = progress
+        self._on_step = on_step
         self._still_ours = still_ours
         self._is_missing_versions = False
         self.result = LoadResult()
-        self.extent = Extent()
+        self.progress = Progress()
 
     def run(self) -> LoadResult:
         """Repair. Raises LoadFailed or WarehouseError; readers see no change then."""
-        workspace = self._workspace
-        workspace.fence_off_earlier_runs()
-        self._is_missing_versions = are_versions_missing(workspace.tenant, self._table)
+        scratch = self._scratch
+        scratch.fence_off_earlier_runs()
+        self._is_missing_versions = are_versions_missing(scratch.tenant, self._table)
         try:
-            self._progress("Deriving history anew")
+            self._on_step("Deriving history anew")
             self._prepare()
             found = self._differences()
             if any(found.values()) and not self._dry_run:
                 self._rebuild()
             else:
-                workspace.check_intact()
+                scratch.check_intact()
             self._note(found)
         finally:
-            workspace.tidy_up()
+            scratch.tidy_up()
         return self.result
 
     def _prepare(self) -> None:
         """`staged`: the rows that count, each once; `plan`: those whose validity must change."""
-        workspace = self._workspace
-        workspace.create_staged()
-        workspace.fill(
-            workspace.staged,
-            sql.restore(self._table, workspace.target, workspace.load_log, workspace.staged),
+        scratch = self._scratch
+        scratch.create_staged()
+        scratch.fill(
+            scratch.staged,
+            sql.restore(self._table, scratch.target, scratch.load_log, scratch.staged),
             **sql.SPILL,
         )
-        workspace.create(workspace.stored, sql.STORED_COLUMNS)
-        workspace.fill(
-            workspace.stored,
-            sql.recall_all(self._table, workspace.staged, workspace.stored),
+        scratch.create(scratch.stored, sql.STORED_COLUMNS)
+        scratch.fill(
+            scratch.stored,
+            sql.recall_all(self._table, scratch.staged, scratch.stored),
         )
-        workspace.create(workspace.plan, sql.PLAN_COLUMNS, sql.PLAN_ORDER)
-        workspace.fill(
-            workspace.plan,
+        scratch.create(scratch.plan, sql.PLAN_COLUMNS, sql.PLAN_ORDER)
+        scratch.fill(
+            scratch.plan,
             sql.plan_anew(
-                workspace.stored,
-                closings_of(workspace.tenant.id, self._table.name),
-                workspace.plan,
+                scratch.stored,
+                closings_of(scratch.tenant.id, self._table.name),
+                scratch.plan,
                 keep_ends=self._is_missing_versions,
             ),
             **sql.SPILL,
         )
 
     def _differences(self) -> dict[str, int]:
-        workspace = self._workspace
-        rows, hashes = workspace.rows(
+        scratch = self._scratch
+        rows, hashes = scratch.rows(
             f"SELECT count(), countIf(record_hash != {record_hash(self._table)}) "
-            f"FROM {workspace.target} WHERE tenant_id = {{tenant_id:String}}"
+            f"FROM {scratch.target} WHERE tenant_id = {{tenant_id:String}}"
         )[0]
-        kept = workspace.filled(workspace.staged)
-        moves = workspace.value(f"SELECT countIf(moves) FROM {workspace.plan}")
+        kept = scratch.filled(scratch.staged)
+        moves = scratch.value(f"SELECT countIf(moves) FROM {scratch.plan}")
         return {
             "rows that no load stands for, or that are there twice": rows - kept,
             "hashes that do not match": hashes,
@@ -108,25 +108,25 @@ class Repair:
             )
 
     def _rebuild(self) -> None:
-        workspace = self._workspace
-        workspace.create_rebuilt()
-        rows = workspace.fill(
-            workspace.rebuilt,
+        scratch = self._scratch
+        scratch.create_rebuilt()
+        rows = scratch.fill(
+            scratch.rebuilt,
             sql.rebuild(
                 self._table,
-                workspace.staged,
+                scratch.staged,
                 "",
-                workspace.plan,
-                workspace.rebuilt,
-                workspace.intact,
+                scratch.plan,
+                scratch.rebuilt,
+                scratch.intact,
             ),
             **sql.SPILL,
         )
-        if rows != workspace.filled(workspace.staged):
+        if rows != scratch.filled(scratch.staged):
             raise Interrupted(f"{rows} of the rows that count were built. Repair again.")
         if not self._still_ours():
             raise LoadFailed("Another run has taken over this repair.")
-        self._progress("Showing the repaired history")
-        workspace.log(SHOWING)
-        workspace.swap_in(workspace.rebuilt)
-        workspace.log(REPAIR)
+        self._on_step("Showing the repaired history")
+        scratch.log(PUBLISHING)
+        scratch.swap_in(scratch.rebuilt)
+        scratch.log(REPAIR)

@@ -11,7 +11,7 @@ effective date was inserted by a run that has not made it visible (yet); the pla
 
 from typing import Any
 
-from analytics.warehouse.catalog import INSTANT, SENTINEL_SQL, SHOWING, Table
+from analytics.warehouse.catalog import INSTANT, PUBLISHING, SENTINEL_SQL, Table
 from analytics.warehouse.sql import literal, quote
 from loaders.staging.casting import record_hash
 from loaders.staging.sql import LOAD, LOADED_AT, TENANT, columns_of, names, of_table, rejects_of_run
@@ -337,7 +337,7 @@ def restore(table: Table, target: str, load_log: str, into: str) -> str:
 SELECT {names(columns)}, {record_hash(table)} AS hash, greatest(expiry_date, effective_date)
 FROM {target}
 WHERE tenant_id = {TENANT} AND (expiry_date >= effective_date OR load_id IN (
-    SELECT load_id FROM {load_log} FINAL WHERE {of_table(table)} AND kind != {literal(SHOWING)}
+    SELECT load_id FROM {load_log} FINAL WHERE {of_table(table)} AND kind != {literal(PUBLISHING)}
 ))
 ORDER BY {key}, effective_date, hash, source_time, expiry_date < effective_date, loaded_at
 LIMIT 1 BY {key}, effective_date, hash, source_time"""

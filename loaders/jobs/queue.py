@@ -1,6 +1,6 @@
 """What may happen to a load job. The database decides every race; messages only wake workers.
 
-queued -> running -> succeeded | failed | cancelled; running -> queued again for a retry.
+queued -> running -> succeeded | failed | canceled; running -> queued again for a retry.
 """
 
 import logging
@@ -44,7 +44,7 @@ _COUNTS = (
 )
 _SUSPENDED = "The tenant was suspended."
 FIRST_RETRY = timedelta(seconds=30)
-LONGEST_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
+MAX_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
 
 
 class LoadRefused(Exception):
@@ -134,7 +134,7 @@ def claim_next() -> LoadJob | None:
 def due() -> QuerySet[LoadJob]:
     """Queued jobs that may run now."""
     queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__in=active_tenants())
-    may_begin = has_come("not_before", timezone.now(), LONGEST_WAIT)
+    may_begin = has_come("not_before", timezone.now(), MAX_WAIT)
     return queued.filter(Q(not_before__isnull=True) | may_begin)
 
 
@@ -154,7 +154,7 @@ def beat(job: LoadJob, **progress: Any) -> bool:
 
 
 def commit(job: LoadJob) -> bool:
-    """Pass the point of no return: from here on the job cannot be cancelled.
+    """Pass the point of no return: from here on the job cannot be canceled.
 
     False if the job is no longer this run's, or its tenant was suspended meanwhile.
     """
@@ -194,7 +194,7 @@ def _end_alert(job: LoadJob, refusals: list[str]) -> None:
 
 
 def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
-    """Note what a run found: its counts and its files; if it failed, only those set aside."""
+    """Note what a run found: its counts and its files; if it failed, only those quarantined."""
     LoadJob.objects.filter(pk=job.pk).update(
         rows_read=result.rows_read,
         rows_rejected=result.rows_rejected,
@@ -228,7 +228,7 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
 def _state_of(outcome: FileOutcome) -> LoadedFile.State:
     if outcome.is_refused:
         return LoadedFile.State.REFUSED
-    return LoadedFile.State.SET_ASIDE if outcome.error else LoadedFile.State.LOADED
+    return LoadedFile.State.QUARANTINED if outcome.error else LoadedFile.State.LOADED
 
 
 def _storable_json(value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
@@ -244,7 +244,7 @@ def may_have_leftovers(job: LoadJob) -> bool:
         return True
     before = LoadJob.objects.filter(tenant_id=job.tenant_id, table=job.table, pk__lt=job.pk)
     state = before.order_by("-pk").values_list("state", flat=True).first()
-    return state in (LoadJob.State.FAILED, LoadJob.State.CANCELLED)
+    return state in (LoadJob.State.FAILED, LoadJob.State.CANCELED)
 
 
 def fail(
@@ -288,17 +288,17 @@ def cancel(job: LoadJob, reason: str = "") -> bool:
     Its statement under way is ended. Without that, the run would stop after it all the same.
     """
     active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
-    cancelled = active.filter(swapped_at__isnull=True).update(
-        state=LoadJob.State.CANCELLED,
+    canceled = active.filter(swapped_at__isnull=True).update(
+        state=LoadJob.State.CANCELED,
         finished_at=timezone.now(),
         step="",
         error=storable(reason),
     )
-    if cancelled:
+    if canceled:
         job.refresh_from_db()
         transaction.on_commit(lambda: _kill_statements(job))
         tell_pipeline(job)
-    return bool(cancelled)
+    return bool(canceled)
 
 
 def cancel_if_suspended(job: LoadJob) -> bool:
@@ -318,7 +318,7 @@ def sweep() -> int:
     """Repair what crashes and lost messages left behind; returns how many jobs it touched.
 
     Running jobs without a heartbeat are failed or queued again; loaders are woken for queued ones,
-    and those of suspended tenants are cancelled.
+    and those of suspended tenants are canceled.
     """
     limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
     lost = LoadJob.objects.filter(

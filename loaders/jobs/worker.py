@@ -25,7 +25,7 @@ from loaders.lake.s3 import LakeError, NoFiles
 from loaders.messages import tidy_soon
 from loaders.models import LoadJob
 from loaders.staging import schema_drift
-from loaders.staging.scratch_tables import Workspace, label_of
+from loaders.staging.scratch_tables import ScratchTables, label_of
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _run(job: LoadJob) -> LoadJob.State | None:
 
 
 def _work(job: LoadJob) -> Load | Repair:
-    def progress(step: str) -> None:
+    def on_step(step: str) -> None:
         _progress(job, load, step)
 
     def still_ours() -> bool:
@@ -89,8 +89,8 @@ def _work(job: LoadJob) -> Load | Repair:
 
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
-        workspace = Workspace(job.tenant, table, job.pk, job.attempt)
-        load: Load | Repair = Repair(workspace, job.dry_run, progress, still_ours)
+        scratch = ScratchTables(job.tenant, table, job.pk, job.attempt)
+        load: Load | Repair = Repair(scratch, job.dry_run, on_step, still_ours)
         return load
     load = Load(
         job.tenant,
@@ -101,7 +101,7 @@ def _work(job: LoadJob) -> Load | Repair:
         LoadJob.Vanished(job.vanished),
         job.vanished_limit,
         job.dry_run,
-        progress=progress,
+        on_step=on_step,
         still_ours=still_ours,
         note_closing=lambda moment: closings.note_closing(job, moment),
     )
@@ -119,8 +119,8 @@ def _progress(job: LoadJob, load: Load | Repair, step: str) -> None:
     if step != job.step:
         log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
         job.step = step
-    if not queue.beat(job, step=step, listing=load.result.listing, **load.extent.now()):
-        raise LoadFailed("The load was cancelled, or another run has taken over.")
+    if not queue.beat(job, step=step, listing=load.result.listing, **load.progress.now()):
+        raise LoadFailed("The load was canceled, or another run has taken over.")
 
 
 def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State | None:
@@ -131,7 +131,7 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
         log.exception("load job %s failed in an unforeseen way", job.pk)
     reason = str(error) if known else f"Unforeseen: {type(error).__name__}: {error}"
     if queue.cancel_if_suspended(job):
-        return LoadJob.State.CANCELLED
+        return LoadJob.State.CANCELED
     if isinstance(error, _DATABASE_AWAY):
         reason = f"The application database failed: {error}"
     # Past the swap only notes are missing, which another run completes.
@@ -153,12 +153,12 @@ def _seconds_between() -> float:
 
 def _beat(job: LoadJob, load: Load | Repair) -> None:
     queue.beat(job)
-    if extent := _extent(job, load):
-        queue.beat(job, **extent)
+    if progress := _progress_now(job, load):
+        queue.beat(job, **progress)
 
 
-def _extent(job: LoadJob, load: Load | Repair) -> dict[str, int]:
+def _progress_now(job: LoadJob, load: Load | Repair) -> dict[str, int]:
     try:
-        return load.extent.now(*client.under_way(label_of(job.pk, job.attempt)))
+        return load.progress.now(*client.under_way(label_of(job.pk, job.attempt)))
     except WarehouseError:  # the run's own statement will tell
         return {}

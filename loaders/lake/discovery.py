@@ -41,17 +41,17 @@ class Examined:
 
 @dataclass(frozen=True)
 class Found:
-    """The objects under a prefix: those to load, and those set aside with the reason."""
+    """The objects under a prefix: those to load, and those quarantined with the reason."""
 
     files: list[LakeObject] = field(default_factory=list)
-    set_aside: dict[LakeObject, str] = field(default_factory=dict)
+    quarantine: dict[LakeObject, str] = field(default_factory=dict)
 
     @property
     def listing(self) -> str:
         """A digest that changes when any of the objects does."""
         lines = sorted(
             f"{each.key}\0{each.etag}\0{each.last_modified.isoformat()}"
-            for each in (*self.files, *self.set_aside)
+            for each in (*self.files, *self.quarantine)
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -59,7 +59,7 @@ class Found:
     def has_young(self) -> bool:
         """Whether an incremental load would look at some of them again in any case."""
         since = overlap_begins()
-        return any(each.last_modified >= since for each in (*self.files, *self.set_aside))
+        return any(each.last_modified >= since for each in (*self.files, *self.quarantine))
 
     def without_examined(self, before: Mapping[str, Examined]) -> "Found":
         """What an incremental load looks at: objects that are young, or not in `before`.
@@ -75,7 +75,7 @@ class Found:
 
         return Found(
             [each for each in self.files if is_due(each)],
-            {each: reason for each, reason in self.set_aside.items() if is_due(each)},
+            {each: reason for each, reason in self.quarantine.items() if is_due(each)},
         )
 
 
@@ -103,10 +103,10 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
             continue  # folder markers and writers' own notes, such as _SUCCESS and _temporary/
         reason = _unsupported(each)
         if reason:
-            found.set_aside[each] = reason
+            found.quarantine[each] = reason
         else:
             found.files.append(each)
-    if not found.files and not found.set_aside:
+    if not found.files and not found.quarantine:
         raise NoFiles(without_files(lake, prefix))
     return found
 
@@ -120,7 +120,7 @@ def without_files(lake: Lake, prefix: str) -> str:
 
 
 def examined_before(tenant: Tenant, table: Table) -> dict[str, Examined]:
-    """What earlier loads last found at each key: loaded, or set aside with the reason.
+    """What earlier loads last found at each key: loaded, or quarantined with the reason.
 
     Never by time or order of names: a file that is late or has a smaller name is new all the same.
     """

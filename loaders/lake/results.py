@@ -11,10 +11,10 @@ class LoadFailed(Exception):
 
 @dataclass
 class FileOutcome:
-    """Rows of one file. `error` says why it was set aside; it has no rows then.
+    """Rows of one file. `error` says why it was quarantined; it has no rows then.
 
     `rows_in_file` is counted in the file itself (footer, scan, lines), `rows_read` in what was
-    staged and rejected; None of loads that did not count it yet. `is_refused` if it was set aside
+    staged and rejected; None of loads that did not count it yet. `is_refused` if it was quarantined
     because the lake did not give it out, which it may do tomorrow.
     """
 

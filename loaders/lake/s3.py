@@ -73,7 +73,7 @@ class Lake:
             key, secret = settings.LAKE_ACCESS_KEY_ID, settings.LAKE_SECRET_ACCESS_KEY
             return (key, secret) if key else None
         try:
-            kept = aws.kept_secret(settings.LAKE_SECRET)
+            kept = aws.cached_secret(settings.LAKE_SECRET)
             return str(kept["access_key_id"]), str(kept["secret_access_key"])
         except aws.AwsError as error:
             raise LakeError(str(error)) from error

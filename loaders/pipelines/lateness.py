@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from analytics.warehouse.catalog import REPAIR, SHOWING
+from analytics.warehouse.catalog import PUBLISHING, REPAIR
 from analytics.warehouse.client import Writer
 from analytics.warehouse.errors import WarehouseError
 from common.models import Heartbeat
@@ -25,7 +25,7 @@ UNSERVED = timedelta(minutes=15)
 OVERDUE = timedelta(days=2, hours=4)
 # A pipeline is late once it missed so many of its times.
 PERIODS = 3
-LEAST = timedelta(minutes=30)
+MIN_DELAY = timedelta(minutes=30)
 
 
 def newest_files() -> dict[str, dict[str, datetime]]:
@@ -34,7 +34,7 @@ def newest_files() -> dict[str, dict[str, datetime]]:
     for tenant_id, table, newest in Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
         "SELECT tenant_id, table_name, max(newest_file_time) FROM load_log "
         "WHERE kind NOT IN {others:Array(String)} GROUP BY tenant_id, table_name",
-        {"others": [REPAIR, SHOWING]},
+        {"others": [REPAIR, PUBLISHING]},
     ):
         found[tenant_id][table] = newest
     return found
@@ -116,10 +116,10 @@ def _late_pipelines(tenants: list[Tenant]) -> Iterator[tuple[tuple[str, str], st
     now = timezone.now()
     beating = Heartbeat.objects.filter(name="beat").values_list("since", flat=True).first() or now
     periods = {each.pk: period for each in tenants if (period := period_of(each))}
-    limits = {key: max(PERIODS * period, LEAST) for key, period in periods.items()}
+    limits = {key: max(PERIODS * period, MIN_DELAY) for key, period in periods.items()}
     ended = PipelineRun.objects.filter(
-        is_test=False,
-        finished_at__gte=now - max(limits.values(), default=LEAST),
+        dry_run=False,
+        finished_at__gte=now - max(limits.values(), default=MIN_DELAY),
         finished_at__lte=now,
     )
     last = dict(ended.values_list("tenant_id").annotate(Max("finished_at")))

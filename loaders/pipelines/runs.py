@@ -40,7 +40,7 @@ MAX_ATTEMPTS = 5  # of one step, in a row
 FIRST_RETRY = timedelta(seconds=15)
 # A run of which nothing was heard is looked at again after this long.
 LOOK_AGAIN = timedelta(minutes=2)
-LONGEST_WAIT = FIRST_RETRY * 2**MAX_ATTEMPTS
+MAX_WAIT = FIRST_RETRY * 2**MAX_ATTEMPTS
 SUBJECT = "pipeline"
 _NO_FILES = "no files"
 _OUTAGES = (WarehouseError, LakeError, OperationalError, InterfaceError)
@@ -51,7 +51,7 @@ class RunRefused(Exception):
 
 
 class _Overtaken(Exception):
-    """The run was cancelled, or another worker has taken it up."""
+    """The run was canceled, or another worker has taken it up."""
 
 
 class PipelineFailed(Exception):
@@ -63,7 +63,7 @@ def request_run(
     trigger: PipelineRun.Trigger,
     kind: PipelineRun.Kind = Kind.INCREMENTAL,
     *,
-    is_test: bool = False,
+    dry_run: bool = False,
     requested_by: User | None = None,
     planned_for: datetime | None = None,
 ) -> PipelineRun:
@@ -76,7 +76,7 @@ def request_run(
                 tenant=tenant,
                 trigger=trigger,
                 kind=kind,
-                is_test=is_test,
+                dry_run=dry_run,
                 requested_by=requested_by,
                 planned_for=planned_for,
                 try_at=timezone.now() + LOOK_AGAIN,
@@ -91,10 +91,10 @@ def cancel(run: PipelineRun, reason: str = "") -> bool:
     """Cancel an active run and its loads, as far as readers do not see them yet."""
     with transaction.atomic():
         active = PipelineRun.objects.filter(pk=run.pk, state__in=PipelineRun.ACTIVE)
-        cancelled = active.update(
-            state=State.CANCELLED, finished_at=timezone.now(), claimed_at=None, error=reason
+        canceled = active.update(
+            state=State.CANCELED, finished_at=timezone.now(), claimed_at=None, error=reason
         )
-        if not cancelled:
+        if not canceled:
             return False
         for job in run.jobs.filter(state__in=LoadJob.ACTIVE):
             queue.cancel(job, f"With pipeline run {run.pk}. {reason}".strip())
@@ -114,7 +114,7 @@ def sweep() -> int:
         cancel(run, "The tenant was suspended.")
     alerting.end_those_of_suspended()
     now = timezone.now()
-    is_due = has_come("try_at", now, LONGEST_WAIT)
+    is_due = has_come("try_at", now, MAX_WAIT)
     waiting = list(_free(now).filter(is_due).values_list("pk", flat=True))
     PipelineRun.objects.filter(pk__in=waiting).update(try_at=now + LOOK_AGAIN)
     for run_id in waiting:
@@ -127,7 +127,7 @@ def _free(now: datetime) -> QuerySet[PipelineRun]:
     limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
     return PipelineRun.objects.filter(
         Q(claimed_at__isnull=True) | is_silent("claimed_at", now, limit),
-        Q(not_before__isnull=True) | has_come("not_before", now, LONGEST_WAIT),
+        Q(not_before__isnull=True) | has_come("not_before", now, MAX_WAIT),
         state__in=PipelineRun.ACTIVE,
         tenant__in=active_tenants(),
     )
@@ -170,7 +170,7 @@ def _beat(run: PipelineRun) -> None:
 
 
 def _ours(run: PipelineRun) -> QuerySet[PipelineRun]:
-    """The run's row, as long as nobody cancelled it or took it up after us."""
+    """The run's row, as long as nobody canceled it or took it up after us."""
     return PipelineRun.objects.filter(pk=run.pk, state=State.RUNNING, claims=run.claims)
 
 
@@ -250,7 +250,7 @@ def _fail(run: PipelineRun, reason: str) -> str | None:
         if not _ended(run, State.FAILED):
             return None
         _tell_readers(run, [])
-        if not run.is_test:
+        if not run.dry_run:
             text = f"{run}, {run.get_step_display()}: {reason}"
             alerting.raise_alert(Alert.Kind.PIPELINE, run.tenant_id, SUBJECT, text)
     return State.FAILED
@@ -270,7 +270,7 @@ def _end(run: PipelineRun) -> str | None:
     with transaction.atomic():
         if not _ended(run, state):
             return None
-        if not run.is_test:
+        if not run.dry_run:
             alerting.all_clear(Alert.Kind.PIPELINE, run.tenant_id, SUBJECT)
     return state
 
@@ -314,7 +314,7 @@ def _look(run: PipelineRun) -> str:
             objects = discover(lake, run.tenant, table)
         except NoFiles:
             found[name] = _NO_FILES
-            if not run.is_test:
+            if not run.dry_run:
                 alerting.all_clear(Alert.Kind.LOAD, run.tenant_id, name)
             continue
         # A refresh loads every table, whatever became of the last load.
@@ -338,7 +338,7 @@ def _is_stuck(last: LoadJob, found: Found) -> bool:
 
 def _hold(run: PipelineRun, stuck: LoadJob) -> str:
     """Why its table is not loaded. Its alert may have ended when the tenant was suspended."""
-    if not run.is_test:
+    if not run.dry_run:
         text = f"{stuck}: {stuck.error}"
         alerting.raise_alert(Alert.Kind.LOAD, run.tenant_id, stuck.table, text)
     return (
@@ -378,10 +378,10 @@ def _request(run: PipelineRun, table: Table) -> str:
                 table,
                 kind,
                 requested_by=run.requested_by,
-                dry_run=run.is_test,
+                dry_run=run.dry_run,
                 pipeline=run,
             )
-            if not run.is_test:
+            if not run.dry_run:
                 Tenant.objects.filter(pk=run.tenant_id, loading_since=None).update(
                     loading_since=timezone.now()
                 )
@@ -422,7 +422,7 @@ def _changed_tables(run: PipelineRun) -> list[str]:
 
 
 def _check_integrity(run: PipelineRun) -> str:
-    if run.is_test:
+    if run.dry_run:
         return _try_integrity(run)
     tables = _changed_tables(run)
     if not tables:
@@ -460,7 +460,7 @@ def _tell_readers(run: PipelineRun, tables: list[str]) -> None:
     """Reports that wait for data need wait no longer. Kept answers need no word: each is kept
     under the loads that it rests on.
     """
-    if run.is_test:
+    if run.dry_run:
         return
     Tenant.objects.filter(pk=run.tenant_id).update(loading_since=None)
     for receiver, error in data_arrived.send_robust(

@@ -18,14 +18,14 @@ from tenants.models import Tenant
 Kind = PipelineRun.Kind
 # A nightly refresh that could not begin for so long waits for the next night.
 LATEST_REFRESH = timedelta(hours=3)
-MOST_SKEW = timedelta(minutes=5)  # between the clocks of workers
+MAX_CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of workers
 
 
 def start_due(now: datetime | None = None) -> int:
     """Queue the runs that are due; returns how many. A tenant whose last run goes on waits."""
     now = now or timezone.now()
     # Plans of a clock that ran ahead would keep their times taken until those have come again.
-    PipelineRun.objects.filter(planned_for__gt=now + MOST_SKEW).update(planned_for=None)
+    PipelineRun.objects.filter(planned_for__gt=now + MAX_CLOCK_SKEW).update(planned_for=None)
     busy = PipelineRun.objects.filter(state__in=PipelineRun.ACTIVE).values("tenant_id")
     tenants = list(Tenant.objects.filter(is_active=True).exclude(pk__in=busy))
     started: set[str] = set()

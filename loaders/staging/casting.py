@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
 from analytics.warehouse.sql import literal, quote
-from loaders.staging.file_schema import TEXT_LANE, Shape
+from loaders.staging.file_schema import TEXT_LANE, FileSchema
 
 _TRUE = "'true', '1', '1.0', 't', 'yes', 'y'"
 _FALSE = "'false', '0', '0.0', 'f', 'no', 'n'"
@@ -36,7 +36,7 @@ _NOT_SINGLE = "a list or an object, not a single value"
 
 @dataclass(frozen=True)
 class Cast:
-    """One catalog column as this shape delivers it; expressions over `raw`'s columns.
+    """One catalog column as this schema delivers it; expressions over `raw`'s columns.
 
     `value` is typed as the catalog says or NULL, `text` is what the file says. `faults` are
     (condition, reason): where a condition is true the value was present but cannot be taken.
@@ -49,31 +49,31 @@ class Cast:
     text: str
 
 
-def casts(table: Table, shape: Shape) -> list[Cast]:
-    return [_cast(column, shape) for column in table.columns]
+def casts(table: Table, schema: FileSchema) -> list[Cast]:
+    return [_cast(column, schema) for column in table.columns]
 
 
 def raw_name(source: str) -> str:
     return quote(f"raw_{source}")
 
 
-def readable(table: Table, shape: Shape) -> list[str]:
-    """The source columns that a statement over `shape` reads. JSON lines may hold any."""
-    if shape.format == "jsonl":
+def readable(table: Table, schema: FileSchema) -> list[str]:
+    """The source columns that a statement over `schema` reads. JSON lines may hold any."""
+    if schema.format == "jsonl":
         return list(dict.fromkeys([*table.source_names, TENANT_COLUMN.name]))
-    return list(shape.lane_of)
+    return list(schema.lane_of)
 
 
-def tenant_fault(table: Table, shape: Shape) -> str:
+def tenant_fault(table: Table, schema: FileSchema) -> str:
     """True where the row says that it belongs to another tenant; '' if it cannot say."""
-    if TENANT_COLUMN.name not in readable(table, shape):
+    if TENANT_COLUMN.name not in readable(table, schema):
         return ""
     return f"ifNull({raw_name(TENANT_COLUMN.name)}, {{tenant_id:String}}) != {{tenant_id:String}}"
 
 
-def key_fault(table: Table, shape: Shape) -> str:
+def key_fault(table: Table, schema: FileSchema) -> str:
     """True where the row has no business key: nothing, blanks, or what stands for no number."""
-    key = f"ifNull({_cast(table.column(table.key), shape).value}, '')"
+    key = f"ifNull({_cast(table.column(table.key), schema).value}, '')"
     return f"(isValidUTF8({key}) AND (NOT match({key}, '[^[:space:]]') OR lower({key}) = 'nan'))"
 
 
@@ -91,18 +91,18 @@ def record_hash(table: Table) -> str:
     return f"lower(hex({terms}))"
 
 
-def _cast(column: Column, shape: Shape) -> Cast:
+def _cast(column: Column, schema: FileSchema) -> Cast:
     present = [
         source
         for source in column.sources
-        if shape.format == "jsonl" or source.name in shape.lane_of
+        if schema.format == "jsonl" or source.name in schema.lane_of
     ]
     if not present:
         nothing = f"CAST(NULL, {literal(column.kind.ddl(required=False))})"
         return Cast(column, column.name, nothing, (), "''")
-    options = [_from(column, source.name, shape) for source in present]
+    options = [_from(column, source.name, schema) for source in present]
     values = [
-        _conditional(option.value, source.negated, source.only_when, shape)
+        _conditional(option.value, source.negated, source.only_when, schema)
         for option, source in zip(options, present, strict=True)
     ]
     if len(options) == 1:
@@ -129,24 +129,24 @@ def _used_faults(options: list[Cast]) -> tuple[tuple[str, str], ...]:
 
 
 def _conditional(
-    value: str, negated: bool, only_when: tuple[str, tuple[str, ...]] | None, shape: Shape
+    value: str, negated: bool, only_when: tuple[str, tuple[str, ...]] | None, schema: FileSchema
 ) -> str:
     if negated:
         value = f"NOT ({value})"
     if only_when is None:
         return value
     column, accepted = only_when
-    if shape.format != "jsonl" and column not in shape.lane_of:
+    if schema.format != "jsonl" and column not in schema.lane_of:
         return "CAST(NULL, 'Nullable(String)')"
     folded = f"lower(replaceRegexpAll(ifNull({raw_name(column)}, ''), '[ _]', ''))"
     return f"if({folded} IN ({', '.join(map(literal, accepted))}), {value}, NULL)"
 
 
-def _from(column: Column, source: str, shape: Shape) -> Cast:
+def _from(column: Column, source: str, schema: FileSchema) -> Cast:
     raw = raw_name(source)
-    lane = shape.lane_of.get(source, TEXT_LANE)
+    lane = schema.lane_of.get(source, TEXT_LANE)
     if column.kind.is_text:
-        return Cast(column, source, raw, _text_faults(source, raw, shape), raw)
+        return Cast(column, source, raw, _text_faults(source, raw, schema), raw)
     reason = _REASONS[column.kind]
     if lane == TEXT_LANE:
         value = _parsed(column.kind, f"nullIf(trimBoth({raw}), '')")
@@ -155,9 +155,9 @@ def _from(column: Column, source: str, shape: Shape) -> Cast:
     return Cast(column, source, raw, (), f"toString({raw})")
 
 
-def _text_faults(source: str, raw: str, shape: Shape) -> tuple[tuple[str, str], ...]:
+def _text_faults(source: str, raw: str, schema: FileSchema) -> tuple[tuple[str, str], ...]:
     faults = [(f"NOT ifNull(isValidUTF8({raw}), true)", NOT_UTF8)]
-    if shape.format == "jsonl":
+    if schema.format == "jsonl":
         kind = f"JSONType(broken_text, {literal(source)})"
         nested = f"(match({raw}, '^[{{[[]') AND {kind} IN ('Object', 'Array'))"
         faults.append((f"ifNull({nested}, false)", _NOT_SINGLE))

@@ -1,6 +1,6 @@
 """What columns a file has, and which of them can be read without a detour through text.
 
-The shape comes from the file itself (Parquet footer, CSV header), never from the engine's schema
+The schema comes from the file itself (Parquet footer, CSV header), never from the engine's schema
 inference, which looks at one file of many and hides columns behind a cache.
 """
 
@@ -31,18 +31,18 @@ _BLOCK = 4 << 20
 class UnusableFile(Exception):
     """The file cannot be loaded at all; the text says why. `file` where several were at hand."""
 
-    def __init__(self, reason: str, file: "ShapedFile | None" = None) -> None:
+    def __init__(self, reason: str, file: "SourceFile | None" = None) -> None:
         super().__init__(reason)
         self.file = file
 
 
 @dataclass(frozen=True)
-class Shape:
+class FileSchema:
     """How to read a file.
 
     `lanes`: (source column, ClickHouse type to read it as) of the columns that the catalog knows;
     `unknown`: its other columns; both None-free and empty for JSON lines, whose columns are known
-    only once they are read. Files of equal shape are read in one statement.
+    only once they are read. Files of equal schema are read in one statement.
     """
 
     format: str
@@ -55,7 +55,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class ShapedFile:
+class SourceFile:
     """`rows` is how many the footer promises, or a look at a whole CSV file found; else None.
 
     `columns` are all of the file's, with their types as the file has them; none for JSON lines.
@@ -64,40 +64,40 @@ class ShapedFile:
     """
 
     object: LakeObject
-    shape: Shape
+    schema: FileSchema
     rows: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
     is_plain: bool = True
 
 
-def read_shape(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
-    """The shape of one file. Raises UnusableFile, or LakeError when the lake fails."""
+def read_schema(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
+    """The schema of one file. Raises UnusableFile, or LakeError when the lake fails."""
     kind = format_of(found.key)
     if kind == "parquet":
         return _parquet(lake, found, table)
     if kind == "csv":
         return _csv(lake, found, table)
     lake.touch(found)
-    return ShapedFile(found, Shape("jsonl", ()))
+    return SourceFile(found, FileSchema("jsonl", ()))
 
 
-def _parquet(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
+def _parquet(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
     with lake.open(found) as file:
         try:
             metadata = pq.read_metadata(file)
-            schema = metadata.schema.to_arrow_schema()
+            columns = metadata.schema.to_arrow_schema()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UnusableFile(f"Not a readable Parquet file: {error}") from error
-    names = _distinct(list(schema.names))
+    names = _distinct(list(columns.names))
     lanes = []
     for name, column in _known(names, table).items():
-        lane = _lane(schema.field(name).type, column, name)
-        if lane == _INSTANT_LANE and not _are_storable(metadata, schema.field(name)):
+        lane = _lane(columns.field(name).type, column, name)
+        if lane == _INSTANT_LANE and not _are_storable(metadata, columns.field(name)):
             lane = TEXT_LANE
         lanes.append((name, lane))
-    shape = Shape("parquet", *_finish(names, lanes, table))
-    columns = tuple((each.name, str(each.type)) for each in schema)
-    return ShapedFile(found, shape, metadata.num_rows, columns)
+    schema = FileSchema("parquet", *_finish(names, lanes, table))
+    types = tuple((each.name, str(each.type)) for each in columns)
+    return SourceFile(found, schema, metadata.num_rows, types)
 
 
 def _are_storable(metadata: Any, column: pa.Field) -> bool:
@@ -125,7 +125,7 @@ def _are_storable(metadata: Any, column: pa.Field) -> bool:
     return True
 
 
-def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
+def _csv(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
     with unpacked(lake, found) as stream:
         try:
             scan = csv_records.scan(stream)
@@ -133,9 +133,9 @@ def _csv(lake: Lake, found: LakeObject, table: Table) -> ShapedFile:
             raise UnusableFile(str(error)) from error
     names = _distinct(scan.header)
     lanes = [(name, TEXT_LANE) for name in _known(names, table)]
-    shape = Shape("csv", *_finish(names, lanes, table))
+    schema = FileSchema("csv", *_finish(names, lanes, table))
     columns = tuple((name, "text") for name in names)
-    return ShapedFile(found, shape, scan.rows, columns, is_plain=scan.is_plain)
+    return SourceFile(found, schema, scan.rows, columns, is_plain=scan.is_plain)
 
 
 @contextmanager

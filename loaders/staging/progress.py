@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loaders.lake.s3 import LakeObject
-from loaders.staging.file_schema import ShapedFile
+from loaders.staging.file_schema import SourceFile
 
 # Percent of a load that is done when a phase begins: reading is most of it.
-COMPARING, SHOWING = 70, 95
+COMPARING, PUBLISHING = 70, 95
 
 
 @dataclass
-class Extent:
+class Progress:
     """Files and bytes to read, and bytes and rows that were. One thread writes, another may read.
 
     Of formats that do not tell their rows these are known once they are counted.
@@ -30,7 +30,7 @@ class Extent:
         self.files_found, self.bytes_found = len(sizes), sum(sizes)
         self.bytes_done = self.rows_done = 0
 
-    def reading(self, group: Sequence[ShapedFile]) -> None:
+    def reading(self, group: Sequence[SourceFile]) -> None:
         """These files are being read from now on."""
         rows = [each.rows for each in group]
         known = [count for count in rows if count is not None]

@@ -1,4 +1,4 @@
-"""Where a staging statement reads files of one shape from.
+"""Where a staging statement reads files of one schema from.
 
 `EngineSource`: ClickHouse reads S3 itself. `WorkerSource`: the worker reads S3 and streams text
 columns into a raw table; for warehouses that cannot reach S3, and for damaged CSV files, whose bad
@@ -17,7 +17,7 @@ from analytics.warehouse.client import Writer
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
-from loaders.staging.file_schema import TEXT_LANE, Shape, ShapedFile
+from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
 from loaders.staging.streaming import text_batches
 
 _ENGINE_FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "LineAsString"}
@@ -37,17 +37,17 @@ READ_SETTINGS = {
 
 @dataclass(frozen=True)
 class Relation:
-    """SQL text to select from, and the shape in which its columns come."""
+    """SQL text to select from, and the schema in which its columns come."""
 
     sql: str
-    shape: Shape
+    schema: FileSchema
 
 
 class Source(Protocol):
     def relation(
-        self, table: Table, files: Sequence[ShapedFile]
+        self, table: Table, files: Sequence[SourceFile]
     ) -> AbstractContextManager[Relation]:
-        """The rows of `files`, which share a shape, for as long as the context lasts."""
+        """The rows of `files`, which share a schema, for as long as the context lasts."""
 
 
 class EngineSource:
@@ -57,32 +57,32 @@ class EngineSource:
         self._lake = lake
 
     @contextmanager
-    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
-        shape = files[0].shape
+    def relation(self, table: Table, files: Sequence[SourceFile]) -> Iterator[Relation]:
+        schema = files[0].schema
         keys = [file.object.key for file in files]
-        function = s3_function(self._lake, keys, _ENGINE_FORMATS[shape.format], _structure(shape))
-        yield Relation(raw_columns(table, shape, function), shape)
+        function = s3_function(self._lake, keys, _ENGINE_FORMATS[schema.format], _structure(schema))
+        yield Relation(raw_columns(table, schema, function), schema)
 
 
 class WorkerSource:
     """The worker streams the objects into a table of text columns, dropped afterwards.
 
-    `progress` is told of each batch, and ends the load by raising if it is not wanted any more.
+    `on_step` is told of each batch, and ends the load by raising if it is not wanted any more.
     `streamed` tells of each file read to its end how many rows it has, by path.
     """
 
-    def __init__(self, lake: Lake, raw_table: str, progress: Callable[[str], None]) -> None:
+    def __init__(self, lake: Lake, raw_table: str, on_step: Callable[[str], None]) -> None:
         self._lake = lake
         self._raw_table = raw_table
-        self._progress = progress
+        self._on_step = on_step
         self.streamed: dict[str, int] = {}
 
     @contextmanager
-    def relation(self, table: Table, files: Sequence[ShapedFile]) -> Iterator[Relation]:
-        shape = files[0].shape
+    def relation(self, table: Table, files: Sequence[SourceFile]) -> Iterator[Relation]:
+        schema = files[0].schema
         writer = Writer()
-        names = ["line"] if shape.format == "jsonl" else [name for name, _ in shape.lanes]
-        lane = "String" if shape.format == "jsonl" else TEXT_LANE
+        names = ["line"] if schema.format == "jsonl" else [name for name, _ in schema.lanes]
+        lane = "String" if schema.format == "jsonl" else TEXT_LANE
         columns = [f"{quote(name)} {lane}" for name in names]
         writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
         writer.run(
@@ -95,7 +95,7 @@ class WorkerSource:
             for file in files:
                 rows = 0
                 for batch in text_batches(self._lake, file, names):
-                    self._progress(f"Streaming {len(files)} {shape.format} files")
+                    self._on_step(f"Streaming {len(files)} {schema.format} files")
                     writer.insert(
                         self._raw_table,
                         [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
@@ -103,9 +103,11 @@ class WorkerSource:
                     )
                     rows += batch.rows
                 self.streamed[file.object.path] = rows
-            text_shape = Shape(shape.format, tuple((name, TEXT_LANE) for name, _ in shape.lanes))
-            relation = raw_columns(table, text_shape, self._raw_table, "_reason", "_broken")
-            yield Relation(relation, text_shape)
+            text_schema = FileSchema(
+                schema.format, tuple((name, TEXT_LANE) for name, _ in schema.lanes)
+            )
+            relation = raw_columns(table, text_schema, self._raw_table, "_reason", "_broken")
+            yield Relation(relation, text_schema)
         finally:
             writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
 
@@ -116,30 +118,30 @@ def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:
     return f"s3({', '.join(map(literal, everything))})"
 
 
-def _structure(shape: Shape) -> str:
-    if shape.format == "jsonl":
+def _structure(schema: FileSchema) -> str:
+    if schema.format == "jsonl":
         return "line String"
-    return ", ".join(f"{quote(name)} {lane}" for name, lane in shape.lanes)
+    return ", ".join(f"{quote(name)} {lane}" for name, lane in schema.lanes)
 
 
 def raw_columns(
-    table: Table, shape: Shape, relation: str, reason: str = "''", text: str = "''"
+    table: Table, schema: FileSchema, relation: str, reason: str = "''", text: str = "''"
 ) -> str:
     """A subquery over `relation` that offers the columns the casts expect.
 
     `reason` and `text` say why a row is broken, and what it holds.
     """
     position = "_path, _row_number, _time"
-    if shape.format == "jsonl":
-        return _json_columns(table, shape, relation, position)
-    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in shape.lanes)
+    if schema.format == "jsonl":
+        return _json_columns(table, schema, relation, position)
+    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in schema.lanes)
     return (
         f"(SELECT {columns}, {position}, {text} AS broken_text, {reason} AS broken FROM {relation})"
     )
 
 
-def _json_columns(table: Table, shape: Shape, relation: str, position: str) -> str:
-    names = readable(table, shape)
+def _json_columns(table: Table, schema: FileSchema, relation: str, position: str) -> str:
+    names = readable(table, schema)
     exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
     fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
     columns = ", ".join(

@@ -20,8 +20,8 @@ from tenants.models import Tenant
 _LOST = "Rows that the load had put into a scratch table are gone."
 
 
-class Workspace:
-    """Side tables by what they hold, as quoted names.
+class ScratchTables:
+    """Scratch tables by what they hold, as quoted names.
 
     `staged` and `rebuilt` have the target's structure, `raw` is the worker transport's. `stored`
     holds what the target has of the staged keys, `touched` the keys for which there is something to
@@ -29,11 +29,10 @@ class Workspace:
     `keys` the keys of files that need no staging. Parameters: `tenant_id`, `load_id`, `attempt` and
     `loaded_at`, which no two runs share.
 
-    A workspace made `light` keeps its tables in memory, which suits small batches. A restart of the
-    warehouse empties them, and one that loses power may lose the newest parts of others. So each
-    table is filled through `fill`, which counts the rows that go in, and a statement that writes
-    for readers carries `intact`: it fails unless exactly those rows are still there. A workspace of
-    a `dry_run` keeps rejects to itself, too.
+    Those made `in_memory` suit small batches. A restart of the warehouse empties them, and one that
+    loses power may lose the newest parts of others. So each table is filled through `fill`, which
+    counts the rows that go in, and a statement that writes for readers carries `intact`: it fails
+    unless exactly those rows are still there. Those of a `dry_run` hold rejects, too.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Workspace:
         self.plan = self._named("plan")
         self.moves = self._named("moves")
         self.keys = self._named("keys")
-        self.light = False
+        self.in_memory = False
         self._filled: dict[str, int] = {}
         self.parameters: dict[str, Any] = {
             "tenant_id": tenant.id,
@@ -89,18 +88,18 @@ class Workspace:
         return self.rows(sql, **parameters)[0][0]
 
     def fill(self, name: str, sql: str, **query_settings: Any) -> int:
-        """Run an INSERT into the side table `name`; returns the rows that it wrote."""
+        """Run an INSERT into the scratch table `name`; returns the rows that it wrote."""
         rows = self.run(sql, **query_settings)
         self._filled[name] += rows
         return rows
 
     def filled(self, name: str) -> int:
-        """The rows that have gone into the side table `name`."""
+        """The rows that have gone into the scratch table `name`."""
         return self._filled[name]
 
     @property
     def intact(self) -> str:
-        """A condition that fails its statement unless side tables hold what went into them.
+        """A condition that fails its statement unless scratch tables hold what went into them.
 
         Each part is a scalar subquery: it is evaluated even if the statement finds no row.
         """
@@ -110,14 +109,14 @@ class Workspace:
         )
 
     def check_intact(self) -> None:
-        """Raise Interrupted unless side tables hold what went into them."""
+        """Raise Interrupted unless scratch tables hold what went into them."""
         if self._filled:
             self.rows(f"SELECT 1 WHERE {self.intact}")
 
     # --- Tables
 
     def create_staged(self) -> None:
-        self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.light else ''}")
+        self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.in_memory else ''}")
         if self.dry_run:  # like the shared one it may merge rows, so it is not counted
             self.drop(self.rejects)
             self.writer.run(
@@ -130,14 +129,14 @@ class Workspace:
 
     def create_moves(self, columns: str, keys: str) -> None:
         """A table for joinGet, which finds rows by `keys`."""
-        persistent = 0 if self.light else 1
+        persistent = 0 if self.in_memory else 1
         self._create(
             self.moves,
             f"({columns}) ENGINE = Join(ANY, LEFT, {keys}) SETTINGS persistent = {persistent}",
         )
 
     def create(self, name: str, columns: str, order_by: str = "tuple()") -> None:
-        engine = "Memory" if self.light else f"MergeTree ORDER BY {order_by}"
+        engine = "Memory" if self.in_memory else f"MergeTree ORDER BY {order_by}"
         self._create(name, f"({columns}) ENGINE = {engine}")
 
     def _create(self, name: str, what: str) -> None:
@@ -160,9 +159,9 @@ class Workspace:
             raise Interrupted(f"{self.filled(side)} rows were to be shown, but {rows} are there.")
 
     def log(self, kind: str, **more: Any) -> None:
-        """Note in load_log what readers may rely on: a finished load or repair, or one `SHOWING`.
+        """Note in load_log what readers may rely on: a finished load or repair, or PUBLISHING.
 
-        A run notes SHOWING before it shows anything, and what it is once it has: whoever keeps
+        A run notes PUBLISHING before it shows anything, and what it is once it has: whoever keeps
         answers keeps none in between. The second note takes the place of the first.
         """
         row = {
@@ -180,7 +179,7 @@ class Workspace:
         self.writer.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
 
     def fence_off_earlier_runs(self) -> None:
-        """Remove the side tables of every run of this tenant and table."""
+        """Remove the scratch tables of every run of this tenant and table."""
         for name in scratch_tables(self.tenant, self.table):
             self.drop(self.at.qualified(name))
 
@@ -199,7 +198,7 @@ def _prefix(tenant: Tenant, table: Table) -> str:
 
 
 def scratch_tables(tenant: Tenant, table: Table) -> list[str]:
-    """The names of the side tables of all runs of this tenant and table."""
+    """The names of the scratch tables of all runs of this tenant and table."""
     rows = Writer().rows(
         "SELECT name FROM system.tables WHERE database = {database:String} "
         "AND startsWith(name, {prefix:String})",
@@ -209,7 +208,7 @@ def scratch_tables(tenant: Tenant, table: Table) -> list[str]:
 
 
 def load_of_scratch_table(name: str) -> int:
-    """The load whose side table has this name."""
+    """The load whose scratch table has this name."""
     return int(name.split(":")[3])
 
 

@@ -6,7 +6,7 @@ Values are bound, identifiers quoted.
 from analytics.warehouse.catalog import HISTORY_COLUMNS, LINEAGE_COLUMNS, SENTINEL_SQL, Table
 from analytics.warehouse.sql import literal, quote
 from loaders.staging.casting import Cast, casts, key_fault, record_hash, tenant_fault
-from loaders.staging.file_schema import Shape
+from loaders.staging.file_schema import FileSchema
 
 # Parameters that every statement here is given.
 LOAD = "{load_id:UInt64}"
@@ -24,10 +24,12 @@ def names(columns: list[str]) -> str:
     return ", ".join(map(quote, columns))
 
 
-def stage(table: Table, shape: Shape, relation: str, into: str) -> str:
+def stage(table: Table, schema: FileSchema, relation: str, into: str) -> str:
     """Cast the good rows of `relation` into `into`, each as if it were its key's only version."""
-    values = ", ".join(f"{cast.value} AS {quote(cast.column.name)}" for cast in casts(table, shape))
-    faults = " OR ".join(["broken != ''", *_faults(table, shape)])
+    values = ", ".join(
+        f"{cast.value} AS {quote(cast.column.name)}" for cast in casts(table, schema)
+    )
+    faults = " OR ".join(["broken != ''", *_faults(table, schema)])
     own = ", ".join(
         _required(name) if table.column(name).required else quote(name)
         for name in table.column_names
@@ -48,12 +50,12 @@ def _required(name: str) -> str:
     return f"assumeNotNull({quote(name)})"
 
 
-def _faults(table: Table, shape: Shape) -> list[str]:
-    found = [condition for cast in casts(table, shape) for condition, _ in cast.faults]
-    return [key_fault(table, shape), *filter(None, [tenant_fault(table, shape)]), *found]
+def _faults(table: Table, schema: FileSchema) -> list[str]:
+    found = [condition for cast in casts(table, schema) for condition, _ in cast.faults]
+    return [key_fault(table, schema), *filter(None, [tenant_fault(table, schema)]), *found]
 
 
-def reject(table: Table, shape: Shape, relation: str, into: str) -> str:
+def reject(table: Table, schema: FileSchema, relation: str, into: str) -> str:
     """Write every fault of every row of `relation` that `stage` left out."""
     return f"""INSERT INTO {into}
 (tenant_id, table_name, load_id, attempt,
@@ -63,24 +65,24 @@ SELECT {TENANT}, {literal(table.name)}, {LOAD}, {ATTEMPT}, _path, assumeNotNull(
     substringUTF8(toValidUTF8(fault.2), 1, 1000), fault.3, {LOADED_AT}
 FROM (
     SELECT _path, _row_number,
-        if(broken = '', ifNull({_key_of(table, shape).value}, ''), '') AS row_key,
+        if(broken = '', ifNull({_key_of(table, schema).value}, ''), '') AS row_key,
         if(broken != '',
             [('', broken_text, broken)],
-            arrayFilter(each -> each.3 != '', [{", ".join(_fault_tuples(table, shape))}])
+            arrayFilter(each -> each.3 != '', [{", ".join(_fault_tuples(table, schema))}])
         ) AS faults
     FROM {relation}
-    WHERE {" OR ".join(["broken != ''", *_faults(table, shape)])}
+    WHERE {" OR ".join(["broken != ''", *_faults(table, schema)])}
 )
 ARRAY JOIN faults AS fault"""
 
 
-def _fault_tuples(table: Table, shape: Shape) -> list[str]:
-    everything = casts(table, shape)
-    key = _key_of(table, shape)
+def _fault_tuples(table: Table, schema: FileSchema) -> list[str]:
+    everything = casts(table, schema)
+    key = _key_of(table, schema)
     tuples = [
-        _fault_tuple(key.source, key.text, key_fault(table, shape), "the business key is missing")
+        _fault_tuple(key.source, key.text, key_fault(table, schema), "the business key is missing")
     ]
-    if fault := tenant_fault(table, shape):
+    if fault := tenant_fault(table, schema):
         tuples.append(_fault_tuple("tenant_id", "`raw_tenant_id`", fault, "names another tenant"))
     tuples += [
         _fault_tuple(cast.source, cast.text, condition, reason)
@@ -94,23 +96,23 @@ def _fault_tuple(column: str, text: str, fault: str, reason: str) -> str:
     return f"({literal(column)}, ifNull({text}, ''), if({fault}, {literal(reason)}, ''))"
 
 
-def keys(table: Table, shape: Shape, relation: str, into: str) -> str:
+def keys(table: Table, schema: FileSchema, relation: str, into: str) -> str:
     """Write only the keys of `relation`, of files whose rows an earlier load staged."""
-    key = _key_of(table, shape)
+    key = _key_of(table, schema)
     return f"""INSERT INTO {into} (entity, source_file)
-SELECT assumeNotNull({key.value}), _path FROM {relation} WHERE {_has_key(table, shape)}"""
+SELECT assumeNotNull({key.value}), _path FROM {relation} WHERE {_has_key(table, schema)}"""
 
 
-def digest_of_keys(table: Table, shape: Shape, relation: str) -> str:
+def digest_of_keys(table: Table, schema: FileSchema, relation: str) -> str:
     """SELECT path, rows and digest of the keys, for each file of `relation`."""
-    key = _key_of(table, shape).value
+    key = _key_of(table, schema).value
     return f"""SELECT _path, {key_digest(f"assumeNotNull({key})")} FROM {relation}
-WHERE {_has_key(table, shape)} GROUP BY _path"""
+WHERE {_has_key(table, schema)} GROUP BY _path"""
 
 
-def _has_key(table: Table, shape: Shape) -> str:
-    faults = [condition for condition, _ in _key_of(table, shape).faults]
-    return f"NOT ({' OR '.join([key_fault(table, shape), *faults])})"
+def _has_key(table: Table, schema: FileSchema) -> str:
+    faults = [condition for condition, _ in _key_of(table, schema).faults]
+    return f"NOT ({' OR '.join([key_fault(table, schema), *faults])})"
 
 
 def key_digest(key: str) -> str:
@@ -118,8 +120,8 @@ def key_digest(key: str) -> str:
     return f"count(), sum(cityHash64({key})), sum(sipHash64({key}))"
 
 
-def _key_of(table: Table, shape: Shape) -> Cast:
-    return next(cast for cast in casts(table, shape) if cast.column.name == table.key)
+def _key_of(table: Table, schema: FileSchema) -> Cast:
+    return next(cast for cast in casts(table, schema) if cast.column.name == table.key)
 
 
 def json_rows(relation: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from loaders.lake.s3 import Lake, LakeObject
 from loaders.staging import csv_records
 from loaders.staging.csv_records import MalformedCsv, Record
-from loaders.staging.file_schema import ShapedFile, UnusableFile, unpacked
+from loaders.staging.file_schema import SourceFile, UnusableFile, unpacked
 
 # A value of a text column: bytes where a file may hold what is not text.
 Text = str | bytes | None
@@ -56,12 +56,12 @@ class TextBatch:
         ]
 
 
-def text_batches(lake: Lake, file: ShapedFile, names: Sequence[str]) -> Iterator[TextBatch]:
+def text_batches(lake: Lake, file: SourceFile, names: Sequence[str]) -> Iterator[TextBatch]:
     """The columns `names` of one file, as text in the forms that the engine's own reader gives.
 
     Raises UnusableFile when the file cannot be read to its end.
     """
-    reader = {"parquet": _parquet, "csv": _csv, "jsonl": _lines}[file.shape.format]
+    reader = {"parquet": _parquet, "csv": _csv, "jsonl": _lines}[file.schema.format]
     try:
         yield from reader(lake, file, list(names))
     except MalformedCsv as error:
@@ -73,7 +73,7 @@ def text_batches(lake: Lake, file: ShapedFile, names: Sequence[str]) -> Iterator
         raise
 
 
-def _parquet(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+def _parquet(lake: Lake, file: SourceFile, names: list[str]) -> Iterator[TextBatch]:
     with lake.open(file.object) as raw:
         first = 0
         for batch in pq.ParquetFile(raw, pre_buffer=True).iter_batches(BATCH_ROWS, columns=names):
@@ -82,7 +82,7 @@ def _parquet(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBat
             first += batch.num_rows
 
 
-def _lines(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+def _lines(lake: Lake, file: SourceFile, names: list[str]) -> Iterator[TextBatch]:
     with unpacked(lake, file.object) as stream:
         numbered = enumerate(_split_lines(stream))
         while chunk := _chunk(numbered):
@@ -113,7 +113,7 @@ def _split_lines(stream: pa.NativeFile) -> Iterator[bytes]:
         yield rest
 
 
-def _csv(lake: Lake, file: ShapedFile, names: list[str]) -> Iterator[TextBatch]:
+def _csv(lake: Lake, file: SourceFile, names: list[str]) -> Iterator[TextBatch]:
     header = [name for name, _ in file.columns]
     positions = [header.index(name) for name in names]
     first = 0

@@ -8,7 +8,7 @@ from analytics.warehouse.sql import literal
 from loaders.jobs import load
 from loaders.lake.s3 import LakeObject
 from loaders.staging import stage
-from loaders.staging.file_schema import TEXT_LANE, Shape, ShapedFile
+from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
 from loaders.staging.readers import Relation, raw_columns
 from loaders.staging.scratch_tables import instant
 
@@ -26,16 +26,16 @@ class MemoryLake:
                 rows, modified = self.files[key]
                 yield LakeObject(self.bucket, key, f"{hash(repr(rows)):x}", 1, modified)
 
-    def shape(self, lake, found, table):
+    def schema(self, lake, found, table):
         rows, _ = self.files[found.key]
         names = sorted({name for row in rows for name in row})
-        shape = Shape("parquet", tuple((name, TEXT_LANE) for name in names))
-        return ShapedFile(found, shape, len(rows))
+        schema = FileSchema("parquet", tuple((name, TEXT_LANE) for name in names))
+        return SourceFile(found, schema, len(rows))
 
     @contextmanager
     def relation(self, table, files):
-        shape = files[0].shape
-        names = [name for name, _ in shape.lanes]
+        schema = files[0].schema
+        names = [name for name, _ in schema.lanes]
         selects = []
         for file in files:
             rows, modified = self.files[file.object.key]
@@ -50,7 +50,7 @@ class MemoryLake:
         types = "".join(f"{name} {TEXT_LANE}, " for name in names)
         structure = f"{types}_path String, _row_number UInt64, _time Nullable(DateTime64(3, 'UTC'))"
         rows = f"SELECT * FROM values({literal(structure)}, {', '.join(selects)})"
-        yield Relation(raw_columns(table, shape, f"({rows})"), shape)
+        yield Relation(raw_columns(table, schema, f"({rows})"), schema)
 
 
 def _text(value):
@@ -60,5 +60,5 @@ def _text(value):
 def use(lake, monkeypatch):
     """Let every load of this test find, read and stage from `lake`."""
     monkeypatch.setattr(load, "Lake", lambda: lake)
-    monkeypatch.setattr(stage, "read_shape", lake.shape)
+    monkeypatch.setattr(stage, "read_schema", lake.schema)
     monkeypatch.setattr(stage, "EngineSource", lambda _: lake)

@@ -51,7 +51,7 @@ def test_the_list_shows_states_and_counts(staff, finished):
     assert "every 2s" not in page
 
 
-def test_a_test_is_told_from_a_load_and_who_cancelled_is_said(staff, acme, finished):
+def test_a_test_is_told_from_a_load_and_who_canceled_is_said(staff, acme, finished):
     job = queue.request_load(acme, TABLES["tickets"], dry_run=True)
     staff.post(reverse("admin:loaders_cancel", args=[job.pk]))
     page = staff.get(reverse("admin:loaders_loadjob_changelist"), {"q": "tickets"}).content.decode()
@@ -109,7 +109,7 @@ def test_load_again_and_cancel_need_a_post(staff, finished):
     assert queued.requested_by.username == "dora"
     staff.post(reverse("admin:loaders_cancel", args=[queued.pk]))
     queued.refresh_from_db()
-    assert queued.state == LoadJob.State.CANCELLED
+    assert queued.state == LoadJob.State.CANCELED
 
 
 def test_jobs_and_files_cannot_be_edited_or_deleted(staff, finished):

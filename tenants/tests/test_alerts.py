@@ -112,13 +112,13 @@ def test_a_burst_is_told_in_one_message(
     acme, settings, mailoutbox, django_capture_on_commit_callbacks
 ):
     settings.ADMINS = [("ops", "ops@example.com")]
-    for number in range(alerting.MOST_SHOWN + alerting.FEW + 2):
+    for number in range(alerting.MAX_SHOWN + alerting.FEW + 2):
         raise_one(django_capture_on_commit_callbacks, acme, f"table {number}")
     assert len(mailoutbox) == alerting.FEW
-    assert tasks.tell_alerts() == alerting.MOST_SHOWN + 2
+    assert tasks.tell_alerts() == alerting.MAX_SHOWN + 2
     assert len(mailoutbox) == alerting.FEW + 1
     message = mailoutbox[-1]
-    assert message.subject == f"[AVESA] {alerting.MOST_SHOWN + 2} alerts"
+    assert message.subject == f"[AVESA] {alerting.MAX_SHOWN + 2} alerts"
     assert f"{acme.id}/table {alerting.FEW}\n\nIt failed." in message.body
     assert "And 2 more" in message.body
     assert tasks.tell_alerts() == 0

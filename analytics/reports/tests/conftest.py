@@ -73,7 +73,7 @@ def mailbox(settings):
 @pytest.fixture(autouse=True)
 def _no_messages(sent_tasks):
     """Tests do what a worker would, when they want it."""
-    deliveries._letter.cache_clear()
+    deliveries._composed_mail.cache_clear()
 
 
 @pytest.fixture
@@ -105,9 +105,9 @@ def report(loaded, alice):
     made = Report.objects.create(
         tenant=loaded, owner=alice, name="Tickets", dashboard="", period="last-7-days"
     )
-    made.tiles.create(position=0, shape="figure", metrics=["tickets_opened"])
-    made.tiles.create(position=1, shape="chart", metrics=["tickets_opened", "tickets_closed"])
-    made.tiles.create(position=2, shape="parts", metrics=["backlog_by_priority"])
+    made.tiles.create(position=0, type="figure", metrics=["tickets_opened"])
+    made.tiles.create(position=1, type="chart", metrics=["tickets_opened", "tickets_closed"])
+    made.tiles.create(position=2, type="parts", metrics=["backlog_by_priority"])
     Recipient.objects.create(report=made, user=alice)
     Recipient.objects.create(report=made, address=OUTSIDE)
     Schedule.objects.create(report=made, frequency="daily", at=time(7))

@@ -54,7 +54,7 @@ def test_a_dashboard_of_its_own_period_and_filters(report):
 def test_a_tile_may_have_a_period_and_a_filter_of_its_own(report):
     report.tiles.create(
         position=3,
-        shape="figure",
+        type="figure",
         metrics=["tickets_opened"],
         period="last-12-months",
         filters={"priority": "High"},
@@ -114,7 +114,7 @@ def test_a_table_repeats_its_heading_on_every_page(report, put_rows):
     ]
     put_rows(report.tenant, "tickets", rows)
     report.tiles.all().delete()
-    report.tiles.create(position=0, shape="parts", metrics=["tickets_by_company"])
+    report.tiles.create(position=0, type="parts", metrics=["tickets_by_company"])
     pages = PdfReader(io.BytesIO(documents.pdf(composed(report), report.tenant))).pages
     with_rows = [text for page in pages if re.search(r"Company \d", text := page.extract_text())]
     assert len(with_rows) >= 2
@@ -133,10 +133,11 @@ def test_sheets_have_exact_values(report):
 
 def test_names_from_data_cannot_break_mail_or_document(report):
     report.name = 'A "quoted" <b>&amp;</b> #strong[name] $x$ \\ {{ report }}'
-    report.tiles.create(position=3, shape="parts", metrics=["tickets_by_company"])
+    report.tiles.create(position=3, type="parts", metrics=["tickets_by_company"])
     content = composed(report)
     text, html = mails.rendered(
-        mails.letter(report, content), mails.Links("https://a/?x=1&y=2", "https://u", "https://p")
+        mails.composed_mail(report, content),
+        mails.Links("https://a/?x=1&y=2", "https://u", "https://p"),
     )
     assert "&lt;b&gt;&amp;amp;&lt;/b&gt;" in html
     assert "Müller &amp; &lt;Sons&gt;" in html

@@ -486,11 +486,11 @@ def test_a_worker_that_was_given_up_may_not_write_any_more(due, mailbox, monkeyp
     slow = due.deliveries.get(address=OUTSIDE)
     real = deliveries.mails.report_mail
 
-    def taken_over(letter, delivery):
+    def taken_over(composed, delivery):
         if delivery.pk == slow.pk:
             deliveries.recover(timezone.now() + 2 * deliveries.LEASE)
             Delivery.objects.filter(pk=slow.pk).update(try_at=timezone.now())
-        return real(letter, delivery)
+        return real(composed, delivery)
 
     with monkeypatch.context() as overtaken:
         overtaken.setattr(deliveries.mails, "report_mail", taken_over)

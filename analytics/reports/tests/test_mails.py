@@ -89,9 +89,9 @@ def test_the_text_stands_alone(mail):
     assert "cid:" not in text
 
 
-def test_the_tenants_logo_and_colour(mailbox, report, due):
+def test_the_tenants_logo_and_color(mailbox, report, due):
     tenant = report.tenant
-    tenant.logo, tenant.colour = logo(), "#7a1fa2"
+    tenant.logo, tenant.color = logo(), "#7a1fa2"
     tenant.save()
     work()
     mail = mailbox.sent_to(OUTSIDE)[0]

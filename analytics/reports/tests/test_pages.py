@@ -68,7 +68,7 @@ def test_tiles_of_its_own(loaded, alice, portal):
     portal.post(url(loaded, "new/"), form(loaded, alice, tiles, dashboard=""))
     chart, figure = Report.objects.get().tiles.all()
     assert (chart.metrics, chart.period) == (["tickets_opened", "tickets_closed"], "last-90-days")
-    assert (figure.shape, figure.filters) == ("figure", {"company": "1"})
+    assert (figure.type, figure.filters) == ("figure", {"company": "1"})
     shown = portal.get(url(loaded, f"{Report.objects.get().pk}/edit/")).content.decode()
     assert shown.count("selected>Tickets opened and closed") == 1
 
@@ -277,7 +277,7 @@ def test_staff_see_the_ledger_and_no_figures(report, due, client, dora, mailbox)
     assert OUTSIDE in client.get("/admin/reports/delivery/?q=boss").content.decode()
 
 
-def test_logo_domains_and_colour_are_set_by_staff(loaded, client, dora):
+def test_logo_domains_and_color_are_set_by_staff(loaded, client, dora):
     from io import BytesIO
 
     from django.core.files.uploadedfile import SimpleUploadedFile
@@ -295,7 +295,7 @@ def test_logo_domains_and_colour_are_set_by_staff(loaded, client, dora):
     for formset in page.context["inline_admin_formsets"]:
         for field in formset.formset.management_form:
             sent[field.html_name] = 0
-    sent |= {"colour": "#123456", "report_domains": "a.example\nb.example"}
+    sent |= {"color": "#123456", "report_domains": "a.example\nb.example"}
     upload = SimpleUploadedFile("logo.jpg", output.getvalue(), "image/jpeg")
     answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": upload})
     assert answer.status_code == 302, answer.context["adminform"].errors
@@ -305,5 +305,5 @@ def test_logo_domains_and_colour_are_set_by_staff(loaded, client, dora):
     assert tenant.allows_address("x@B.example")
     assert not tenant.allows_address("x@evil-b.example")
     bad = SimpleUploadedFile("logo.png", b"<svg onload=alert(1)>", "image/png")
-    answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": bad, "colour": "red;"})
-    assert set(answer.context["adminform"].form.errors) == {"new_logo", "colour"}
+    answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": bad, "color": "red;"})
+    assert set(answer.context["adminform"].form.errors) == {"new_logo", "color"}

@@ -1,19 +1,19 @@
-// Draws every chart of the page from the specification beside it, in the colours of the theme.
+// Draws every chart of the page from the specification beside it, in the colors of the theme.
 (() => {
   "use strict";
 
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const views = new Map();
 
-  function colour(name) {
+  function color(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
   function themed(spec) {
     const config = structuredClone(spec.config || {});
-    config.axis = { ...config.axis, labelColor: colour("--muted"), gridColor: colour("--line") };
-    config.legend = { ...config.legend, labelColor: colour("--ink") };
-    config.range = { ...config.range, category: [colour("--series-1"), colour("--series-2")] };
+    config.axis = { ...config.axis, labelColor: color("--muted"), gridColor: color("--line") };
+    config.legend = { ...config.legend, labelColor: color("--ink") };
+    config.range = { ...config.range, category: [color("--series-1"), color("--series-2")] };
     return { ...spec, config };
   }
 

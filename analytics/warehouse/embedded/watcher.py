@@ -17,7 +17,7 @@ _INTERVAL = 0.05  # seconds between looks: the most that a cancel waits
 
 class Outcome(Enum):
     RUNNING = auto()
-    CANCELLED = auto()
+    CANCELED = auto()
     GONE = auto()
     KILLED = auto()
 
@@ -117,7 +117,7 @@ def _judge(client: socket.socket) -> Outcome:
         waiting = client.recv(1, socket.MSG_PEEK)
         if waiting == bytes([ClientPacket.CANCEL]):
             client.recv(1)
-            return Outcome.CANCELLED
+            return Outcome.CANCELED
     except OSError:
         waiting = b""
     return Outcome.RUNNING if waiting else Outcome.GONE

@@ -18,7 +18,6 @@ from avesa_site.demo.sample_lake.clock import (
 )
 from avesa_site.demo.sample_lake.companies import company_lives
 from avesa_site.demo.sample_lake.contacts import contact_lives
-from avesa_site.demo.sample_lake.course import STALLING
 from avesa_site.demo.sample_lake.customers import Customers
 from avesa_site.demo.sample_lake.demand import Demand
 from avesa_site.demo.sample_lake.dice import Dice
@@ -41,6 +40,7 @@ from avesa_site.demo.sample_lake.service import CLOSED_STATUSES
 from avesa_site.demo.sample_lake.tenants import SAMPLE_TENANTS, SampleTenant
 from avesa_site.demo.sample_lake.tickets import TicketDesk, TicketLife
 from avesa_site.demo.sample_lake.time_entries import InternalWork
+from avesa_site.demo.sample_lake.workflow import STALLING
 
 PART_ROWS = 200_000
 

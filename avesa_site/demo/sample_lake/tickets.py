@@ -5,7 +5,6 @@ from datetime import date
 from decimal import Decimal
 
 from avesa_site.demo.sample_lake.clock import HOUR, WORKDAY, WorkCalendar, is_workday
-from avesa_site.demo.sample_lake.course import STALLING, Course
 from avesa_site.demo.sample_lake.customers import Customers
 from avesa_site.demo.sample_lake.dice import Dice
 from avesa_site.demo.sample_lake.lives import Life
@@ -15,6 +14,7 @@ from avesa_site.demo.sample_lake.service import DUE_WORKDAYS, NEW, priority_of
 from avesa_site.demo.sample_lake.tenants import SampleTenant
 from avesa_site.demo.sample_lake.time_entries import entry_versions, quarter_hours
 from avesa_site.demo.sample_lake.words import BY_DAY, BY_NIGHT, CLOSINGS, LEVELS, OPENINGS, Matter
+from avesa_site.demo.sample_lake.workflow import STALLING, Course
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         selection.queue_all(
             self,
             (
-                partial(request_run, tenant, *how, is_test=options["test"])
+                partial(request_run, tenant, *how, dry_run=options["test"])
                 for tenant in selection.tenants(options)
             ),
         )

@@ -16,7 +16,7 @@ from loaders.history.integrity import check
 from loaders.jobs import queue, worker
 from loaders.jobs.load import Load
 from loaders.models import IntegrityCheck, LoadedFile, LoadJob
-from loaders.staging.scratch_tables import Workspace, scratch_tables
+from loaders.staging.scratch_tables import ScratchTables, scratch_tables
 from loaders.tests.histories import deliver, history, load, remove, row, stored
 from loaders.tests.lakes import put_jsonl
 from tenants.models import Alert
@@ -234,7 +234,7 @@ def test_a_repair_that_leaves_nothing_succeeds(acme):
 
 def test_a_repair_that_fails_does_not_say_that_it_mended(loaded, monkeypatch):
     spoil(loaded, "is_current = false", "status = 'C'")
-    monkeypatch.setattr(Workspace, "swap_in", lambda self, side: 1 / 0)
+    monkeypatch.setattr(ScratchTables, "swap_in", lambda self, side: 1 / 0)
     job = repair(loaded)
     assert job.state != LoadJob.State.SUCCEEDED
     assert job.notes == []

@@ -16,7 +16,7 @@ from loaders.tests.thoroughness import statements
 
 pytestmark = pytest.mark.slow
 OLD = [("A", 1, None)]
-MOST_STATEMENTS = 40
+MAX_STATEMENTS = 40
 
 
 @pytest.mark.django_db(transaction=True)
@@ -26,7 +26,7 @@ def test_the_databases_connections_may_break_before_any_statement(
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no connections that could break")
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
-    for number in statements(MOST_STATEMENTS):
+    for number in statements(MAX_STATEMENTS):
         key = str(number)
         put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1, id=key)])
         job = queue.request_load(acme, TABLES["companies"])

@@ -61,7 +61,7 @@ def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
         assert states[-1] in (BEFORE, AFTER)
         load(acme, number * 10 + 1)
         assert seen(acme) == AFTER
-        assert _side_tables(acme) == []
+        assert _scratch_tables(acme) == []
         if not crashed:
             break
     assert not crashed, f"{reached()} statements were not all tried"
@@ -69,7 +69,7 @@ def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
     assert AFTER in states
 
 
-def _side_tables(tenant):
+def _scratch_tables(tenant):
     return Writer().rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
         {"prefix": f"stage:{tenant.id}:"},

@@ -80,7 +80,7 @@ def way(request, settings, monkeypatch):
     form, transport, where, how = request.param
     settings.LOAD_TRANSPORT = transport
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
-    monkeypatch.setattr(load_module, "LIGHT_BYTES", 16 << 20 if where == "memory" else -1)
+    monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", 16 << 20 if where == "memory" else -1)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", 1000 if how == "flip" else 0)
     return form, f"{form}, {transport}, {where}, {how}"
 

@@ -28,7 +28,7 @@ def test_rows_lost_before_any_statement_never_pass_for_success(
 ):
     """As a restart empties memory, or a power failure takes the newest parts."""
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
-    monkeypatch.setattr(load_module, "LIGHT_BYTES", where)
+    monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", where)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
     states = set()
     first = 1 + 5 * (list(PUT).index(form) + (swap_above > 0))

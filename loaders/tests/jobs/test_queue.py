@@ -93,7 +93,7 @@ def test_a_finished_load_records_counts_and_files(job, lake, warehouse, acme):
     assert job.unknown_columns == ["odd"]
     good, bad = job.files.order_by("key")
     assert (good.state, good.rows_read, good.rows_rejected) == (LoadedFile.State.LOADED, 2, 1)
-    assert bad.state == LoadedFile.State.SET_ASIDE
+    assert bad.state == LoadedFile.State.QUARANTINED
     assert "Parquet" in bad.error
 
 
@@ -167,14 +167,14 @@ def test_lost_messages_are_sent_again_for_as_many_as_may_run(acme, globex, woken
     assert woken(queue.sweep) == 2
 
 
-def test_a_cancelled_run_changes_nothing(job, lake, warehouse, acme):
+def test_a_canceled_run_changes_nothing(job, lake, warehouse, acme):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     claimed = queue.claim(job.pk)
     assert queue.cancel(job)
     assert not queue.beat(claimed)
     assert not queue.cancel(job)
     job.refresh_from_db()
-    assert job.state == State.CANCELLED
+    assert job.state == State.CANCELED
 
 
 def test_without_a_broker_a_load_waits_for_the_sweep(
@@ -202,13 +202,13 @@ def test_an_overtaken_run_leaves_its_successors_record_alone(job, lake, warehous
     assert (job.state, job.rows_loaded, job.files.count()) == (State.SUCCEEDED, 1, 1)
 
 
-def test_a_load_cannot_be_cancelled_once_readers_may_see_it(job):
+def test_a_load_cannot_be_canceled_once_readers_may_see_it(job):
     claimed = queue.claim(job.pk)
     assert queue.commit(claimed)
     assert not queue.cancel(job)
 
 
-def test_a_cancelled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, acme, monkeypatch):
+def test_a_canceled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, acme, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     staged = Staging.count
 
@@ -219,7 +219,7 @@ def test_a_cancelled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, 
     monkeypatch.setattr(Staging, "count", cancel_when_staged)
     assert worker.run(job.pk) is None
     job.refresh_from_db()
-    assert (job.state, job.rows_loaded, job.files.count()) == (State.CANCELLED, 0, 0)
+    assert (job.state, job.rows_loaded, job.files.count()) == (State.CANCELED, 0, 0)
     seen = "SELECT count() FROM companies_current WHERE tenant_id = {t:String}"
     assert warehouse.value(seen, {"t": acme.id}) == 0
 
@@ -251,7 +251,7 @@ def test_names_that_postgres_cannot_keep_do_not_stop_a_load(job, lake, warehouse
 
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(acme):
+def test_a_job_that_is_canceled_while_it_is_claimed_stays_canceled(acme):
     """The claim has to wait for the row, and then must look at its state again."""
     job = queue.request_load(acme, TABLES["companies"])
 
@@ -268,7 +268,7 @@ def test_a_job_that_is_cancelled_while_it_is_claimed_stays_cancelled(acme):
             _wait_for_a_blocked_statement()
         assert claiming.result(10) is None
     job.refresh_from_db()
-    assert job.state == State.CANCELLED
+    assert job.state == State.CANCELED
 
 
 def _wait_for_a_blocked_statement():
@@ -305,7 +305,7 @@ def test_a_missed_heartbeat_does_not_end_the_heart(acme, error):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cancelling_ends_what_the_worker_streams(acme, lake, warehouse, settings, monkeypatch):
+def test_canceling_ends_what_the_worker_streams(acme, lake, warehouse, settings, monkeypatch):
     settings.LOAD_TRANSPORT = "worker"
     for number in range(8):
         put_jsonl(lake, acme, "companies", f"{number}.jsonl", [{"id": str(number)}])
@@ -323,16 +323,16 @@ def test_cancelling_ends_what_the_worker_streams(acme, lake, warehouse, settings
     assert worker.run(job.pk) is None
     assert len(read) == 2
     job.refresh_from_db()
-    assert job.state == State.CANCELLED
+    assert job.state == State.CANCELED
 
 
 @pytest.mark.django_db(transaction=True)
-def test_cancelling_ends_the_statement_under_way(acme, lake, warehouse, monkeypatch):
+def test_canceling_ends_the_statement_under_way(acme, lake, warehouse, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     job = queue.request_load(acme, TABLES["companies"])
     other = Writer(label=label_of(job.pk, 10))
     monkeypatch.setattr(
-        Staging, "count", lambda self, files: self._workspace.run(ENDLESS, max_execution_time=30)
+        Staging, "count", lambda self, files: self._scratch.run(ENDLESS, max_execution_time=30)
     )
 
     def run():
@@ -354,7 +354,7 @@ def test_cancelling_ends_the_statement_under_way(acme, lake, warehouse, monkeypa
         assert time.monotonic() - started < 10, "it ran on"
         assert others.result() == [(0,)], "attempt 10 is not attempt 1"
     job.refresh_from_db()
-    assert job.state == State.CANCELLED
+    assert job.state == State.CANCELED
     left = "SELECT count() FROM system.tables WHERE name LIKE {p:String}"
     assert warehouse.value(left, {"p": f"stage:{acme.id}:%"}) == 0
 

@@ -96,7 +96,7 @@ def test_a_load_that_may_have_written_stays(acme, facts):
     "facts",
     [
         {"state": State.FAILED},
-        {"state": State.CANCELLED},
+        {"state": State.CANCELED},
         {"state": State.SUCCEEDED, "dry_run": True, "rows_new": 5},
     ],
 )
@@ -161,7 +161,7 @@ def _found(job, name, etag, is_aside):
         etag=etag,
         size=1,
         last_modified=T1,
-        state=LoadedFile.State.SET_ASIDE if is_aside else LoadedFile.State.LOADED,
+        state=LoadedFile.State.QUARANTINED if is_aside else LoadedFile.State.LOADED,
         error="It is damaged." if is_aside else "",
     )
 

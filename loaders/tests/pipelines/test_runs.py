@@ -106,13 +106,13 @@ def test_a_run_without_news_starts_no_load(delivered, nothing_is_young, lake, wa
     assert seen(warehouse, delivered) == 3
 
 
-@pytest.mark.parametrize("is_test", [False, True])
-def test_a_tenant_without_any_file_has_failed(acme, lake, warehouse, is_test):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_tenant_without_any_file_has_failed(acme, lake, warehouse, dry_run):
     """Its id may be mistyped, or the lake was emptied."""
-    run = turn(acme, is_test=is_test)
+    run = turn(acme, dry_run=dry_run)
     assert (run.state, run.step) == (State.FAILED, "look")
     assert f"There is no file under s3://{lake.bucket}/{acme.id}/canonical/." in run.error
-    assert Alert.objects.count() == (0 if is_test else 1)
+    assert Alert.objects.count() == (0 if dry_run else 1)
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     assert turn(acme).state == State.SUCCEEDED
     assert not Alert.objects.filter(over_at=None).exists()
@@ -135,7 +135,7 @@ def test_a_refresh_loads_every_table_that_has_files(delivered, nothing_is_young)
 def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, warehouse):
     put_jsonl(lake, delivered, "contacts", "a.jsonl", [{"id": "1"}, {"name": "no key"}])
     before = _all_rows(warehouse)
-    run = turn(delivered, is_test=True)
+    run = turn(delivered, dry_run=True)
     assert run.state == State.SUCCEEDED, run.error
     assert (run.rows_loaded, run.rows_rejected) == (4, 1)
     assert set(run.steps) == set(PipelineRun.Step)
@@ -148,7 +148,7 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert not IntegrityCheck.objects.exists()
     real = turn(delivered)
     assert (real.rows_loaded, seen(warehouse, delivered)) == (4, 2)
-    again = turn(delivered, is_test=True)
+    again = turn(delivered, dry_run=True)
     assert again.state == State.SUCCEEDED, again.error
     assert "companies: sound" in says(again, "integrity")
     assert all(integrity.check(delivered, TABLES[name]).is_sound for name in TABLES)
@@ -201,10 +201,10 @@ def test_a_suspended_tenant_has_none(acme):
     pipelines.sweep()
     queue.sweep()
     run.refresh_from_db()
-    assert (run.state, run.error) == (State.CANCELLED, "The tenant was suspended.")
+    assert (run.state, run.error) == (State.CANCELED, "The tenant was suspended.")
     for job in (under_way, queued):
         job.refresh_from_db()
-        assert job.state == LoadJob.State.CANCELLED
+        assert job.state == LoadJob.State.CANCELED
     acme.refresh_from_db()
     with pytest.raises(RunRefused, match="suspended"):
         request_run(acme, Trigger.COMMAND)
@@ -445,11 +445,11 @@ def test_a_file_that_the_lake_refuses_is_told_and_tried_again_until_it_is_there(
 
 def test_a_test_run_that_fails_raises_no_alert(delivered, lake):
     put_bytes(lake, delivered, "contacts", "a.parquet", b"poison")
-    assert turn(delivered, is_test=True).state == State.FAILED
+    assert turn(delivered, dry_run=True).state == State.FAILED
     assert not Alert.objects.exists()
 
 
-def test_a_cancelled_run_cancels_its_loads(delivered, warehouse):
+def test_a_canceled_run_cancels_its_loads(delivered, warehouse):
     run = request_run(delivered, Trigger.COMMAND)
     pipelines.advance(run.pk)
     delivered.refresh_from_db()
@@ -457,19 +457,19 @@ def test_a_cancelled_run_cancels_its_loads(delivered, warehouse):
     worker.run(run.jobs.get(table="companies").pk)
     assert pipelines.cancel(run, "By dora.")
     assert not pipelines.cancel(run)
-    assert work(run).state == State.CANCELLED
+    assert work(run).state == State.CANCELED
     assert (run.error, run.rows_loaded) == ("By dora.", 2)
     loads = dict(run.jobs.values_list("state", "error"))
     assert loads == {
         LoadJob.State.SUCCEEDED: "",
-        LoadJob.State.CANCELLED: f"With pipeline run {run.pk}. By dora.",
+        LoadJob.State.CANCELED: f"With pipeline run {run.pk}. By dora.",
     }
     assert seen(warehouse, delivered) == 2
     delivered.refresh_from_db()
     assert delivered.loading_since is None
 
 
-def test_a_run_that_is_cancelled_while_it_looks_queues_nothing_more(delivered, monkeypatch):
+def test_a_run_that_is_canceled_while_it_looks_queues_nothing_more(delivered, monkeypatch):
     request = pipelines._request
 
     def cancel_first(run, table):
@@ -481,8 +481,8 @@ def test_a_run_that_is_cancelled_while_it_looks_queues_nothing_more(delivered, m
     monkeypatch.setattr(pipelines, "_request", cancel_first)
     assert pipelines.advance(run.pk) is None
     run.refresh_from_db()
-    assert run.state == State.CANCELLED
-    assert [job.state for job in run.jobs.all()] == [LoadJob.State.CANCELLED]
+    assert run.state == State.CANCELED
+    assert [job.state for job in run.jobs.all()] == [LoadJob.State.CANCELED]
     delivered.refresh_from_db()
     assert delivered.loading_since is None
 
@@ -508,7 +508,7 @@ def test_alerts_end_with_a_suspension_and_with_files_that_are_gone(delivered, la
     assert "a.parquet" in alert.text
 
 
-def test_a_load_that_meets_a_suspension_is_cancelled(delivered, monkeypatch, nothing_is_young):
+def test_a_load_that_meets_a_suspension_is_canceled(delivered, monkeypatch, nothing_is_young):
     def suspend(self, files):
         Tenant.objects.update(is_active=False)
 
@@ -519,7 +519,7 @@ def test_a_load_that_meets_a_suspension_is_cancelled(delivered, monkeypatch, not
         worker.run_next()
     queue.sweep()
     pipelines.sweep()
-    assert set(run.jobs.values_list("state", flat=True)) == {LoadJob.State.CANCELLED}
+    assert set(run.jobs.values_list("state", flat=True)) == {LoadJob.State.CANCELED}
     assert "The tenant was suspended." in run.jobs.values_list("error", flat=True)
     assert not Alert.objects.exists()
     Tenant.objects.update(is_active=True)

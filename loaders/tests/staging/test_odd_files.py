@@ -13,7 +13,7 @@ from loaders.jobs.load import Kind, Load
 from loaders.lake.results import LoadFailed
 from loaders.lake.s3 import LakeChanged, LakeError, LakeRefused
 from loaders.staging import stage as staging
-from loaders.staging.scratch_tables import Workspace
+from loaders.staging.scratch_tables import ScratchTables
 from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text, refused
 from loaders.tests.staging.test_stage import load, rejects_of, rows_of, transport
 
@@ -230,13 +230,13 @@ def test_a_parquet_file_with_fewer_rows_than_it_promises_is_set_aside(
     acme, lake, warehouse, transport, monkeypatch
 ):
     _put_two(lake, acme, "parquet")
-    read = staging.read_shape
+    read = staging.read_schema
 
     def promise_more(lake, found, table):
         file = read(lake, found, table)
         return replace(file, rows=4) if "b.parquet" in found.key else file
 
-    monkeypatch.setattr(staging, "read_shape", promise_more)
+    monkeypatch.setattr(staging, "read_schema", promise_more)
     assert "should have 4 rows" in errors_of(load(acme))["b.parquet"]
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
 
@@ -326,14 +326,14 @@ def _three_files(acme, lake):
 
 
 def _fail_to_stage(monkeypatch, is_hit, error=UNREADABLE):
-    run = Workspace.run
+    run = ScratchTables.run
 
     def failing(self, sql, **settings):
         if f"INSERT INTO {self.staged}" in sql and is_hit(sql):
             raise error
         return run(self, sql, **settings)
 
-    monkeypatch.setattr(Workspace, "run", failing)
+    monkeypatch.setattr(ScratchTables, "run", failing)
 
 
 def test_keys_that_cannot_be_addressed_are_set_aside(acme, lake, warehouse):
@@ -383,11 +383,11 @@ def test_rejects_of_an_earlier_attempt_do_not_count(acme, lake, warehouse):
 
 
 def test_a_finished_run_leaves_its_successors_tables_alone(acme, lake, warehouse):
-    """A cancelled run that ends while the next one works."""
+    """A canceled run that ends while the next one works."""
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     late = Load(acme, TABLES["companies"], 900, kind=Kind.BULK)
     warehouse.run(f"CREATE TABLE `stage:{acme.id}:companies:901:1:staged` AS shared_companies")
-    late._workspace.tidy_up()
+    late._scratch.tidy_up()
     left = warehouse.rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {p:String})",
         {"p": f"stage:{acme.id}:"},

@@ -8,47 +8,47 @@ from django.utils import timezone
 from loaders.admin.progress import bar
 from loaders.lake.s3 import LakeObject
 from loaders.models import LoadJob
-from loaders.staging.file_schema import Shape, ShapedFile
-from loaders.staging.progress import Extent
+from loaders.staging.file_schema import FileSchema, SourceFile
+from loaders.staging.progress import Progress
 
 
 def file(name, size, rows):
     found = LakeObject("lake", name, "etag", size, datetime(2026, 1, 1, tzinfo=UTC))
-    return ShapedFile(found, Shape("parquet", ()), rows)
+    return SourceFile(found, FileSchema("parquet", ()), rows)
 
 
 def test_rows_and_bytes_add_up_over_groups_and_what_is_under_way():
     first, second = file("a", 100, 10), file("b", 300, 30)
-    extent = Extent()
-    extent.found([first.object, second.object])
-    assert extent.now() == {
+    progress = Progress()
+    progress.found([first.object, second.object])
+    assert progress.now() == {
         "files_found": 2,
         "bytes_found": 400,
         "bytes_done": 0,
         "rows_read": 0,
         "percent": 0,
     }
-    extent.reading([first])
-    now = extent.now(rows=5)
+    progress.reading([first])
+    now = progress.now(rows=5)
     assert (now["rows_read"], now["bytes_done"]) == (5, 50)
-    extent.read()
-    extent.reading([second])
-    now = extent.now(rows=15)
+    progress.read()
+    progress.reading([second])
+    now = progress.now(rows=15)
     assert (now["rows_read"], now["bytes_done"]) == (25, 250)
-    extent.read()
-    now = extent.now(rows=1000)  # of another statement
+    progress.read()
+    now = progress.now(rows=1000)  # of another statement
     assert (now["rows_read"], now["bytes_done"], now["percent"]) == (40, 400, 70)
 
 
 def test_files_that_tell_no_rows_count_once_they_are_read():
-    extent = Extent()
+    progress = Progress()
     unknown = file("a.csv", 100, None)
-    extent.found([unknown.object])
-    extent.reading([unknown])
-    assert extent.now(rows=7, size=50)["rows_read"] == 7
-    extent.read()
-    extent.rows_done = 9
-    assert extent.now()["rows_read"] == 9
+    progress.found([unknown.object])
+    progress.reading([unknown])
+    assert progress.now(rows=7, size=50)["rows_read"] == 7
+    progress.read()
+    progress.rows_done = 9
+    assert progress.now()["rows_read"] == 9
 
 
 @pytest.mark.django_db

@@ -235,7 +235,7 @@ def test_reloading_replaces_only_this_tenant(acme, globex, lake, warehouse):
     assert rows_of(warehouse, globex, "companies", "company_id") == [("1",), ("2",)]
 
 
-def test_no_side_table_is_left_behind(acme, lake, warehouse):
+def test_no_scratch_table_is_left_behind(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     load(acme)
     names = warehouse.rows(

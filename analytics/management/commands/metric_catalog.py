@@ -1,10 +1,10 @@
-"""`manage.py metric_catalogue > docs/metrics.md`"""
+"""`manage.py metric_catalog > docs/metrics.md`"""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from analytics.metrics.documentation import catalogue
+from analytics.metrics.documentation import catalog
 
 
 class Command(BaseCommand):
@@ -12,4 +12,4 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(catalogue(), ending="")
+        self.stdout.write(catalog(), ending="")
