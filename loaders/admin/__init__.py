@@ -1,4 +1,4 @@
-"""Staff's pages for loads, and for the soundness of what they made."""
+"""Staff pages for loads, pipeline runs and integrity checks."""
 
 from loaders.admin import integrity, jobs, pipelines
 

@@ -1,4 +1,4 @@
-"""Staff's pages for the soundness of history: what checks found, and repairs."""
+"""Staff pages for integrity checks: what they found, and repairs."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -36,7 +36,7 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     list_filter = [("tenant", AutocompleteSelectFilter), "table"]
     list_filter_submit = True
     list_select_related = ["tenant"]
-    actions = ["check_selected", "try_repair", "repair"]
+    actions = ["check_selected", "preview_repair", "repair"]
     fieldsets = [(None, {"fields": [("tenant", "table"), "checked_at", "report"]})]
     readonly_fields = ["report"]
 
@@ -58,13 +58,13 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
             return "not checked"
         return ", ".join(f"{fault['count']:,} {fault['check']}" for fault in found.faults) or "–"
 
-    @display(description="Found")
+    @display(description="Findings")
     def report(self, found: IntegrityCheck) -> str:
         if found.error:
             return found.error
         lines = [str(Fault(**fault)) for fault in found.faults]
         if not lines:
-            lines = [f"{found.versions:,} versions of {found.keys:,} keys, all sound."]
+            lines = [f"{found.versions:,} versions of {found.keys:,} keys, no faults."]
         lines += found.notes
         items = format_html_join("", "<li>{}</li>", ((line,) for line in lines))
         return format_html("<ul>{}</ul>", items)
@@ -72,11 +72,11 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
     # --- Buttons
 
     def has_repair_permission(self, request: HttpRequest) -> bool:
-        """Rewriting history is a right of its own."""
+        """Rewriting history needs a permission of its own."""
         return request.user.has_perm("loaders.repair_history")
 
     def has_check_permission(self, request: HttpRequest) -> bool:
-        """A check keeps the warehouse busy, as a load does."""
+        """A check takes as much of the warehouse as a load, so it needs the same permission."""
         return request.user.has_perm("loaders.run_loadjob")
 
     @admin.action(description="Check the selected tables now", permissions=["check"])
@@ -86,22 +86,22 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
             for tenant_id, table in places:
                 tasks.check_table.delay(tenant_id, table)
         except (OperationalError, OSError) as error:
-            messages.error(request, f"No worker could be told: {error}")
+            messages.error(request, f"Not queued: the message broker cannot be reached ({error}).")
             return
         tables = "table" if len(places) == 1 else "tables"
         messages.success(
-            request, f"A worker checks {len(places):,} {tables}. Reload to see what it finds."
+            request, f"Checking {len(places):,} {tables}. Reload this page to see the results."
         )
 
-    @admin.action(description="Say what a repair would do", permissions=["repair"])
-    def try_repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
-        self._request(request, queryset, dry_run=True)
+    @admin.action(description="Preview a repair of the selected tables", permissions=["repair"])
+    def preview_repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
+        self._queue_repairs(request, queryset, dry_run=True)
 
     @admin.action(description="Repair the selected tables", permissions=["repair"])
     def repair(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
-        self._request(request, queryset, dry_run=False)
+        self._queue_repairs(request, queryset, dry_run=False)
 
-    def _request(
+    def _queue_repairs(
         self, request: HttpRequest, queryset: QuerySet[IntegrityCheck], *, dry_run: bool
     ) -> None:
         user = request.user if isinstance(request.user, User) else None

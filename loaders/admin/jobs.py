@@ -1,4 +1,4 @@
-"""Staff's pages for loads: start them, watch them, see files, rejects and errors."""
+"""Staff pages for loads: start and follow them, see their files, rejects and errors."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -29,7 +29,14 @@ from unfold.widgets import (
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from common.spreadsheets import csv_lines
-from loaders.admin.progress import SHOWN, STATE_COLORS, Watched, bar, outcome, tell_queued
+from loaders.admin.progress import (
+    MAX_ERROR_CHARS,
+    STATE_COLORS,
+    AutoRefresh,
+    bar,
+    outcome,
+    report_queued,
+)
 from loaders.jobs import queue
 from loaders.models import LoadedFile, LoadJob
 from loaders.staging.rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
@@ -51,21 +58,21 @@ class LoadForm(forms.Form):
     kind = forms.ChoiceField(
         choices=[
             ("incremental", "Incremental: new and changed files; keeps history"),
-            ("refresh", "Full refresh: all files, and keys that are gone; keeps history"),
-            ("bulk", "Bulk: history begins anew with what the files hold now"),
+            ("refresh", "Full refresh: all files, and closes keys that are gone; keeps history"),
+            ("bulk", "Bulk: replaces the history with what the files hold now"),
         ],
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
         initial="incremental",
     )
     vanished = forms.ChoiceField(
         label="Keys that are gone from the files",
-        help_text="For a full refresh.",
+        help_text="Applies to a full refresh.",
         choices=LoadJob.Vanished,
         widget=UnfoldAdminSelectWidget,
     )
     vanished_limit = forms.IntegerField(
-        label="Few are less than this many percent of the keys",
-        help_text="For a full refresh that closes keys if they are few.",
+        label="“Few” means less than this percentage of the keys",
+        help_text="Applies to a full refresh that closes keys if they are few.",
         min_value=1,
         max_value=100,
         initial=LoadJob.VANISHED_LIMIT,
@@ -113,11 +120,11 @@ class LoadedFileAdmin(FileSize, ReadOnly, ModelAdmin):
 
     @display(description="Reason")
     def reason(self, file: LoadedFile) -> str:
-        return Truncator(file.error).chars(SHOWN) or "–"
+        return Truncator(file.error).chars(MAX_ERROR_CHARS) or "–"
 
 
 @admin.register(LoadJob)
-class LoadJobAdmin(ReadOnly, Watched):
+class LoadJobAdmin(ReadOnly, AutoRefresh):
     list_display = [
         "id",
         "tenant",
@@ -136,7 +143,7 @@ class LoadJobAdmin(ReadOnly, Watched):
     date_hierarchy = "requested_at"
     inlines = [LoadedFileInline]
     actions_list = ["start_loads"]
-    actions = ["cancel_selected", "load_again"]
+    actions = ["cancel_selected", "repeat_selected"]
     change_list_template = "loaders/admin/job_list.html"
     change_form_template = "loaders/admin/job.html"
     fieldsets = [
@@ -147,11 +154,11 @@ class LoadJobAdmin(ReadOnly, Watched):
                     ("tenant", "table"),
                     ("kind", "pipeline"),
                     ("state", "attempt"),
-                    "asks_for_a_person",
+                    "shown_needs_person",
                     "error",
                     "shown_notes",
                     ("read", "loaded", "rejected"),
-                    "became",
+                    "shown_outcome",
                     "ignored_columns",
                 ]
             },
@@ -169,14 +176,14 @@ class LoadJobAdmin(ReadOnly, Watched):
         ),
     ]
     readonly_fields = [
-        "asks_for_a_person",
+        "shown_needs_person",
         "read",
         "loaded",
         "rejected",
         "took",
         "ignored_columns",
         "shown_notes",
-        "became",
+        "shown_outcome",
     ]
 
     @display(description="Kind", ordering="kind")
@@ -187,18 +194,18 @@ class LoadJobAdmin(ReadOnly, Watched):
     def progress(self, job: LoadJob) -> str:
         return bar(job)
 
-    @display(description="Needs a person")
-    def asks_for_a_person(self, job: LoadJob) -> str:
+    @display(description="Needs attention")
+    def shown_needs_person(self, job: LoadJob) -> str:
         if not job.needs_person:
             return "No"
-        return "Yes: the schedule leaves this table alone until its files change, or you load it."
+        return "Yes: scheduled runs skip this table until its files change or you load it again."
 
     @display(description="Rows read")
     def read(self, job: LoadJob) -> str:
         return f"{job.rows_read:,}"
 
-    @display(description="What became of them")
-    def became(self, job: LoadJob) -> str:
+    @display(description="Outcome")
+    def shown_outcome(self, job: LoadJob) -> str:
         return outcome(job)
 
     @display(description="Notes")
@@ -235,7 +242,7 @@ class LoadJobAdmin(ReadOnly, Watched):
         ]
         return [*own, *super().get_urls()]
 
-    def shown_with(self, work: LoadJob) -> dict[str, Any]:
+    def page_context(self, work: LoadJob) -> dict[str, Any]:
         return {"bar": bar(work)}
 
     # --- Buttons
@@ -245,10 +252,10 @@ class LoadJobAdmin(ReadOnly, Watched):
         return HttpResponseRedirect(reverse("admin:loaders_start"))
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """Starting and canceling loads is a right of its own, not the same as being staff."""
+        """Starting and canceling loads needs a permission of its own: being staff is not enough."""
         return request.user.has_perm("loaders.run_loadjob")
 
-    def _must(self, allowed: bool) -> None:
+    def _require(self, allowed: bool) -> None:
         if not allowed:
             raise PermissionDenied
 
@@ -257,27 +264,27 @@ class LoadJobAdmin(ReadOnly, Watched):
         for job in queryset:
             self._cancel(request, job)
 
-    @admin.action(description="Load the selected again", permissions=["run"])
-    def load_again(self, request: HttpRequest, queryset: Any) -> None:
+    @admin.action(description="Load the selected tables again", permissions=["run"])
+    def repeat_selected(self, request: HttpRequest, queryset: Any) -> None:
         self._start(
             request, [self._again(request, job) for job in queryset.select_related("tenant")]
         )
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
-        if queue.cancel(job, f"By {request.user}."):
+        if queue.cancel(job, f"Canceled by {request.user}."):
             messages.success(request, f"{job} was canceled.")
         else:
-            messages.warning(request, f"{job} cannot be canceled any more.")
+            messages.warning(request, f"{job} can no longer be canceled.")
 
     def _again(self, request: HttpRequest, job: LoadJob) -> dict[str, Any]:
-        """What a load that repeats `job` is asked for with."""
+        """The options of a load that repeats `job`."""
         if job.kind == LoadJob.Kind.REPAIR:
-            self._must(request.user.has_perm("loaders.repair_history"))
+            self._require(request.user.has_perm("loaders.repair_history"))
         names = ("tenant", "kind", "vanished", "vanished_limit", "dry_run")
         return {"table": TABLES[job.table]} | {name: getattr(job, name) for name in names}
 
     def _start(self, request: HttpRequest, wanted: Iterable[dict[str, Any]]) -> list[LoadJob]:
-        """Queue loads, and say which were queued and why others were not."""
+        """Queue loads, and report which were queued and why others were refused."""
         user = request.user if isinstance(request.user, User) else None
         queued, refused = [], []
         for options in wanted:
@@ -285,13 +292,13 @@ class LoadJobAdmin(ReadOnly, Watched):
                 queued.append(queue.request_load(requested_by=user, **options))
             except queue.LoadRefused as error:
                 refused.append(str(error))
-        tell_queued(request, queued, refused)
+        report_queued(request, queued, refused)
         return queued
 
-    # --- Pages of their own
+    # --- Other pages
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
-        self._must(self.has_run_permission(request))
+        self._require(self.has_run_permission(request))
         form = LoadForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             options = form.cleaned_data
@@ -302,8 +309,8 @@ class LoadJobAdmin(ReadOnly, Watched):
         context = {
             **self.admin_site.each_context(request),
             "title": "Load from the lake",
-            "explanation": "Readers keep seeing what is there now until a load has finished; then "
-            "they see the new state at once.",
+            "explanation": "Users see the current data until a load finishes, then all of the new "
+            "data at once.",
             "button": "Load",
             "form": form,
             "opts": LoadJob._meta,
@@ -311,19 +318,19 @@ class LoadJobAdmin(ReadOnly, Watched):
         return TemplateResponse(request, "loaders/admin/start.html", context)
 
     def again_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        self._must(self.has_run_permission(request))
+        self._require(self.has_run_permission(request))
         old = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
         shown, *_ = [*self._start(request, [self._again(request, old)]), old]
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[shown.pk]))
 
     def cancel_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        self._must(self.has_run_permission(request))
+        self._require(self.has_run_permission(request))
         self._cancel(request, get_object_or_404(LoadJob, pk=job_id))
         return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[job_id]))
 
     def rejects_file(self, request: HttpRequest, job_id: int) -> HttpResponseBase:
-        """Every reject as CSV, safe to open in a spreadsheet."""
-        self._must(self.has_view_permission(request))
+        """All rejects as CSV, safe to open in a spreadsheet."""
+        self._require(self.has_view_permission(request))
         job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
         lines = csv_lines(HEADING, every_reject(job), job.tenant.zone)
         response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
@@ -332,7 +339,7 @@ class LoadJobAdmin(ReadOnly, Watched):
         return response
 
     def rejects_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        self._must(self.has_view_permission(request))
+        self._require(self.has_view_permission(request))
         job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
         rejects, error = [], ""
         try:

@@ -1,4 +1,4 @@
-"""Staff's pages for pipeline runs: start them, watch them, see their steps and loads."""
+"""Staff pages for pipeline runs: start and follow them, see their steps and loads."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from loaders.admin.progress import SHOWN, Watched, bar, tell_queued
+from loaders.admin.progress import MAX_ERROR_CHARS, AutoRefresh, bar, report_queued
 from loaders.models import PipelineRun
 from loaders.pipelines import runs
 from tenants.admin import ReadOnly
@@ -37,14 +37,14 @@ class RunForm(forms.Form):
     kind = forms.ChoiceField(
         choices=[
             ("incremental", "Incremental: new and changed files"),
-            ("refresh", "Full refresh: all files, and keys that are gone, if they are few"),
+            ("refresh", "Full refresh: all files, and closes keys that are gone, if they are few"),
         ],
         widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
         initial="incremental",
     )
     dry_run = forms.BooleanField(
         label="Test mode",
-        help_text="Goes through every step and writes nothing: to see whether a new tenant's files "
+        help_text="Runs every step but writes nothing. Use it to see whether a new tenant's files "
         "can be loaded.",
         required=False,
         widget=UnfoldBooleanSwitchWidget,
@@ -52,7 +52,7 @@ class RunForm(forms.Form):
 
 
 @admin.register(PipelineRun)
-class PipelineRunAdmin(ReadOnly, Watched):
+class PipelineRunAdmin(ReadOnly, AutoRefresh):
     list_display = [
         "id",
         "tenant",
@@ -93,7 +93,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
 
     @display(description="Mode")
     def mode(self, run: PipelineRun) -> str:
-        return "Test: every step, but nothing is written" if run.dry_run else "Normal"
+        return "Test: runs every step, writes nothing" if run.dry_run else "Normal"
 
     @display(description="Kind", ordering="kind")
     def shown_kind(self, run: PipelineRun) -> str:
@@ -103,8 +103,8 @@ class PipelineRunAdmin(ReadOnly, Watched):
     def progress(self, run: PipelineRun) -> str:
         if run.is_active:
             return run.get_step_display()
-        loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("says", "–")
-        return Truncator(run.error).chars(SHOWN) or loads
+        loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("message", "–")
+        return Truncator(run.error).chars(MAX_ERROR_CHARS) or loads
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -117,7 +117,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
         ]
         return [*own, *super().get_urls()]
 
-    def shown_with(self, work: PipelineRun) -> dict[str, Any]:
+    def page_context(self, work: PipelineRun) -> dict[str, Any]:
         loads = work.jobs.order_by("table")
         return {"steps": _steps(work), "loads": [(job, bar(job)) for job in loads]}
 
@@ -132,7 +132,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("loaders.run_pipelinerun")
 
-    def _must_be_allowed(self, request: HttpRequest) -> None:
+    def _require_permission(self, request: HttpRequest) -> None:
         if not self.has_run_permission(request):
             raise PermissionDenied
 
@@ -142,15 +142,15 @@ class PipelineRunAdmin(ReadOnly, Watched):
             self._cancel(request, run)
 
     def _cancel(self, request: HttpRequest, run: PipelineRun) -> None:
-        if runs.cancel(run, f"By {request.user}."):
+        if runs.cancel(run, f"Canceled by {request.user}."):
             messages.success(request, f"{run} was canceled.")
         else:
-            messages.warning(request, f"{run} had already ended.")
+            messages.warning(request, f"{run} has already ended.")
 
-    # --- Pages of their own
+    # --- Other pages
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
-        self._must_be_allowed(request)
+        self._require_permission(request)
         form = RunForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             self._start(request, form.cleaned_data)
@@ -158,8 +158,8 @@ class PipelineRunAdmin(ReadOnly, Watched):
         context = {
             **self.admin_site.each_context(request),
             "title": "Run pipelines",
-            "explanation": "A run checks the schema, loads what is new, checks it and tells those "
-            "who wait for it.",
+            "explanation": "A run checks the schema, loads new and changed files, checks the "
+            "result and releases the reports that wait for new data.",
             "button": "Run",
             "form": form,
             "opts": PipelineRun._meta,
@@ -181,25 +181,25 @@ class PipelineRunAdmin(ReadOnly, Watched):
                 refused.append(str(error))
             else:
                 queued.append(run)
-        tell_queued(request, queued, refused)
+        report_queued(request, queued, refused)
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        self._must_be_allowed(request)
+        self._require_permission(request)
         self._cancel(request, get_object_or_404(PipelineRun.objects, pk=run_id))
         return HttpResponseRedirect(reverse("admin:loaders_pipelinerun_change", args=[run_id]))
 
 
 def _steps(run: PipelineRun) -> list[dict[str, Any]]:
-    """Each step with when it began, how long it took and what it says."""
+    """Each step: when it started, how long it took, and its message."""
     shown = []
     for step in PipelineRun.Step:
         note = run.steps.get(step, {})
         began, ended = _instant(note.get("began")), _instant(note.get("ended"))
         took = f"{(ended - began).total_seconds():,.1f} s" if began and ended else ""
         is_now = run.is_active and run.step == step
-        state = "Waits for a worker" if run.state == PipelineRun.State.QUEUED else "Under way"
-        says = note.get("says", "") or (state if is_now else "")
-        shown.append({"label": step.label, "began": began, "took": took, "says": says})
+        state = "Waiting for a worker" if run.state == PipelineRun.State.QUEUED else "In progress"
+        message = note.get("message", "") or (state if is_now else "")
+        shown.append({"label": step.label, "began": began, "took": took, "message": message})
     return shown
 
 

@@ -1,4 +1,4 @@
-"""How far work is, as staff see it."""
+"""The progress of loads and runs, as staff see it."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,15 +22,15 @@ STATE_COLORS = {
     "failed": "danger",
     "canceled": "default",
     "loaded": "success",
-    "quarantine": "danger",
+    "quarantined": "danger",
     "refused": "danger",
 }
-SHOWN = 80  # characters of an error in a list
+MAX_ERROR_CHARS = 80  # characters of an error in a list
 MAX_LISTED = 5
 
 
-class Watched(ModelAdmin):
-    """Lists and pages of work, kept up to date while some of it is active (see watch.html)."""
+class AutoRefresh(ModelAdmin):
+    """Lists and pages that refresh themselves while work is active (see auto_refresh.html)."""
 
     @display(description="State", ordering="state", label=STATE_COLORS)
     def shown_state(self, work: Any) -> tuple[str, str]:
@@ -48,15 +48,15 @@ class Watched(ModelAdmin):
     def took(self, work: Any) -> str:
         return f"{work.duration.total_seconds():,.1f} s" if work.duration else "–"
 
-    def shown_with(self, work: Any) -> dict[str, Any]:
-        """What the page of one piece of work shows besides its fields."""
+    def page_context(self, work: Any) -> dict[str, Any]:
+        """Template variables for the page of one load or run."""
         raise NotImplementedError
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         active = self.model._default_manager.filter(state__in=self.model.ACTIVE).exists()
-        return super().changelist_view(request, {**(extra_context or {}), "watching": active})
+        return super().changelist_view(request, {**(extra_context or {}), "is_live": active})
 
     def change_view(
         self,
@@ -69,20 +69,20 @@ class Watched(ModelAdmin):
         is_active = work is not None and work.is_active
         context = {
             **(extra_context or {}),
-            **(self.shown_with(work) if work else {}),
-            "watching": is_active,
+            **(self.page_context(work) if work else {}),
+            "is_live": is_active,
             "may_run": self.has_run_permission(request),
         }
         response = super().change_view(request, object_id, form_url, context)
         if "HX-Request" in request.headers and not is_active:
-            response["HX-Refresh"] = "true"  # it has ended since, so all of the page is old
+            response["HX-Refresh"] = "true"  # the work has ended: the whole page is stale
         return response
 
 
 def bar(job: LoadJob) -> str:
-    """Of a running load a bar with figures; of others what they wait for or ended with."""
+    """A progress bar with figures if the load is running; else its step, error or outcome."""
     if job.state != LoadJob.State.RUNNING:
-        return job.step or Truncator(job.error).chars(SHOWN) or outcome(job)
+        return job.step or Truncator(job.error).chars(MAX_ERROR_CHARS) or outcome(job)
     figures = [f"{job.percent} %", job.step]
     if job.rows_read:
         figures.append(f"{job.rows_read:,} rows read")
@@ -101,7 +101,7 @@ def bar(job: LoadJob) -> str:
 
 
 def outcome(job: LoadJob) -> str:
-    """What became of the rows of its files."""
+    """How many rows and keys the load handled in which way."""
     counts = {
         "new": job.rows_new,
         "changed": job.rows_changed,
@@ -114,8 +114,8 @@ def outcome(job: LoadJob) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "–"
 
 
-def tell_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[str]) -> None:
-    """The first few pieces of work with a link, and how many more there are."""
+def report_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[str]) -> None:
+    """Show the first few queued jobs (with links) and refusals, and how many more there are."""
     for work in queued[:MAX_LISTED]:
         url = reverse(f"admin:loaders_{work._meta.model_name}_change", args=[work.pk])
         messages.success(
@@ -126,7 +126,7 @@ def tell_queued(request: HttpRequest, queued: Sequence[Work], refused: Sequence[
     for reason in refused[:MAX_LISTED]:
         messages.warning(request, reason)
     if more := len(refused[MAX_LISTED:]):
-        messages.warning(request, f"{more:,} more were refused likewise.")
+        messages.warning(request, f"{more:,} more were refused.")
 
 
 def in_words(span: timedelta) -> str:

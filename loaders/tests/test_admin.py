@@ -51,18 +51,18 @@ def test_the_list_shows_states_and_counts(staff, finished):
     assert "every 2s" not in page
 
 
-def test_a_test_is_told_from_a_load_and_who_canceled_is_said(staff, acme, finished):
+def test_the_list_marks_dry_runs_and_names_who_canceled_a_load(staff, acme, finished):
     job = queue.request_load(acme, TABLES["tickets"], dry_run=True)
     staff.post(reverse("admin:loaders_cancel", args=[job.pk]))
     page = staff.get(reverse("admin:loaders_loadjob_changelist"), {"q": "tickets"}).content.decode()
     assert "Incremental (test)" in page
-    assert "By dora." in page
+    assert "Canceled by dora." in page
     assert "companies</" not in page
     page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
     assert "1 new" in page
 
 
-def test_an_active_job_is_watched(staff, acme):
+def test_the_list_refreshes_itself_while_a_job_is_active(staff, acme):
     queue.request_load(acme, TABLES["companies"])
     page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
     assert "every 2s" in page
@@ -94,7 +94,7 @@ def test_all_rejects_are_downloaded(staff, finished, client, bob):
     assert client.get(url).status_code == 403
 
 
-def test_rejects_say_when_the_warehouse_is_down(staff, finished, settings):
+def test_the_page_of_rejects_shows_that_the_warehouse_is_down(staff, finished, settings):
     settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
     page = staff.get(reverse("admin:loaders_rejects", args=[finished.pk])).content.decode()
     assert "cannot be reached" in page
@@ -120,7 +120,7 @@ def test_jobs_and_files_cannot_be_edited_or_deleted(staff, finished):
 
 
 @pytest.mark.parametrize("name", ["alice", "bob"])
-def test_members_do_not_enter_the_admin(client, request, name, finished):
+def test_members_cannot_open_the_admin(client, request, name, finished):
     client.force_login(request.getfixturevalue(name))
     for url in (
         reverse("admin:loaders_start"),
@@ -152,7 +152,7 @@ def test_every_admin_page_opens(staff, finished, page):
 
 @pytest.fixture
 def clerk(client, django_user_model):
-    """Staff with no right at all; `grant` gives some."""
+    """Staff without permissions; the returned function grants some."""
     user = django_user_model.objects.create_user("clerk", is_staff=True)
     client.force_login(user)
 
@@ -175,11 +175,11 @@ def _answers(client, job):
     }
 
 
-def test_staff_without_rights_neither_load_nor_see(clerk, finished):
+def test_staff_without_permissions_can_neither_load_nor_view(clerk, finished):
     assert set(_answers(clerk(), finished).values()) == {403}
 
 
-def test_staff_who_may_look_may_not_act(clerk, finished):
+def test_staff_who_may_view_may_not_act(clerk, finished):
     client = clerk("view_loadjob")
     answers = _answers(client, finished)
     assert answers.pop("rejects") == 200
@@ -188,12 +188,12 @@ def test_staff_who_may_look_may_not_act(clerk, finished):
     assert "Load again" not in page.content.decode()
 
 
-def test_staff_who_may_run_loads_do(clerk, finished):
+def test_staff_who_may_run_loads_can(clerk, finished):
     answers = _answers(clerk("view_loadjob", "run_loadjob"), finished)
     assert answers == {"start": 200, "rejects": 200, "again": 302, "cancel": 302}
 
 
-def test_looking_at_tokens_is_not_revoking_them(clerk, acme):
+def test_viewing_tokens_does_not_allow_revoking_them(clerk, acme):
     token, _ = ApiToken.issue(acme, "test")
     url = reverse("admin:tenants_apitoken_changelist")
     data = {"action": "revoke", "_selected_action": [token.pk]}
@@ -205,11 +205,11 @@ def test_looking_at_tokens_is_not_revoking_them(clerk, acme):
     assert token.revoked_at
 
 
-def test_an_address_that_names_no_job_is_not_an_error(staff):
+def test_a_url_with_an_invalid_job_id_redirects(staff):
     assert staff.get("/admin/loaders/loadjob/abc/change/").status_code == 302
 
 
-def test_a_repair_is_repeated_only_by_those_who_may_repair(client, acme):
+def test_only_staff_who_may_repair_can_repeat_a_repair(client, acme):
     clerk = User.objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(
         *Permission.objects.filter(codename__in=["run_loadjob", "view_loadjob"])
@@ -226,24 +226,24 @@ def test_a_repair_is_repeated_only_by_those_who_may_repair(client, acme):
 # --- Integrity
 
 
-def test_a_worker_checks_the_selected_tables(staff, finished, monkeypatch):
+def test_the_selected_tables_are_checked(staff, finished, monkeypatch):
     sent = []
     monkeypatch.setattr(tasks.check_table, "delay", lambda *place: sent.append(place))
     page = _check_selected(staff)
-    assert "A worker checks 1 table." in page
+    assert "Checking 1 table." in page
     assert sent == [(finished.tenant_id, "companies")]
     assert tasks.check_table(*sent[0])
 
 
-def test_a_broker_that_is_away_is_told_to_who_wants_a_check(staff, finished, monkeypatch):
+def test_a_check_that_cannot_be_queued_shows_an_error(staff, finished, monkeypatch):
     def away(*place):
         raise OperationalError("Connection refused")
 
     monkeypatch.setattr(tasks.check_table, "delay", away)
-    assert "No worker could be told" in _check_selected(staff)
+    assert "the message broker cannot be reached" in _check_selected(staff)
 
 
-def test_who_may_only_look_starts_no_checks(client, finished, bob, monkeypatch):
+def test_staff_who_may_only_view_start_no_checks(client, finished, bob, monkeypatch):
     sent = []
     monkeypatch.setattr(tasks.check_table, "delay", lambda *place: sent.append(place))
     bob.is_staff = True
