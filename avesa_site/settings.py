@@ -183,7 +183,7 @@ CELERY_TASK_ROUTES = {
     "loaders.tasks.tidy_table": {"queue": "loads"},
     "loaders.tasks.check_integrity": {"queue": "loads"},
     "loaders.tasks.check_table": {"queue": "loads"},
-    "loaders.tasks.forget_old_records": {"queue": "loads"},
+    "loaders.tasks.purge_old_records": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},
 }
@@ -200,8 +200,8 @@ CELERY_BEAT_SCHEDULE = {
     "sweep pipelines": {"task": "loaders.tasks.sweep_pipelines", "schedule": 15.0},
     "tell alerts": {"task": "tenants.tasks.tell_alerts", "schedule": 60.0},
     "watch freshness": {"task": "loaders.tasks.watch_freshness", "schedule": 300.0},
-    "forget old records": {
-        "task": "loaders.tasks.forget_old_records",
+    "purge old records": {
+        "task": "loaders.tasks.purge_old_records",
         "schedule": crontab(hour="4", minute="41"),
     },
     "check integrity": {

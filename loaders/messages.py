@@ -1,4 +1,4 @@
-"""Every message that wakes a worker for loads and pipelines."""
+"""The messages that wake workers for loads and pipeline runs."""
 
 from common.leases import EXPIRES
 from common.messages import send_after_commit
@@ -6,17 +6,17 @@ from loaders.models import LoadJob, PipelineRun
 
 
 def wake_loader() -> None:
-    """Have a worker take the queued load whose turn it is."""
+    """Wake a worker to take the next queued load."""
     send_after_commit("loaders.tasks.run_next_load", expires=EXPIRES)
 
 
 def advance_soon(run_id: int) -> None:
-    """Have a worker go on with a pipeline run."""
+    """Wake a worker to continue a pipeline run."""
     send_after_commit("loaders.tasks.advance_pipeline", run_id, expires=EXPIRES)
 
 
 def tell_pipeline(job: LoadJob) -> None:
-    """A load has ended, for which its pipeline may be waiting."""
+    """Wake workers for the tenant's runs that wait for loads: this one has ended."""
     waiting = PipelineRun.objects.filter(
         tenant_id=job.tenant_id, state=PipelineRun.State.RUNNING, step=PipelineRun.Step.LOAD
     )
@@ -25,5 +25,5 @@ def tell_pipeline(job: LoadJob) -> None:
 
 
 def tidy_soon(job: LoadJob) -> None:
-    """Have a worker merge what the job's flip left. Reads are only slower until one does."""
+    """Wake a worker to merge the patches that the job left. Until then reads are slower."""
     send_after_commit("loaders.tasks.tidy_table", job.tenant_id, job.table, job.pk)

@@ -1,4 +1,4 @@
-"""Celery's entry points. Each may be delivered twice or never: the rows decide."""
+"""Celery tasks. A message may arrive twice or never: the rows in the database decide what runs."""
 
 from datetime import timedelta
 
@@ -31,15 +31,15 @@ def tidy_table(tenant_id: str, table: str, load_id: int) -> bool:
 
 @shared_task
 def check_integrity(older_than_hours: int = 0) -> int:
-    """Check every table whose last check is so old; returns how many have faults, each of which
-    raises an alert. What cannot be checked now stays due.
+    """Check every table whose last check is at least this old, and raise an alert for each with
+    faults; returns how many have faults. A table that cannot be checked now stays due.
     """
     return integrity.check_due(timezone.now() - timedelta(hours=older_than_hours))
 
 
 @shared_task
 def check_table(tenant_id: str, table: str) -> bool:
-    """Whether it is sound."""
+    """Whether the table has no faults."""
     return integrity.check(Tenant.objects.get(pk=tenant_id), TABLES[table]).is_sound
 
 
@@ -50,7 +50,7 @@ def sweep_load_jobs() -> int:
 
 @shared_task(expires=EXPIRES)
 def sweep_pipelines() -> int:
-    """Start what is due, take up what was left behind; returns how many runs wait for a worker."""
+    """Start due runs and wake workers for stale ones; returns how many runs wait for a worker."""
     schedule.start_due()
     return pipelines.sweep()
 
@@ -61,6 +61,6 @@ def watch_freshness() -> int:
 
 
 @shared_task
-def forget_old_records() -> int:
-    """Returns how many records of loads and runs went."""
-    return retention.forget_loads() + retention.forget_runs()
+def purge_old_records() -> int:
+    """Returns how many records of loads and runs were deleted."""
+    return retention.purge_loads() + retention.purge_runs()

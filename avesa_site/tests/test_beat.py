@@ -23,7 +23,7 @@ from tenants.models import Alert
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = set(configured.CELERY_BEAT_SCHEDULE)
-NIGHTLY = "forget old records"  # at 4:41
+NIGHTLY = "purge old records"  # at 4:41
 HOURLY = "check integrity"  # at 3:17, 4:17, 5:17 and 6:17
 INTERVALS = NAMES - {NIGHTLY, HOURLY}
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -1,8 +1,7 @@
-"""Which records of runs and loads go after a while: those that changed nothing, and tell nothing
-that another record does not tell.
+"""Retention: deletes old records of runs and loads that changed nothing and are not needed.
 
-Every load that wrote history stays, so each stored version can be traced to its load and file. But
-young files are looked at every period, and what says "nothing new" would soon outnumber the rest.
+Every load that wrote history stays, so that each stored version can be traced to its load and file.
+But recent files are examined in every period, and loads that found nothing new pile up.
 """
 
 from datetime import datetime, timedelta
@@ -15,34 +14,34 @@ from loaders.lake.discovery import Examined, examinations
 from loaders.models import LoadJob, PipelineRun
 from tenants.models import Tenant
 
-KEPT = timedelta(days=30)
-QUIET_RUNS_KEPT = timedelta(days=7)  # which succeeded without a load
-_AT_ONCE = 500  # loads in one transaction, each with its files
+RETENTION = timedelta(days=30)
+IDLE_RUN_RETENTION = timedelta(days=7)  # of runs that succeeded without a load
+_BATCH_SIZE = 500  # loads in one transaction, each with its files
 
 
-def forget_loads(now: datetime | None = None) -> int:
-    """Delete the records of old loads that may go; returns how many."""
-    idle = _idle((now or timezone.now()) - KEPT)
+def purge_loads(now: datetime | None = None) -> int:
+    """Delete the records of old loads that are not needed; returns how many."""
+    idle = _idle((now or timezone.now()) - RETENTION)
     places = idle.order_by("tenant_id", "table").values_list("tenant_id", "table").distinct()
-    return sum(_forget_loads_of(Tenant(id=tenant_id), table, idle) for tenant_id, table in places)
+    return sum(_purge_loads_of(Tenant(id=tenant_id), table, idle) for tenant_id, table in places)
 
 
-def forget_runs(now: datetime | None = None) -> int:
+def purge_runs(now: datetime | None = None) -> int:
     """Delete the records of old runs without loads; returns how many."""
     now = now or timezone.now()
-    is_quiet = Q(state=PipelineRun.State.SUCCEEDED, finished_at__lt=now - QUIET_RUNS_KEPT)
+    is_idle = Q(state=PipelineRun.State.SUCCEEDED, finished_at__lt=now - IDLE_RUN_RETENTION)
     ended = PipelineRun.objects.exclude(state__in=PipelineRun.ACTIVE)
-    old = ended.filter(is_quiet | Q(finished_at__lt=now - KEPT), jobs__isnull=True)
+    old = ended.filter(is_idle | Q(finished_at__lt=now - RETENTION), jobs__isnull=True)
     return old.delete()[0]
 
 
 def _idle(before: datetime) -> QuerySet[LoadJob]:
     """Loads that ended before a moment and wrote no history.
 
-    Their rejects are also those of the load that first found the same file.
+    Their rejects also belong to the load that first found the same file, which stays.
     """
     ended = LoadJob.objects.filter(finished_at__lt=before).exclude(state__in=LoadJob.ACTIVE)
-    # One that was taken up again, or failed once it showed its rows, may have written uncounted.
+    # A load that was retried, or failed after it was published, may have written uncounted rows.
     is_counted = Q(swapped_at__isnull=True) | Q(state=LoadJob.State.SUCCEEDED, attempt=1)
     wrote_nothing = Q(closings=[], **dict.fromkeys(LoadJob.CHANGES, 0))
     is_idle = (
@@ -51,20 +50,20 @@ def _idle(before: datetime) -> QuerySet[LoadJob]:
     return ended.filter(is_idle | Q(dry_run=True))
 
 
-def _forget_loads_of(tenant: Tenant, table: str, idle: QuerySet[LoadJob]) -> int:
+def _purge_loads_of(tenant: Tenant, table: str, idle: QuerySet[LoadJob]) -> int:
     here = LoadJob.objects.filter(tenant=tenant, table=table)
     needed = _first_to_find(tenant, table) | _last(here)
     ids = idle.filter(tenant=tenant, table=table).values_list("pk", flat=True)
-    going = [pk for pk in ids if pk not in needed]
-    for begin in range(0, len(going), _AT_ONCE):
-        here.filter(pk__in=going[begin : begin + _AT_ONCE]).delete()
-    return len(going)
+    obsolete = [pk for pk in ids if pk not in needed]
+    for begin in range(0, len(obsolete), _BATCH_SIZE):
+        here.filter(pk__in=obsolete[begin : begin + _BATCH_SIZE]).delete()
+    return len(obsolete)
 
 
 def _first_to_find(tenant: Tenant, table: str) -> set[int]:
-    """The loads that found something at a key which the one before had not found there.
+    """The loads that were the first to find a file, or a file's newest version.
 
-    With these alone, a next load takes the same files for known.
+    From these alone the next load knows which files are not new.
     """
     first: set[int] = set()
     last: dict[str, Examined] = {}
@@ -76,7 +75,7 @@ def _first_to_find(tenant: Tenant, table: str) -> set[int]:
 
 
 def _last(loads: QuerySet[LoadJob]) -> set[int]:
-    """Those that the next load or run is compared with."""
+    """The loads with which the next load or run is compared."""
     ended = loads.exclude(state__in=LoadJob.ACTIVE)
     real = ended.filter(dry_run=False)
     kinds = (

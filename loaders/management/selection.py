@@ -1,4 +1,4 @@
-"""How commands choose tenants and tables, and tell what they queued."""
+"""How commands choose tenants and tables, and report what they queued."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ def add_tenant_option(parser: ArgumentParser) -> None:
 
 
 def tenants(options: dict[str, Any]) -> QuerySet[Tenant]:
-    """The active tenants that were named, or all. CommandError if one is not there."""
+    """The named active tenants, or all. Raises CommandError if a name is not one of them."""
     active = Tenant.objects.filter(is_active=True).order_by("id")
     if not options["tenant"]:
         return active
@@ -39,7 +39,7 @@ def tables(options: dict[str, Any]) -> list[str]:
 
 
 def queue_all(command: BaseCommand, requests: Iterable[Callable[[], Work]]) -> None:
-    """Make each request and say what became of it. CommandError if one was refused."""
+    """Make each request and print its result. Raises CommandError if any was refused."""
     refused = 0
     for request in requests:
         try:
@@ -48,4 +48,4 @@ def queue_all(command: BaseCommand, requests: Iterable[Callable[[], Work]]) -> N
             command.stderr.write(str(error))
             refused += 1
     if refused:
-        raise CommandError(f"{refused} refused, for the reasons above.")
+        raise CommandError(f"{refused} refused; see the reasons above.")

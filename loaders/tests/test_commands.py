@@ -1,4 +1,4 @@
-"""What `manage.py load` and `manage.py pipeline` queue, refuse, and say."""
+"""What `manage.py load` and `manage.py pipeline` queue, refuse and print."""
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,12 +15,12 @@ def test_loads_are_queued_for_the_chosen_tenants_and_tables(acme, globex, capsys
     assert capsys.readouterr().out.count("Queued Bulk load") == 2
 
 
-def test_a_refusal_is_said_and_fails_the_command_but_not_the_others(acme, globex, capsys):
+def test_a_refusal_fails_the_command_but_not_the_other_loads(acme, globex, capsys):
     call_command("load", tenant=[acme.id], table=["companies"])
     with pytest.raises(CommandError, match="1 refused"):
         call_command("load", table=["companies"])
-    told = capsys.readouterr()
-    assert f"A load of {acme.id}/companies is already active." in told.err
+    printed = capsys.readouterr()
+    assert f"A load of {acme.id}/companies is already active." in printed.err
     assert LoadJob.objects.filter(tenant=globex).count() == 1
     call_command("pipeline", tenant=[acme.id])
     with pytest.raises(CommandError, match="1 refused"):
@@ -29,26 +29,26 @@ def test_a_refusal_is_said_and_fails_the_command_but_not_the_others(acme, globex
 
 
 @pytest.mark.parametrize("limit", ["-5", "0", "101", "900"])
-def test_a_limit_that_is_none_is_refused_for_that_reason(acme, limit, capsys):
+def test_a_limit_out_of_range_is_refused_with_the_reason(acme, limit, capsys):
     with pytest.raises(CommandError, match="4 refused"):
         call_command("load", "--kind", "refresh", "--limit", limit)
     assert "choose one from 1 to 100" in capsys.readouterr().err
     assert not LoadJob.objects.exists()
 
 
-def test_what_is_for_a_refresh_is_not_silently_ignored(acme):
+def test_options_of_a_refresh_are_refused_with_other_kinds(acme):
     with pytest.raises(CommandError, match="--kind refresh"):
         call_command("load", "--vanished", "close")
     call_command("load", "--kind", "refresh", "--vanished", "close", "--table", "tickets")
     assert LoadJob.objects.get().vanished == "close"
 
 
-def test_a_kind_that_there_is_not_names_those_that_there_are(acme, capsys):
+def test_an_unknown_kind_is_refused_with_the_list_of_kinds(acme, capsys):
     with pytest.raises(CommandError, match="'incremental', 'refresh', 'bulk'"):
         call_command("load", "--kind", "full")
 
 
-def test_a_test_says_that_it_is_one(acme, capsys):
+def test_the_name_of_a_dry_run_marks_it_as_a_test(acme, capsys):
     call_command("pipeline", "--test")
     assert "(test)" in capsys.readouterr().out
     assert "(test)" in str(request_load(acme, TABLES["companies"], dry_run=True))

@@ -26,20 +26,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--vanished",
             choices=LoadJob.Vanished.values,
-            help="What a refresh does with keys that are in no file any more (close_if_few).",
+            help="What a full refresh does with keys that are gone from the files "
+            "(default: close_if_few).",
         )
         parser.add_argument(
             "--limit",
             type=int,
-            help="For close_if_few: as many percent of the current keys as this are no longer few "
-            f"({LoadJob.VANISHED_LIMIT}).",
+            help="For close_if_few: close only if less than this percentage of the current keys is "
+            f"gone (default: {LoadJob.VANISHED_LIMIT}).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         about_keys = {"vanished": options["vanished"], "vanished_limit": options["limit"]}
         given = {name: value for name, value in about_keys.items() if value is not None}
         if given and options["kind"] != LoadJob.Kind.REFRESH:
-            raise CommandError("--vanished and --limit are for --kind refresh.")
+            raise CommandError("--vanished and --limit need --kind refresh.")
         places = product(selection.tenants(options), selection.tables(options))
         selection.queue_all(
             self,

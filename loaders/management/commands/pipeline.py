@@ -24,9 +24,7 @@ class Command(BaseCommand):
             choices=PipelineRun.Kind.values,
             default=PipelineRun.Kind.INCREMENTAL.value,
         )
-        parser.add_argument(
-            "--test", action="store_true", help="Go through every step and write nothing."
-        )
+        parser.add_argument("--test", action="store_true", help="Run every step but write nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         how = (PipelineRun.Trigger.COMMAND, options["kind"])

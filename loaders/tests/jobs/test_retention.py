@@ -1,4 +1,4 @@
-"""Old records go; what history, the next load and the next check rest on stays."""
+"""Old records are deleted, except those that history, the next load or the next check needs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -35,7 +35,7 @@ def left(table="companies"):
     return set(LoadJob.objects.filter(table=table).values_list("pk", flat=True))
 
 
-def test_loads_that_found_nothing_new_are_forgotten(delivered, lake):
+def test_loads_that_found_nothing_new_are_purged(delivered, lake):
     first = turn(delivered)
     turn(delivered)
     put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
@@ -43,19 +43,19 @@ def test_loads_that_found_nothing_new_are_forgotten(delivered, lake):
     turn(delivered)
     last = turn(delivered)
     before = examined_before(delivered, COMPANIES)
-    assert retention.forget_loads() == 0  # all are young
-    assert retention.forget_loads(later()) == 5
+    assert retention.purge_loads() == 0  # all are recent
+    assert retention.purge_loads(later()) == 5
     assert left() == {loads_of(run)["companies"] for run in (first, second, last)}
     assert left("tickets") == {loads_of(run)["tickets"] for run in (first, last)}
     assert examined_before(delivered, COMPANIES) == before
-    assert retention.forget_loads(later()) == 0
+    assert retention.purge_loads(later()) == 0
     assert all(integrity.check(delivered, table).is_sound for table in TABLES.values())
 
 
-def test_afterwards_nothing_is_loaded_that_was_known(delivered, lake, settings):
+def test_after_a_purge_no_known_file_is_loaded_again(delivered, lake, settings):
     turn(delivered)
     turn(delivered)
-    retention.forget_loads(later())
+    retention.purge_loads(later())
     settings.LOAD_OVERLAP_MINUTES = 0
     assert turn(delivered).jobs.count() == 0
     put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
@@ -63,11 +63,11 @@ def test_afterwards_nothing_is_loaded_that_was_known(delivered, lake, settings):
     assert (job.files.count(), job.rows_read, job.rows_new) == (1, 1, 1)
 
 
-def test_what_was_set_aside_or_rejected_stays_known(delivered, lake):
+def test_quarantined_files_and_rejected_rows_stay_known(delivered, lake):
     put_bytes(lake, delivered, "companies", "bad.parquet", b"PAR1 nothing PAR1")
-    put_jsonl(lake, delivered, "tickets", "b.jsonl", [{"summary": "of nobody"}])
+    put_jsonl(lake, delivered, "tickets", "b.jsonl", [{"summary": "no key"}])
     first, _, third = (turn(delivered) for _ in range(3))
-    assert retention.forget_loads(later()) == 2
+    assert retention.purge_loads(later()) == 2
     for table in ("companies", "tickets"):
         assert left(table) == {loads_of(run)[table] for run in (first, third)}
     assert examined_before(delivered, COMPANIES)[f"{delivered.id}/canonical/companies/bad.parquet"]
@@ -89,7 +89,7 @@ def test_what_was_set_aside_or_rejected_stays_known(delivered, lake):
 def test_a_load_that_may_have_written_stays(acme, facts):
     _job(acme, **facts)
     _job(acme, state=State.SUCCEEDED)
-    assert retention.forget_loads() == 0
+    assert retention.purge_loads() == 0
 
 
 @pytest.mark.parametrize(
@@ -100,21 +100,21 @@ def test_a_load_that_may_have_written_stays(acme, facts):
         {"state": State.SUCCEEDED, "dry_run": True, "rows_new": 5},
     ],
 )
-def test_a_load_that_wrote_nothing_goes(acme, facts):
-    going = _job(acme, **facts)
+def test_a_load_that_wrote_nothing_is_purged(acme, facts):
+    obsolete = _job(acme, **facts)
     last = _job(acme, state=State.SUCCEEDED)
-    assert retention.forget_loads() == 1
-    assert left() == {last.pk} != {going.pk}
+    assert retention.purge_loads() == 1
+    assert left() == {last.pk} != {obsolete.pk}
 
 
-def test_what_the_next_load_is_compared_with_stays(acme):
+def test_the_loads_with_which_the_next_one_is_compared_stay(acme):
     succeeded = _job(acme, state=State.SUCCEEDED, columns={"csv": {"id": "String"}})
     failed = _job(acme, state=State.FAILED, needs_person=True, listing="x")
     repair = _job(acme, state=State.FAILED, kind=Kind.REPAIR)
-    tried = _job(acme, state=State.SUCCEEDED, dry_run=True)
+    preview = _job(acme, state=State.SUCCEEDED, dry_run=True)
     under_way = _job(acme, state=State.RUNNING, finished_at=None)
-    assert retention.forget_loads() == 0
-    assert left() == {succeeded.pk, failed.pk, repair.pk, tried.pk, under_way.pk}
+    assert retention.purge_loads() == 0
+    assert left() == {succeeded.pk, failed.pk, repair.pk, preview.pk, under_way.pk}
 
 
 def _job(tenant, **facts):
@@ -138,22 +138,22 @@ LOADS = st.lists(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(LOADS)
-def test_whatever_was_found_the_next_load_knows_the_same_files(acme, loads):
+def test_after_any_purge_the_next_load_knows_the_same_files(acme, loads):
     LoadJob.objects.all().delete()
     for findings, state, wrote in loads:
         wrote = wrote and state == State.SUCCEEDED
         job = _job(acme, state=state, rows_new=int(wrote))
-        for name, (etag, is_aside) in findings.items():
-            _found(job, name, etag, is_aside)
+        for name, (etag, is_quarantined) in findings.items():
+            _found(job, name, etag, is_quarantined)
     before = examined_before(acme, COMPANIES)
     writers = set(LoadJob.objects.filter(rows_new__gt=0).values_list("pk", flat=True))
-    retention.forget_loads()
+    retention.purge_loads()
     assert examined_before(acme, COMPANIES) == before
     assert writers <= left()
-    assert retention.forget_loads() == 0
+    assert retention.purge_loads() == 0
 
 
-def _found(job, name, etag, is_aside):
+def _found(job, name, etag, is_quarantined):
     LoadedFile.objects.create(
         job=job,
         bucket="lake",
@@ -161,21 +161,21 @@ def _found(job, name, etag, is_aside):
         etag=etag,
         size=1,
         last_modified=T1,
-        state=LoadedFile.State.QUARANTINED if is_aside else LoadedFile.State.LOADED,
-        error="It is damaged." if is_aside else "",
+        state=LoadedFile.State.QUARANTINED if is_quarantined else LoadedFile.State.LOADED,
+        error="It is damaged." if is_quarantined else "",
     )
 
 
 # --- Runs
 
 
-def test_old_runs_without_loads_are_forgotten(acme, delivered):
+def test_old_runs_without_loads_are_purged(acme, delivered):
     with_loads = turn(delivered)
     request_run(acme, PipelineRun.Trigger.SCHEDULE)
-    assert retention.forget_runs(later()) == 0  # it is active
+    assert retention.purge_runs(later()) == 0  # it is active
     active = PipelineRun.objects.exclude(pk=with_loads.pk)
     active.update(state=State.FAILED, finished_at=timezone.now())
-    assert retention.forget_runs(timezone.now() + timedelta(days=8)) == 0
+    assert retention.purge_runs(timezone.now() + timedelta(days=8)) == 0
     active.update(state=State.SUCCEEDED)
-    assert retention.forget_runs(timezone.now() + timedelta(days=8)) == 1
+    assert retention.purge_runs(timezone.now() + timedelta(days=8)) == 1
     assert list(PipelineRun.objects.all()) == [with_loads]
