@@ -1,4 +1,4 @@
-"""The instants at which full refreshes closed keys: the only ends that no version explains."""
+"""The times at which full refreshes closed keys: the only gaps in history that are no fault."""
 
 from datetime import datetime
 
@@ -7,12 +7,13 @@ from loaders.staging.scratch_tables import instant
 
 
 def note_closing(job: LoadJob, moment: datetime) -> None:
-    """Record at which instant a refresh closes keys, before readers see it; for good."""
-    noted = LoadJob.objects.values_list("closings", flat=True).get(pk=job.pk)
-    LoadJob.objects.filter(pk=job.pk).update(closings=[*noted, instant(moment)])
+    """Record when a refresh closes keys, before it is published. The record is never deleted."""
+    earlier = LoadJob.objects.values_list("closings", flat=True).get(pk=job.pk)
+    LoadJob.objects.filter(pk=job.pk).update(closings=[*earlier, instant(moment)])
 
 
 def closings_of(tenant_id: str, table: str) -> list[str]:
-    """The instants at which full refreshes closed keys of a tenant's table."""
+    """The times at which full refreshes closed keys of a tenant's table, in order."""
     jobs = LoadJob.objects.filter(tenant_id=tenant_id, table=table).exclude(closings=[])
-    return sorted({moment for noted in jobs.values_list("closings", flat=True) for moment in noted})
+    closings = jobs.values_list("closings", flat=True)
+    return sorted({moment for of_job in closings for moment in of_job})

@@ -1,7 +1,7 @@
-"""Keeping reads fast: what flips left beside the rows is merged into them.
+"""Compaction keeps reads fast: it merges the patches of lightweight updates into the rows.
 
-A flip writes a patch that every read has to apply until a merge has done so for good. Merging one
-tenant's partition touches that tenant alone, runs beside reads and loads, and changes nothing that
+A flip (see merge.py) writes a patch, which every read applies until it is merged. Merging one
+tenant's partition affects no other tenant, runs beside reads and loads, and does not change what
 they see.
 """
 
@@ -11,7 +11,7 @@ from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal
 from tenants.models import Tenant
 
-# A patch lives in a partition of its own, named after the one it belongs to.
+# A patch is stored in a partition of its own, named after the one that it patches.
 _UNMERGED = """
 SELECT countIf(NOT is_patch) > 1
     OR maxIf(data_version, is_patch) > minIf(data_version, NOT is_patch)
@@ -29,25 +29,25 @@ WHERE of_partition = (
 """
 
 
-# Rows that loads left unseen when they died. Those of later loads may be about to be shown.
-_LEFTOVERS = (
+# Invisible rows of crashed loads. Those of later loads may be about to be published.
+_ORPHANED = (
     "tenant_id = {tenant_id:String} AND expiry_date < effective_date "
     "AND load_id <= {load_id:UInt64}"
 )
 
 
 def tidy(tenant: Tenant, table: Table, load_id: int) -> bool:
-    """Remove what loads up to `load_id` left unseen, and merge rows and patches into one part.
+    """Delete orphaned rows of loads up to `load_id`, and merge rows and patches into one part.
 
-    `load_id` must have finished. False if there was nothing to merge. Raises WarehouseError.
+    The load `load_id` must have ended. False if there was nothing to merge. Raises WarehouseError.
     """
     at, writer = placement(), Writer()
     target = at.qualified(table.shared_name)
     parameters = {"tenant_id": tenant.id, "load_id": load_id}
-    if writer.value(f"SELECT count() FROM {target} WHERE {_LEFTOVERS}", parameters):
-        # As an update it touches this tenant alone; as a mutation it would touch them all.
+    if writer.value(f"SELECT count() FROM {target} WHERE {_ORPHANED}", parameters):
+        # As an update it affects this tenant alone; as a mutation it would rewrite every tenant.
         writer.run(
-            f"DELETE FROM {target}{at.on_cluster} WHERE {_LEFTOVERS}",
+            f"DELETE FROM {target}{at.on_cluster} WHERE {_ORPHANED}",
             parameters,
             lightweight_delete_mode="lightweight_update_force",
         )

@@ -1,7 +1,7 @@
-"""Is history sound? Checks of one tenant's table, and of all of them.
+"""Integrity checks of the stored history, for one tenant's table or for all of them.
 
-In the warehouse: validity without overlaps or unexplained gaps, one current version for every key
-that was not closed, hashes that match. Against the records of loads: counts that reconcile.
+In the warehouse: no overlaps, no unexplained gaps, one current version of every key that was not
+closed, hashes that match the values. Against the records of loads: counts that reconcile.
 """
 
 import logging
@@ -35,20 +35,20 @@ from tenants.models import Alert, Tenant
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 5
-TRIES = 5
-# Clocks differ: what takes effect this much from now is not yet called future.
+MAX_SAMPLE_KEYS = 5
+MAX_TRIES = 5
+# Clocks differ: a version that takes effect within this time is not called future.
 CLOCK_SKEW = timedelta(minutes=10)
 
-_REPAIR = "Repair it: manage.py warehouse_integrity --repair, or in the admin."
+_REPAIR = "Repair the table in the admin, or with manage.py warehouse_integrity --repair."
 _UPSTREAM = "Correct the dates upstream, then load everything again (bulk)."
-_GARBLED = "Correct the files upstream (UTF-8), then load everything again (bulk)."
-_RELOAD = "If a repair does not mend it, load everything again (bulk)."
+_NOT_UTF8 = "Correct the files upstream (UTF-8), then load everything again (bulk)."
+_RELOAD = "If a repair does not help, load everything again (bulk)."
 
 
 @dataclass(frozen=True)
 class Check:
-    """`key_fault` is a condition over one version with its neighbors; `advice` says what helps."""
+    """`condition` is true for each faulty row of `_versions`; `advice` tells what helps."""
 
     name: str
     what: str
@@ -60,22 +60,22 @@ class Check:
         return self.advice == _REPAIR
 
 
-# Over the rows of `_versions`: visible versions know the start of the next visible one
-# (`following`), and whether a full refresh closed keys when they expired (`was_closing`).
+# Conditions on the rows of `_versions`. `following` is when the next visible version of the key
+# takes effect; `was_closing` tells whether a full refresh closed keys at the row's expiry.
 CHECKS = (
     Check(
         "overlap",
-        "versions that reach into the next one",
+        "versions that overlap the next one",
         "is_visible AND following < expiry_date",
     ),
     Check(
         "gap",
-        "versions that end where nothing follows and no full refresh closed the key",
+        "versions followed by a gap, though no full refresh closed the key",
         "is_visible AND following > expiry_date AND NOT was_closing",
     ),
     Check(
-        "currency",
-        "versions whose current flag does not agree with their expiry",
+        "current_flag",
+        "versions whose current flag contradicts their expiry",
         f"is_current != (expiry_date = {SENTINEL_SQL})",
     ),
     Check(
@@ -85,12 +85,12 @@ CHECKS = (
     ),
     Check(
         "none_visible",
-        "keys of which no version can be seen",
+        "keys without a visible version",
         "visibles = 0 AND is_last",
     ),
     Check(
-        "leftover",
-        "rows that no reader sees, left by loads that failed",
+        "orphaned",
+        "invisible rows left by failed loads",
         "expiry_date < effective_date AND NOT is_logged",
     ),
     Check(
@@ -99,7 +99,7 @@ CHECKS = (
         "expiry_date < effective_date AND is_logged",
     ),
     Check(
-        "repeated",
+        "duplicate",
         "versions that are stored twice",
         "copies > 1 AND is_last_copy",
     ),
@@ -111,8 +111,8 @@ CHECKS = (
     Check(
         "encoding",
         "versions with text that is not UTF-8",
-        "is_garbled",
-        _GARBLED,
+        "has_invalid_text",
+        _NOT_UTF8,
     ),
     Check(
         "future",
@@ -125,7 +125,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Fault:
-    """What a check found: how many, some of the keys, and what to do."""
+    """What one check found: how many faults, a sample of the keys, and what to do."""
 
     check: str
     what: str
@@ -142,8 +142,8 @@ class Fault:
 def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     """Check one tenant's table, record what was found, and raise or end its alert.
 
-    What a load that is under way has not shown yet does not count. Raises what is in OUTAGES: that
-    says nothing about the table.
+    Rows that an active load has not published yet do not count. Raises the errors in OUTAGES,
+    which do not concern the table.
     """
     found: dict[str, Any] = {}
     try:
@@ -155,7 +155,7 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     except OUTAGES:
         raise
     except WarehouseError as error:
-        found["error"] = problem = f"It could not be checked: {error}"
+        found["error"] = problem = f"The table could not be checked: {error}"
     record, _ = IntegrityCheck.objects.update_or_create(
         tenant=tenant, table=table.name, defaults={**found, "checked_at": timezone.now()}
     )
@@ -167,9 +167,9 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
 
 
 def _remove_scratch_tables(tenant: Tenant, table: Table) -> list[str]:
-    """Drop what loads that are over left behind when they died; notes that say so."""
+    """Drop the scratch tables of loads that crashed; returns a note about it, if there were any."""
     found = scratch_tables(tenant, table)
-    active = set(_active(tenant, table))  # read later: no load has tables before it is active
+    active = set(_active(tenant, table))  # read last: a load is active before it has scratch tables
     left = [name for name in found if load_of_scratch_table(name) not in active]
     for name in left:
         Writer().run(f"DROP TABLE IF EXISTS {placement().qualified(name)}{placement().on_cluster}")
@@ -177,7 +177,7 @@ def _remove_scratch_tables(tenant: Tenant, table: Table) -> list[str]:
         return []
     loads = ", ".join(map(str, sorted({load_of_scratch_table(name) for name in left})))
     tables = "1 scratch table" if len(left) == 1 else f"{len(left)} scratch tables"
-    return [f"Removed {tables} of loads that died before their end (load {loads})."]
+    return [f"Removed {tables} of crashed loads (load {loads})."]
 
 
 def _active(tenant: Tenant, table: Table) -> list[int]:
@@ -186,7 +186,7 @@ def _active(tenant: Tenant, table: Table) -> list[int]:
 
 
 def due(latest: datetime) -> Iterator[tuple[Tenant, Table]]:
-    """What was never checked, or last before `latest`, of active tenants."""
+    """Tables of active tenants that were never checked, or not since `latest`."""
     checked = IntegrityCheck.objects.filter(checked_at__range=(latest, timezone.now()))
     done = set(checked.values_list("tenant_id", "table"))
     for tenant in Tenant.objects.filter(is_active=True):
@@ -196,8 +196,8 @@ def due(latest: datetime) -> Iterator[tuple[Tenant, Table]]:
 
 
 def check_due(latest: datetime) -> int:
-    """Check what is `due`; returns how many have faults. Raises Unreachable and the like: then
-    there is no use in asking for the others.
+    """Check every table that is `due`; returns how many have faults. Raises errors such as
+    Unreachable, with which no other table could be checked either.
     """
     faulty = 0
     for tenant, table in due(latest):
@@ -205,7 +205,7 @@ def check_due(latest: datetime) -> int:
             faulty += not check(tenant, table).is_sound
         except (Unreachable, Unanswered, AuthenticationFailed):
             raise
-        except WarehouseError as error:  # of this table alone, perhaps
+        except WarehouseError as error:  # perhaps of this table alone
             log.warning("%s/%s could not be checked: %s", tenant.id, table.name, error)
     return faulty
 
@@ -213,18 +213,18 @@ def check_due(latest: datetime) -> int:
 def check_all(
     tenants: Iterable[Tenant], tables: Iterable[str] = TABLES
 ) -> Iterator[IntegrityCheck]:
-    """Check these tables of these tenants, one after the other."""
+    """Check these tables of these tenants, one by one."""
     for tenant in tenants:
         for name in tables:
             yield check(tenant, TABLES[name])
 
 
 def find_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
-    """(versions, keys, faults) of one tenant's table; nothing is recorded. Raises WarehouseError.
+    """(versions, keys, faults) of one tenant's table; records nothing. Raises WarehouseError.
 
-    They are looked for again if a load began or ended meanwhile.
+    Retries if faults were found and a load started or ended during the check.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         before = _activity(tenant, table)
         versions, keys, faults = _stored_faults(tenant, table)
         faults += _count_faults(tenant, table)
@@ -242,7 +242,7 @@ def _activity(tenant: Tenant, table: Table) -> list[tuple[Any, ...]]:
 
 
 def _stored_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
-    """(versions, keys, faults) of what the warehouse holds."""
+    """(versions, keys, faults) of the rows in the warehouse."""
     closings = instants(closings_of(tenant.id, table.name))
     parameters = {
         "tenant_id": tenant.id,
@@ -262,7 +262,7 @@ def _stored_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]
 def _faults_sql(table: Table, closings: str) -> str:
     counts = ",\n    ".join(
         f"countIf({each.condition}), "
-        f"arraySort(groupUniqArrayIf({SAMPLE})({quote(table.key)}, {each.condition}))"
+        f"arraySort(groupUniqArrayIf({MAX_SAMPLE_KEYS})({quote(table.key)}, {each.condition}))"
         for each in CHECKS
     )
     key = quote(table.key)
@@ -270,13 +270,13 @@ def _faults_sql(table: Table, closings: str) -> str:
     return f"SELECT countIf(is_visible), uniqExact({key}),\n    {counts}\nFROM ({versions})"
 
 
-def _is_garbled(table: Table) -> str:
+def _has_invalid_text(table: Table) -> str:
     texts = [quote(column.name) for column in table.columns if column.kind.is_text]
     return " OR ".join(f"NOT isValidUTF8(ifNull({name}, ''))" for name in texts)
 
 
 def _versions(table: Table, closings: str) -> str:
-    """The rows of a tenant, each with what its neighbors and its load say of it."""
+    """SELECT a tenant's rows, each with what the conditions of CHECKS need to know."""
     key = quote(table.key)
     at = placement()
     log = at.qualified("load_log")
@@ -298,7 +298,7 @@ SELECT *,
     ) = 1 AS is_last_copy
 FROM (
     SELECT {key}, effective_date, expiry_date, is_current, record_hash, source_time, loaded_at,
-        {record_hash(table)} AS actual_hash, {_is_garbled(table)} AS is_garbled,
+        {record_hash(table)} AS actual_hash, {_has_invalid_text(table)} AS has_invalid_text,
         effective_date < expiry_date AS is_visible,
         has({closings}, expiry_date) AS was_closing,
         load_id IN (
@@ -317,7 +317,7 @@ WINDOW onwards AS ({in_order} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)"
 
 
 def _count_faults(tenant: Tenant, table: Table) -> list[Fault]:
-    """Counts of loads that do not reconcile, in their records or with what is stored."""
+    """Faults for loads whose counts do not reconcile, in their records or with the stored rows."""
     faults = []
     stored = _stored_by_load(tenant, table)
     for job in _countable(tenant, table):
@@ -336,12 +336,12 @@ def _count_faults(tenant: Tenant, table: Table) -> list[Fault]:
 
 
 def _countable(tenant: Tenant, table: Table) -> Iterator[LoadJob]:
-    """The loads that the stored history rests on: since the last one that began it anew."""
+    """The loads that made the stored history: the last bulk load and all after it."""
     loads = LoadJob.objects.filter(
         tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED, dry_run=False
     ).exclude(kind=LoadJob.Kind.REPAIR)
-    anew = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
-    since = loads.filter(pk__gte=anew).annotate(
+    last_bulk = loads.filter(kind=LoadJob.Kind.BULK).aggregate(last=Max("pk"))["last"] or 0
+    since = loads.filter(pk__gte=last_bulk).annotate(
         files_read=Sum("files__rows_read", default=0),
         files_rejected=Sum("files__rows_rejected", default=0),
         files_hold=Sum(Coalesce("files__rows_in_file", "files__rows_read"), default=0),
@@ -365,7 +365,7 @@ def _job_problem(job: Any, stored: int) -> str:
     inserted = _inserted(job)
     if job.rows_read != job.rows_loaded + job.rows_rejected:
         return (
-            f"{job.rows_read} rows read are not {job.rows_loaded} staged "
+            f"{job.rows_read} rows were read, but {job.rows_loaded} staged "
             f"and {job.rows_rejected} rejected"
         )
     if job.rows_read != job.files_read or job.rows_rejected != job.files_rejected:
@@ -374,18 +374,18 @@ def _job_problem(job: Any, stored: int) -> str:
         return f"its files hold {job.files_hold} rows, of which {job.files_read} were read"
     if job.rows_loaded != outcomes:
         return f"{outcomes} of {job.rows_loaded} staged rows are accounted for"
-    # A run that was taken up again after its flip no longer knows which keys it had reopened.
+    # A load that was retried after its flip no longer knows which keys it had reopened.
     if stored < inserted or (stored > inserted and job.attempt == 1):
-        return f"it brought {inserted} versions, of which {stored} are stored"
+        return f"it added {inserted} versions, of which {stored} are stored"
     return ""
 
 
 def _inserted(job: LoadJob) -> int:
-    """How many versions a load brought."""
+    """How many versions a load added."""
     return int(job.rows_new + job.rows_changed + job.rows_late + job.keys_reopened)
 
 
 def are_versions_missing(tenant: Tenant, table: Table) -> bool:
-    """Whether loads brought versions that are not stored any more."""
+    """Whether versions that loads added are no longer stored."""
     stored = _stored_by_load(tenant, table)
     return any(stored.get(job.pk, 0) < _inserted(job) for job in _countable(tenant, table))

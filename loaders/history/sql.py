@@ -1,12 +1,12 @@
-"""The SQL that makes history of staged rows, generated from the catalog.
+"""The SQL that merges staged rows into history, generated from the catalog.
 
-The versions of a key stand in one order: by effective date, then source time, then hash. Each is
-valid until the next one takes effect, or until an *end*: the moment at which a closed version
-expires and no version begins. Of several versions with one effective date only the last is ever
-visible; the others have zero length. A version equal to the one before it adds nothing.
+The versions of a key are ordered by effective date, then source time, then hash. Each is valid
+until the next one takes effect, or until an *end*: the time at which a closed version expires and
+no version follows. Of several versions with the same effective date only the last is visible; the
+others have zero length. A version equal to the one before it is redundant.
 
-A stored row is known by (key, effective date, hash, loaded at). A row whose expiry lies before its
-effective date was inserted by a run that has not made it visible (yet); the plan does not see it.
+A stored row is identified by (key, effective date, hash, loaded at). A row that expires before its
+effective date is invisible: its load has not published it (yet). The plan ignores such rows.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from analytics.warehouse.sql import literal, quote
 from loaders.staging.casting import record_hash
 from loaders.staging.sql import LOAD, LOADED_AT, TENANT, columns_of, names, of_table, rejects_of_run
 
-# What became of a staged version.
+# The outcome of a staged version.
 OUTCOMES = ("new", "changed", "late", "unchanged")
 
 PLAN_COLUMNS = f"""entity String, effective_date {INSTANT}, source_time {INSTANT},
@@ -32,13 +32,13 @@ STORED_COLUMNS = f"""entity String, effective_date {INSTANT}, record_hash String
     load_id UInt64"""
 TOUCHED_COLUMNS = "entity String"
 
-# Beyond this much memory, sorting and grouping go to disk.
+# Above this many bytes, sorting and grouping spill to disk.
 _IN_MEMORY = 4 << 30
 SPILL: dict[str, Any] = {
     "max_bytes_before_external_sort": _IN_MEMORY,
     "max_bytes_before_external_group_by": _IN_MEMORY,
 }
-# A flip must commit as one patch part, or readers could see half of it.
+# A flip must commit as one patch part, or readers could see a part of it.
 FLIP_SETTINGS: dict[str, Any] = {
     "max_insert_threads": 1,
     "min_insert_block_size_rows": 1_000_000_000,
@@ -50,7 +50,7 @@ _EPOCH = "toDateTime64(0, 3, 'UTC')"
 
 
 def recall(table: Table, target: str, staged: str, into: str) -> str:
-    """Copy what the target holds of the staged keys, so that it is read but once."""
+    """Copy the target's rows of the staged keys, so that the target is read only once."""
     key = quote(table.key)
     return f"""INSERT INTO {into}
 SELECT {_history_columns(table)} FROM {target}
@@ -65,7 +65,7 @@ def _history_columns(table: Table) -> str:
 
 
 def touch(table: Table, staged: str, stored: str, into: str) -> str:
-    """Find the keys with a staged version that is not just the current one again."""
+    """Find the keys with a staged version that differs from the current one."""
     key = quote(table.key)
     return f"""INSERT INTO {into} SELECT DISTINCT {key} FROM {staged}
 WHERE ({key}, effective_date, record_hash) NOT IN (
@@ -75,11 +75,11 @@ WHERE ({key}, effective_date, record_hash) NOT IN (
 
 
 def plan(table: Table, staged: str, stored: str, touched: str, into: str) -> str:
-    """Write what becomes of staged versions, and of stored ones whose validity changes.
+    """Plan the outcome of staged versions, and the new validity of stored ones that change.
 
-    A pure function of the staged and the stored rows of the touched keys, so that a second run of a
-    load plans nothing more than what the first had not yet done. Without `stored` and `touched`
-    ('') history begins anew, with every staged row.
+    A pure function of the staged and stored rows of the touched keys, and therefore idempotent: a
+    retry plans only what the first run had not done yet. Without `stored` and `touched` ('') it
+    plans a new history from the staged rows alone.
     """
     rows = f"SELECT {_history_columns(table)}, false AS is_stored FROM {staged}"
     if stored:
@@ -95,46 +95,46 @@ def _plan(rows: str, into: str, ends: str = "true") -> str:
     )
     return f"""INSERT INTO {into}
 SELECT entity, starts, source_time, record_hash, loaded_at,
-    expires, expires = {SENTINEL_SQL} AS lasts,
+    expires, expires = {SENTINEL_SQL} AS is_open,
     is_new AND NOT is_redundant,
-    NOT is_redundant AND (is_new OR stored_expiry != expires OR stored_current != lasts)
+    NOT is_redundant AND (is_new OR stored_expiry != expires OR stored_current != is_open)
         AS must_move,
     multiIf(
         NOT is_staged, '',
-        is_redundant OR was_there, 'unchanged',
+        is_redundant OR was_stored, 'unchanged',
         is_late, 'late',
         NOT is_known AND previous = '', 'new',
         'changed'
-    ) AS became
+    ) AS planned_outcome
 FROM (
     SELECT *,
         coalesce(minOrNullIf(starts, NOT is_redundant) OVER later, {SENTINEL_SQL}) AS expires,
-        countIf(was_there) OVER later > 0 AS is_late
+        countIf(was_stored) OVER later > 0 AS is_late
     FROM (
         SELECT *,
             leadInFrame(record_hash, 1, '') OVER onwards AS previous,
             is_new AND previous = record_hash AS is_redundant,
-            countIf(was_there) OVER (PARTITION BY entity) > 0 AS is_known
+            countIf(was_stored) OVER (PARTITION BY entity) > 0 AS is_known
         FROM ({_elements(rows, ends)})
         WINDOW onwards AS ({descending} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
     )
     WINDOW later AS ({descending} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 )
-WHERE is_version AND (must_move OR became != '')"""
+WHERE is_version AND (must_move OR planned_outcome != '')"""
 
 
 def _elements(rows: str, ends: str) -> str:
-    """Versions and ends of the keys in `rows`, each with where it comes from.
+    """SELECT the versions and ends of the keys in `rows`, each with its origin.
 
     `is_new`: staged and not stored; of equal staged rows the one with the newest source counts, and
-    none if a stored row is as new. `is_staged`: the staged rows hold it. `was_there`: an earlier
-    load stored it. `ends`: which expiries (`row.3`) may be ends.
+    none if a stored row is as new. `is_staged`: it is among the staged rows. `was_stored`: an
+    earlier load stored it. `ends`: the condition for an expiry (`row.3`) to be an end.
     """
     return f"""
 SELECT entity, element.1 AS starts, element.2 AS is_version, element.3 AS source_time,
     element.4 AS record_hash, element.5 AS loaded_at,
     element.6 AS stored_expiry, element.7 AS stored_current,
-    element.8 AS is_new, element.9 AS is_staged, element.10 AS was_there
+    element.8 AS is_new, element.9 AS is_staged, element.10 AS was_stored
 FROM (
     SELECT entity, effective_date,
         groupArrayIf((source_time, loaded_at, expiry_date, is_current, load_id = {LOAD}), is_stored)
@@ -159,7 +159,7 @@ ARRAY JOIN elements AS element"""
 
 
 def moves(plan: str, into: str) -> str:
-    """Give the flip its part of the plan, in a form that it can look up."""
+    """Copy the changes of the plan to a table in which the flip can look them up."""
     return f"""INSERT INTO {into}
 SELECT entity, effective_date, record_hash, loaded_at, expiry_date, is_current, true
 FROM {plan} WHERE moves
@@ -167,7 +167,7 @@ ORDER BY {MOVES_KEYS}, expiry_date DESC LIMIT 1 BY {MOVES_KEYS}"""
 
 
 def insert_invisible(table: Table, target: str, staged: str, plan: str, intact: str) -> str:
-    """Add the new versions so that no reader sees them: they expire before they begin."""
+    """Insert the new versions invisibly: they expire before they take effect."""
     columns = names(_without_validity(table))
     return f"""INSERT INTO {target} ({columns}, expiry_date, is_current)
 SELECT {columns}, effective_date - toIntervalMillisecond(1), false
@@ -175,9 +175,9 @@ FROM ({_new_rows(table, staged, plan)}) WHERE {intact}"""
 
 
 def flip(table: Table, target: str, plan: str, moves: str, intact: str) -> str:
-    """Make the plan visible: new versions and those they close, in one step for every reader.
+    """Publish the plan: readers see the new versions and the ones they close at once.
 
-    It must not read expiry_date or is_current: it would wait for flips of other tenants.
+    It must not read expiry_date or is_current, or it would wait for flips of other tenants.
     """
     key = quote(table.key)
     identity = f"{key}, effective_date, record_hash, loaded_at"
@@ -188,7 +188,7 @@ WHERE tenant_id = {TENANT} AND {key} IN (SELECT entity FROM {plan} WHERE moves)
 AND joinGet({moves}, 'is_planned', {identity}) AND {intact}"""
 
 
-# The newest patch of a tenant's partition: what the last flip committed, until it is merged.
+# The newest patch of a tenant's partition: the one of the last flip, unless it was merged.
 NEWEST_PATCH = """
 SELECT rows FROM system.parts
 WHERE active AND database = {database:String} AND table = {table:String}
@@ -202,9 +202,9 @@ ORDER BY max_block_number DESC LIMIT 1
 
 
 def shown(table: Table, target: str, plan: str) -> str:
-    """SELECT how many of the versions that were to move stand in the target as planned.
+    """SELECT how many of the planned changes the target holds.
 
-    Costly just after a flip, whose patch every read has to apply.
+    Slow just after a flip, since every read has to apply its patch.
     """
     key = quote(table.key)
     version = "effective_date, record_hash, loaded_at, expiry_date, is_current"
@@ -214,14 +214,14 @@ AND ({key}, {version}) IN (SELECT entity, {version} FROM {plan} WHERE moves)"""
 
 
 def count_stored(target: str) -> str:
-    """SELECT how many rows of the tenant a load builds on: those that are not half a load's."""
+    """SELECT how many rows a load of this tenant builds on: those that are published."""
     return f"SELECT count() FROM {target} WHERE {_STORED}"
 
 
 def rebuild(table: Table, target: str, staged: str, plan: str, into: str, intact: str) -> str:
-    """Write the tenant's whole history as the plan wants it, for a swap of the partition.
+    """Write the tenant's whole history as planned, to swap its partition for it.
 
-    Without a target ('') that is the new versions alone; without `staged` ('') the old ones.
+    Without a target ('') that is only the new versions; without `staged` ('') only the old ones.
     """
     columns = _without_validity(table)
     of_version = ", ".join(f"version.{quote(name)}" for name in columns)
@@ -263,9 +263,9 @@ def _without_validity(table: Table) -> list[str]:
 
 
 def reopen(table: Table, target: str, staged: str, taken_at: str) -> str:
-    """Stage once more what the files hold of closed keys, as of the snapshot.
+    """Stage the newest rows of closed keys again, as of the snapshot.
 
-    Without it a key that returns unchanged would stay closed: its version is older than its end.
+    Otherwise a key that returns unchanged would stay closed: its version is older than its end.
     """
     key = quote(table.key)
     columns = [name for name in columns_of(table) if name != "effective_date"]
@@ -286,7 +286,7 @@ WHERE version.effective_date < closed.since"""
 
 
 def gone(table: Table, target: str, staged: str, keys: str, rejects: str) -> str:
-    """SELECT the current versions whose key no file holds."""
+    """SELECT the current versions whose key is in no file."""
     key = quote(table.key)
     return f"""SELECT {key} AS entity, effective_date, source_time, record_hash, loaded_at
 FROM {target}
@@ -303,7 +303,7 @@ def count_gone(gone: str, taken_at: str) -> str:
 
 
 def close(gone: str, into: str, taken_at: str) -> str:
-    """Add to the plan that the versions in `gone` end with the snapshot, if they are older."""
+    """Plan that the versions in `gone` expire at the snapshot, if they are older than it."""
     return f"""INSERT INTO {into}
 SELECT entity, effective_date, source_time, record_hash, loaded_at,
     {_instant(taken_at)}, false, false, true, ''
@@ -315,7 +315,7 @@ def _instant(moment: str) -> str:
 
 
 def unknown_files(table: Table, target: str, keys: str) -> str:
-    """SELECT the files in `keys` that hold a key which is not current."""
+    """SELECT the files in `keys` with a key that is not current."""
     return f"""SELECT DISTINCT source_file FROM {keys}
 WHERE entity NOT IN (
     SELECT {quote(table.key)} FROM {target} WHERE tenant_id = {TENANT} AND is_current
@@ -326,10 +326,10 @@ WHERE entity NOT IN (
 
 
 def restore(table: Table, target: str, load_log: str, into: str) -> str:
-    """Copy the rows that stand for a load, each once and with the hash of what it says.
+    """Copy the rows that loads published, each once and with the hash of its values.
 
-    A row that expires before it begins stands for no load, unless nothing else tells its version:
-    then its expiry is what is wrong.
+    A row that expires before it takes effect was not published, unless the load log has its load:
+    then its expiry is wrong.
     """
     key = quote(table.key)
     columns = [name for name in columns_of(table) if name not in {"record_hash", "expiry_date"}]
@@ -348,10 +348,10 @@ def recall_all(table: Table, restored: str, into: str) -> str:
 
 
 def plan_anew(stored: str, closings: list[str], into: str, *, keep_ends: bool) -> str:
-    """Write the rows of `stored` whose validity is not what their order says.
+    """Plan new validity for the rows of `stored` whose validity does not follow from their order.
 
     Keys end only at `closings`, where a full refresh closed them. With `keep_ends` their last
-    version also keeps the end that it has: one that followed may have been lost.
+    version also keeps its present end, since the version after it may have been lost.
     """
     rows = f"""SELECT *, true AS is_stored, max(effective_date) OVER (PARTITION BY entity) AS latest
 FROM {stored}"""
@@ -362,5 +362,5 @@ FROM {stored}"""
 
 
 def instants(moments: list[str]) -> str:
-    """An array of these instants."""
+    """A SQL array of these times."""
     return f"CAST([{', '.join(map(_instant, moments))}], {literal(f'Array({INSTANT})')})"

@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 
 class LakeError(Exception):
-    """The lake could not be read. The text says what to do."""
+    """The lake could not be read. The message tells what to do."""
 
 
 class NoFiles(LakeError):
-    """There is nothing where a tenant's table should be."""
+    """A tenant's table has no files."""
 
 
 class LakeChanged(LakeError):
-    """A file was replaced or deleted while it was read. Trying again will help."""
+    """A file was replaced or deleted while it was read. A retry helps."""
 
 
 class LakeRefused(LakeError):
-    """It does not give out this file. If it gives out others, the file is at fault."""
+    """S3 denies access to this file. If it allows others, the fault lies with the file."""
 
 
 class LakeArchived(LakeError):
-    """The file is where it cannot be read until somebody restores it."""
+    """The file is archived and cannot be read until it is restored."""
 
 
 class LakeUnreachable(LakeError):
-    """It did not answer, or asks to come back later. Trying again may help."""
+    """S3 did not answer, or asks to slow down. A retry may help."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,28 @@ class LakeObject:
 
     @property
     def path(self) -> str:
-        """bucket/key, as ClickHouse's `_path` has it."""
+        """bucket/key, as in ClickHouse's `_path`."""
         return f"{self.bucket}/{self.key}"
 
 
 class Lake:
-    """The bucket of the settings, read with their credentials."""
+    """The bucket in the settings, read with the credentials in the settings."""
 
     def __init__(self) -> None:
         self.bucket = settings.LAKE_BUCKET
 
     @cached_property
     def credentials(self) -> tuple[str, str] | None:
-        """Access key id and secret access key; None for the usual AWS chain. LakeError."""
+        """Access key id and secret access key; None for AWS's default credential chain.
+
+        Raises LakeError.
+        """
         if not settings.LAKE_SECRET:
             key, secret = settings.LAKE_ACCESS_KEY_ID, settings.LAKE_SECRET_ACCESS_KEY
             return (key, secret) if key else None
         try:
-            kept = aws.cached_secret(settings.LAKE_SECRET)
-            return str(kept["access_key_id"]), str(kept["secret_access_key"])
+            secrets = aws.cached_secret(settings.LAKE_SECRET)
+            return str(secrets["access_key_id"]), str(secrets["secret_access_key"])
         except aws.AwsError as error:
             raise LakeError(str(error)) from error
         except KeyError as error:
@@ -99,7 +102,7 @@ class Lake:
         )
 
     def objects(self, prefix: str) -> Iterator[LakeObject]:
-        """Every object under `prefix`, by key."""
+        """Every object under `prefix`, in the order of the keys."""
         with lake_errors(self.bucket):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix
@@ -127,7 +130,7 @@ class Lake:
             self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
 
     def create_bucket(self) -> None:
-        """Create the bucket unless it is there; for local trials and tests."""
+        """Create the bucket unless it exists; for local trials and tests."""
         with lake_errors(self.bucket):
             try:
                 self.client.head_bucket(Bucket=self.bucket)
@@ -135,7 +138,7 @@ class Lake:
                 self.client.create_bucket(Bucket=self.bucket)
 
     def url(self, keys: list[str]) -> str:
-        """What ClickHouse's s3() takes to read exactly these keys (path style, %-encoded)."""
+        """The URL with which ClickHouse's s3() reads exactly these keys (path style, %-encoded)."""
         base = settings.LAKE_ENDPOINT_URL or f"https://s3.{settings.LAKE_REGION}.amazonaws.com"
         encoded = [quote(key, safe="/") for key in keys]
         name = encoded[0] if len(encoded) == 1 else "{" + ",".join(encoded) + "}"
@@ -143,7 +146,7 @@ class Lake:
 
 
 class _RangeReader(io.RawIOBase):
-    """Random access to an object by ranged GETs, so that a footer costs a footer."""
+    """Random access to an object by ranged GETs, so that a footer is read without the rest."""
 
     def __init__(self, lake: Lake, found: LakeObject) -> None:
         self._lake = lake
@@ -181,7 +184,7 @@ class _RangeReader(io.RawIOBase):
         return len(body)
 
 
-_PASSING = {
+_TRANSIENT = {
     *("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ExpiredToken"),
     *("429", "500", "502", "503", "504"),
 }
@@ -189,14 +192,14 @@ _PASSING = {
 
 @contextmanager
 def lake_errors(bucket: str, key: str = "") -> Iterator[None]:
-    """Turn boto3's errors into a LakeError that says what to do."""
+    """Turn boto3's errors into a LakeError whose message tells what to do."""
     try:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _REFUSED and settings.LAKE_SECRET and aws.was_rotated(settings.LAKE_SECRET):
             raise LakeUnreachable("The lake's credentials were rotated. Load again.") from error
-        raise _kind(code, key)(_remedy(code, bucket, key)) from error
+        raise _error_class(code, key)(_message(code, bucket, key)) from error
     except BotoCoreError as error:
         raise LakeUnreachable(
             f"The lake cannot be reached ({type(error).__name__}: {error}). "
@@ -209,8 +212,8 @@ _GONE = {"NoSuchKey", "404", "PreconditionFailed", "412"}
 _ARCHIVED = "InvalidObjectState"
 
 
-def _kind(code: str, key: str) -> type[LakeError]:
-    if code in _PASSING or "Throttl" in code:
+def _error_class(code: str, key: str) -> type[LakeError]:
+    if code in _TRANSIENT or "Throttl" in code:
         return LakeUnreachable
     if not key:
         return LakeError
@@ -222,7 +225,7 @@ def _kind(code: str, key: str) -> type[LakeError]:
     return LakeRefused if is_refused else LakeError
 
 
-def _remedy(code: str, bucket: str, key: str) -> str:
+def _message(code: str, bucket: str, key: str) -> str:
     if code in {"NoSuchBucket", "404"} and not key:
         return f"The bucket {bucket} does not exist. Check LAKE_BUCKET and LAKE_ENDPOINT_URL."
     if code in _GONE:

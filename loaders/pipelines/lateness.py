@@ -1,4 +1,4 @@
-"""Which tenants' data are late: files that do not come, pipelines that do not end."""
+"""Alerts for late data: files that do not arrive, pipelines, loads and checks that do not run."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from loaders.pipelines.schedule import period_of
 from tenants import alerting
 from tenants.models import Alert, Tenant
 
-# A load that could begin and does not, while none is running, for so long: nobody takes loads.
-UNSERVED = timedelta(minutes=15)
-# A nightly check that does not come about for so long is told.
-OVERDUE = timedelta(days=2, hours=4)
-# A pipeline is late once it missed so many of its times.
-PERIODS = 3
+# If a load could start and none has run for this long, no worker serves the queue of loads.
+MAX_QUEUED = timedelta(minutes=15)
+# A table whose last nightly check is older than this raises an alert.
+MAX_CHECK_AGE = timedelta(days=2, hours=4)
+# A pipeline is late once it has missed this many of its scheduled runs.
+MISSED_RUNS = 3
 MIN_DELAY = timedelta(minutes=30)
 
 
@@ -41,8 +41,8 @@ def newest_files() -> dict[str, dict[str, datetime]]:
 
 
 def watch() -> int:
-    """Raise an alert for each table or pipeline that is late, end those of what no longer is;
-    returns how many are late.
+    """Raise an alert for each table or pipeline that is late, and end the alerts of those that no
+    longer are; returns how many are late.
     """
     late: dict[tuple[str | None, str], str] = dict(_late())
     open_alerts = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True)
@@ -54,15 +54,15 @@ def watch() -> int:
 
 
 def _late() -> Iterator[tuple[tuple[str | None, str], str]]:
-    """((tenant id, or None for the platform; table or what else is late), why)"""
-    yield from _loads_unserved()
+    """Yield ((tenant id, or None for the platform; table or other subject), reason)."""
+    yield from _loads_without_worker()
     yield from _checks_overdue()
     tenants = list(Tenant.objects.filter(is_active=True))
     yield from _late_pipelines(tenants)
     try:
         newest = newest_files()
-    except WarehouseError:  # which loads and the doctor say better; what was late stays so
-        yield from _late_before()
+    except WarehouseError:  # loads and the doctor report this; open alerts stay open
+        yield from _still_late()
         return
     latest = timezone.now() - timedelta(hours=settings.DATA_LATE_HOURS)
     for tenant in tenants:
@@ -70,15 +70,15 @@ def _late() -> Iterator[tuple[tuple[str | None, str], str]]:
             if at < latest:
                 yield (
                     (tenant.pk, table),
-                    f"The newest file of {table} is from {at:%Y-%m-%d %H:%M} UTC, which is more "
-                    f"than {settings.DATA_LATE_HOURS} hours ago. Ask upstream whether it delivers.",
+                    f"The newest file of {table} is from {at:%Y-%m-%d %H:%M} UTC, more than "
+                    f"{settings.DATA_LATE_HOURS} hours ago. Check that upstream still delivers.",
                 )
 
 
-def _loads_unserved() -> Iterator[tuple[tuple[None, str], str]]:
-    """The canary shows that workers run tasks, but not that one of them serves the loads' queue."""
+def _loads_without_worker() -> Iterator[tuple[tuple[None, str], str]]:
+    """The canary task shows that workers run, not that one of them serves the queue of loads."""
     now = timezone.now()
-    before = now - UNSERVED
+    before = now - MAX_QUEUED
     taken = Q(started_at__range=(before, now)) | Q(finished_at__range=(before, now))
     if LoadJob.objects.filter(taken | Q(state=LoadJob.State.RUNNING)).exists():
         return
@@ -86,37 +86,39 @@ def _loads_unserved() -> Iterator[tuple[tuple[None, str], str]]:
     if count := waiting.count():
         yield (
             (None, "loads"),
-            f"{count:,} loads could run and none does, for {UNSERVED.total_seconds() / 60:.0f} "
-            "minutes. See whether a worker serves the queue named loads, and LOADS_AT_ONCE.",
+            f"{count:,} loads could run and none does, for over "
+            f"{MAX_QUEUED.total_seconds() / 60:.0f} minutes. Check that a worker serves the queue "
+            "named loads, and check the setting LOADS_AT_ONCE.",
         )
 
 
 def _checks_overdue() -> Iterator[tuple[tuple[None, str], str]]:
-    """Not while beat has not yet had a night for them."""
+    """Checks run at night: none is overdue until beat has been running for a night."""
     now = timezone.now()
-    had_a_night = Heartbeat.objects.filter(name="beat", since__lt=now - OVERDUE / 2).exists()
-    overdue = IntegrityCheck.objects.filter(tenant__is_active=True, checked_at__lt=now - OVERDUE)
+    had_a_night = Heartbeat.objects.filter(name="beat", since__lt=now - MAX_CHECK_AGE / 2).exists()
+    latest = now - MAX_CHECK_AGE
+    overdue = IntegrityCheck.objects.filter(tenant__is_active=True, checked_at__lt=latest)
     if had_a_night and (count := overdue.count()):
-        days = OVERDUE.total_seconds() / 86400
+        days = MAX_CHECK_AGE.total_seconds() / 86400
         yield (
             (None, "integrity"),
-            f"The history of {count:,} tables was not checked for {days:.0f} days. See what "
-            "manage.py warehouse_integrity says.",
+            f"The history of {count:,} tables was not checked for {days:.0f} days. To see "
+            "why, run manage.py warehouse_integrity.",
         )
 
 
-def _late_before() -> Iterator[tuple[tuple[str, str], str]]:
-    was = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True).exclude(subject=SUBJECT)
-    for alert in was.exclude(tenant=None):
+def _still_late() -> Iterator[tuple[tuple[str, str], str]]:
+    late = Alert.objects.filter(kind=Alert.Kind.LATE, over_at__isnull=True)
+    for alert in late.exclude(subject=SUBJECT).exclude(tenant=None):
         yield (alert.tenant_id or "", alert.subject), alert.text
 
 
 def _late_pipelines(tenants: list[Tenant]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Counted from when a tenant was scheduled as it is, and from when beat began to run again."""
+    """Time counts from the last change of a tenant's schedule and the last start of beat."""
     now = timezone.now()
     beating = Heartbeat.objects.filter(name="beat").values_list("since", flat=True).first() or now
     periods = {each.pk: period for each in tenants if (period := period_of(each))}
-    limits = {key: max(PERIODS * period, MIN_DELAY) for key, period in periods.items()}
+    limits = {key: max(MISSED_RUNS * period, MIN_DELAY) for key, period in periods.items()}
     ended = PipelineRun.objects.filter(
         dry_run=False,
         finished_at__gte=now - max(limits.values(), default=MIN_DELAY),
@@ -131,5 +133,5 @@ def _late_pipelines(tenants: list[Tenant]) -> Iterator[tuple[tuple[str, str], st
             yield (
                 (tenant.pk, SUBJECT),
                 f"No pipeline run has ended for {limit.total_seconds() / 60:,.0f} minutes, though "
-                f"one is due every {minutes:,.0f}. See whether the workers keep up.",
+                f"one is due every {minutes:,.0f}. Check whether the workers keep up.",
             )

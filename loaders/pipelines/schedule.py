@@ -1,8 +1,8 @@
-"""When pipelines run: each tenant every so many minutes, and nightly if it is refreshed.
+"""The schedule of pipelines: each tenant every few minutes, with a full refresh at night if set.
 
-The times of a tenant are fixed points of the clock, spread over the period by its id. A run's row
-holds the time that it was planned for, once: two planners, or a clock that jumps, start nothing
-twice. What was missed while nothing ran is not made up for: one run loads all that is new.
+A tenant's slots are fixed times of the clock; a hash of its id spreads tenants over the period. A
+run's row holds its slot under a unique constraint, so two schedulers, or a clock that jumps, start
+no run twice. Missed slots are not made up for: the next run loads all new files.
 """
 
 import zlib
@@ -16,15 +16,15 @@ from loaders.pipelines.runs import RunRefused, request_run
 from tenants.models import Tenant
 
 Kind = PipelineRun.Kind
-# A nightly refresh that could not begin for so long waits for the next night.
-LATEST_REFRESH = timedelta(hours=3)
+# A nightly refresh that is later than this waits for the next night.
+MAX_REFRESH_DELAY = timedelta(hours=3)
 MAX_CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of workers
 
 
 def start_due(now: datetime | None = None) -> int:
-    """Queue the runs that are due; returns how many. A tenant whose last run goes on waits."""
+    """Queue the runs that are due; returns how many. A tenant with an active run waits."""
     now = now or timezone.now()
-    # Plans of a clock that ran ahead would keep their times taken until those have come again.
+    # Runs planned by a clock that ran ahead would block their slots until those times come again.
     PipelineRun.objects.filter(planned_for__gt=now + MAX_CLOCK_SKEW).update(planned_for=None)
     busy = PipelineRun.objects.filter(state__in=PipelineRun.ACTIVE).values("tenant_id")
     tenants = list(Tenant.objects.filter(is_active=True).exclude(pk__in=busy))
@@ -48,19 +48,19 @@ def start_due(now: datetime | None = None) -> int:
 def _start(tenant: Tenant, kind: PipelineRun.Kind, slot: datetime) -> bool:
     try:
         request_run(tenant, PipelineRun.Trigger.SCHEDULE, kind, planned_for=slot)
-    except RunRefused:  # another planner was first
+    except RunRefused:  # another scheduler was first
         return False
     return True
 
 
 def period_of(tenant: Tenant) -> timedelta | None:
-    """None if the tenant is loaded only when somebody asks for it."""
+    """None if the tenant is loaded only on request."""
     minutes = settings.PIPELINE_MINUTES if tenant.load_minutes is None else tenant.load_minutes
     return timedelta(minutes=minutes) if minutes else None
 
 
 def _slot(tenant: Tenant, now: datetime) -> datetime | None:
-    """The last time up to `now` at which the tenant was to be loaded."""
+    """The tenant's latest slot up to `now`; None if it has no schedule."""
     period = period_of(tenant)
     if period is None:
         return None
@@ -71,7 +71,7 @@ def _slot(tenant: Tenant, now: datetime) -> datetime | None:
 
 
 def _refresh_slot(tenant: Tenant, now: datetime) -> datetime | None:
-    """The last time up to `now` at which it was to be refreshed, unless that is long ago."""
+    """The tenant's latest refresh slot up to `now`; None if there is none, or it is too old."""
     at = tenant.refresh_at or refresh_time()
     if at is None:
         return None
@@ -79,11 +79,11 @@ def _refresh_slot(tenant: Tenant, now: datetime) -> datetime | None:
     for date in (today, today - timedelta(days=1)):
         slot = datetime.combine(date, at, tenant.zone).astimezone(UTC)
         if slot <= now:
-            return slot if now - slot <= LATEST_REFRESH else None
+            return slot if now - slot <= MAX_REFRESH_DELAY else None
     return None
 
 
 def refresh_time() -> time | None:
-    """PIPELINE_REFRESH_AT; ValueError if it is no time of day."""
+    """PIPELINE_REFRESH_AT. Raises ValueError unless it is a time of day."""
     text = settings.PIPELINE_REFRESH_AT
     return time.fromisoformat(text) if text else None

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from loaders.history import integrity
-from loaders.jobs import worker as runs
+from loaders.jobs import worker
 from loaders.jobs.queue import LoadRefused, request_load
 from loaders.management import selection
 from loaders.models import IntegrityCheck, LoadJob
@@ -16,8 +16,8 @@ from loaders.models import IntegrityCheck, LoadJob
 
 class Command(BaseCommand):
     help = (
-        "Check that history is sound. Exits with 1 if it is not. --repair mends what can be "
-        "mended, as a load job of its own; with --dry-run it only says what it would do."
+        "Check the stored history. Exits with 1 if it has faults. --repair fixes what it can, in "
+        "a load job of its own; with --dry-run it only shows what it would change."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,10 +31,11 @@ class Command(BaseCommand):
         except WarehouseError as error:
             raise CommandError(str(error)) from error
         if faulty:
-            raise CommandError(f"{faulty} tables have faults.")
+            tables = "1 table has" if faulty == 1 else f"{faulty} tables have"
+            raise CommandError(f"{tables} faults.")
 
     def _check(self, options: dict[str, Any]) -> int:
-        """How many tables are not sound."""
+        """How many tables have faults or could not be checked."""
         faulty = 0
         for found in integrity.check_all(selection.tenants(options), selection.tables(options)):
             self._show(found)
@@ -64,8 +65,8 @@ class Command(BaseCommand):
         except LoadRefused as error:
             self.stderr.write(str(error))
             return
-        if runs.run(job.pk) is None:
-            self.stdout.write(f"{found}: a worker took {job}; see it in the admin.")
+        if worker.run(job.pk) is None:
+            self.stdout.write(f"{found}: a worker already runs {job}; follow it in the admin.")
             return
         job.refresh_from_db()
         self.stdout.write(f"{found}: {' '.join(job.notes) or job.error}")

@@ -1,4 +1,4 @@
-"""Each fault that can be put into history is found, told of, and mended where it can be."""
+"""Every kind of fault in history is found, reported and, if possible, repaired."""
 
 from datetime import timedelta
 
@@ -35,8 +35,8 @@ def loaded(acme, lake):
     return acme
 
 
-def spoil(tenant, change, where):
-    """Write to the warehouse what no load would."""
+def corrupt(tenant, change, where):
+    """Corrupt rows in the warehouse, as no load would."""
     Writer().run(
         f"UPDATE shared_companies SET {change} WHERE tenant_id = {{t:String}} AND {where}",
         {"t": tenant.id},
@@ -51,7 +51,7 @@ def repair(tenant, **options):
     return load(tenant, kind=LoadJob.Kind.REPAIR, **options)
 
 
-def test_the_nightly_check_goes_on_where_it_was_stopped(loaded, globex, monkeypatch):
+def test_the_nightly_check_resumes_where_it_stopped(loaded, globex, monkeypatch):
     checked = []
 
     def note(tenant, table):
@@ -63,22 +63,22 @@ def test_the_nightly_check_goes_on_where_it_was_stopped(loaded, globex, monkeypa
     monkeypatch.setattr(integrity, "check", note)
     with pytest.raises(Unreachable):
         tasks.check_integrity(older_than_hours=20)
-    checked.append("the fault is over")
+    checked.append("the outage is over")
     tasks.check_integrity(older_than_hours=20)
     assert len(set(checked)) == len(checked) == 2 * len(TABLES) + 1
     tasks.check_integrity(older_than_hours=20)
     assert len(checked) == 2 * len(TABLES) + 1, "nothing is due"
 
 
-def test_a_check_of_the_future_is_no_check(loaded):
-    """A clock that ran ahead noted it."""
+def test_a_check_dated_in_the_future_does_not_count(loaded):
+    """A clock that ran ahead recorded it."""
     check(loaded, TABLES["companies"])
     IntegrityCheck.objects.update(checked_at=timezone.now() + timedelta(days=300))
     due = integrity.due(timezone.now() - timedelta(hours=20))
     assert (loaded, TABLES["companies"]) in list(due)
 
 
-def test_a_table_that_cannot_be_checked_keeps_no_other_from_it(loaded, globex, monkeypatch):
+def test_a_table_that_cannot_be_checked_does_not_stop_the_others(loaded, globex, monkeypatch):
     find = integrity.find_faults
 
     def refuse_one(tenant, table):
@@ -95,7 +95,7 @@ def test_a_table_that_cannot_be_checked_keeps_no_other_from_it(loaded, globex, m
     assert list(due) == [(loaded, TABLES["companies"])]
 
 
-def test_what_loads_made_is_sound(loaded):
+def test_history_made_by_loads_has_no_faults(loaded):
     found = check(loaded, TABLES["companies"])
     assert found.is_sound, found.faults
     assert (found.versions, found.keys) == (4, 2)
@@ -107,7 +107,7 @@ def test_what_loads_made_is_sound(loaded):
         ("expiry_date = '2026-01-04'", "status = 'A'", "overlap"),
         ("expiry_date = '2026-01-02'", "status = 'A'", "gap"),
         ("expiry_date = '2026-02-01', is_current = false", "status = 'C'", "gap"),
-        ("is_current = false", "status = 'C'", "currency"),
+        ("is_current = false", "status = 'C'", "current_flag"),
         ("is_current = true", "status = 'B'", "several_current"),
         ("expiry_date = effective_date, is_current = false", "company_id = '1'", "none_visible"),
         ("expiry_date = '2025-01-01'", "status = 'B'", "expiry"),
@@ -115,12 +115,12 @@ def test_what_loads_made_is_sound(loaded):
         ("name = 'slipped in'", "status = 'C'", "hash"),
     ],
 )
-def test_a_fault_is_found_and_mended(loaded, change, where, expected):
-    spoil(loaded, change, where)
+def test_a_fault_is_found_and_repaired(loaded, change, where, expected):
+    corrupt(loaded, change, where)
     assert expected in faults(loaded)
     before = stored(loaded, "*")
-    tried = repair(loaded, dry_run=True)
-    assert tried.notes[0].startswith("Would mend: ")
+    preview = repair(loaded, dry_run=True)
+    assert preview.notes[0].startswith("Would mend: ")
     assert stored(loaded, "*") == before
     done = repair(loaded)
     assert done.state == LoadJob.State.SUCCEEDED, done.error
@@ -138,36 +138,36 @@ def test_rows_of_a_load_that_failed_are_removed(loaded):
         "toDateTime64('2026-01-08', 3, 'UTC'), false, 999999, hex(1)",
         {"t": loaded.id},
     )
-    assert "leftover" in faults(loaded)
+    assert "orphaned" in faults(loaded)
     repair(loaded)
     assert faults(loaded) == {}
     assert stored(loaded) == [(4,)]
 
 
-def test_versions_stored_twice_are_found_and_kept_once(loaded):
+def test_versions_stored_twice_are_found_and_deduplicated(loaded):
     Writer().run(
         "INSERT INTO shared_companies SELECT * FROM shared_companies "
         "WHERE tenant_id = {t:String} AND status = 'C'",
         {"t": loaded.id},
     )
-    assert {"repeated", "several_current", "counts"} <= faults(loaded).keys()
+    assert {"duplicate", "several_current", "counts"} <= faults(loaded).keys()
     repair(loaded)
     assert faults(loaded) == {}
     assert history(loaded) == SOUND
 
 
-def test_versions_that_were_lost_show_in_the_counts(loaded):
+def test_lost_versions_show_in_the_counts(loaded):
     Writer().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE company_id = '2'",
         {"t": loaded.id},
     )
     found = check(loaded, TABLES["companies"])
     [fault] = found.faults
-    assert "brought 3 versions, of which 2 are stored" in fault["what"]
+    assert "added 3 versions, of which 2 are stored" in fault["what"]
     assert not fault["is_repairable"]
 
 
-def test_dates_in_the_future_are_named_but_not_changed(loaded, lake):
+def test_dates_in_the_future_are_reported_but_not_changed(loaded, lake):
     deliver(lake, loaded, "c.jsonl", row("soon", 1, updated_at="2099-01-01T00:00:00Z"))
     found = check(loaded, TABLES["companies"])
     [fault] = found.faults
@@ -189,12 +189,12 @@ def test_what_a_full_refresh_closed_stays_closed(loaded, lake):
     closed = history(loaded)
     assert closed[-1][2] is not None
     assert faults(loaded) == {}
-    spoil(loaded, "is_current = true", "status = 'A'")
+    corrupt(loaded, "is_current = true", "status = 'A'")
     repair(loaded)
     assert history(loaded) == closed
 
 
-def test_a_lost_present_is_not_made_up_of_the_past(loaded, lake):
+def test_a_repair_does_not_reopen_the_version_before_a_lost_one(loaded, lake):
     """The current version was deleted: what was valid before it is not valid now."""
     Writer().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE status = 'C'", {"t": loaded.id}
@@ -203,28 +203,28 @@ def test_a_lost_present_is_not_made_up_of_the_past(loaded, lake):
     job = repair(loaded)
     assert history(loaded) == [("A", 1, 3), ("B", 3, 5)]
     assert "Load everything again (bulk)" in job.notes[-1]
-    assert {"gap", "counts"} <= faults(loaded).keys(), "it still is a fault"
-    load(loaded)  # its file is young enough to be looked at again
+    assert {"gap", "counts"} <= faults(loaded).keys(), "still a fault"
+    load(loaded)  # its file is recent enough to be examined again
     assert history(loaded) == SOUND
 
 
 def test_text_that_is_not_utf8_is_found(loaded):
-    spoil(loaded, "name = unhex('4DFC')", "status = 'C'")
+    corrupt(loaded, "name = unhex('4DFC')", "status = 'C'")
     [fault] = [
         each for each in check(loaded, TABLES["companies"]).faults if each["check"] == "encoding"
     ]
     assert (fault["count"], fault["keys"], fault["is_repairable"]) == (1, ["1"], False)
 
 
-def test_a_repair_that_leaves_nothing_succeeds(acme):
-    """All that there is are rows of a load that failed."""
+def test_a_repair_that_leaves_no_rows_succeeds(acme):
+    """The table holds only rows of a failed load."""
     Writer().run(
         "INSERT INTO shared_companies "
         "(tenant_id, company_id, effective_date, expiry_date, load_id) SELECT {t:String}, '1', "
         "toDateTime64('2026-01-09', 3, 'UTC'), toDateTime64('2026-01-08', 3, 'UTC'), 999999",
         {"t": acme.id},
     )
-    assert "leftover" in faults(acme)
+    assert "orphaned" in faults(acme)
     job = repair(acme)
     assert (job.state, job.error) == (LoadJob.State.SUCCEEDED, "")
     assert job.notes[0].startswith("Mended: 1 rows")
@@ -232,15 +232,15 @@ def test_a_repair_that_leaves_nothing_succeeds(acme):
     assert faults(acme) == {}
 
 
-def test_a_repair_that_fails_does_not_say_that_it_mended(loaded, monkeypatch):
-    spoil(loaded, "is_current = false", "status = 'C'")
+def test_a_failed_repair_does_not_claim_success(loaded, monkeypatch):
+    corrupt(loaded, "is_current = false", "status = 'C'")
     monkeypatch.setattr(ScratchTables, "swap_in", lambda self, side: 1 / 0)
     job = repair(loaded)
     assert job.state != LoadJob.State.SUCCEEDED
     assert job.notes == []
 
 
-def test_scratch_tables_of_dead_loads_are_removed_and_told_of(loaded):
+def test_scratch_tables_of_crashed_loads_are_removed_and_reported(loaded):
     job = LoadJob.objects.create(tenant=loaded, table="companies", state=LoadJob.State.RUNNING)
     for load_id in (999_999, job.pk):
         Writer().run(
@@ -248,17 +248,15 @@ def test_scratch_tables_of_dead_loads_are_removed_and_told_of(loaded):
         )
     found = check(loaded, TABLES["companies"])
     assert found.is_sound
-    assert found.notes == [
-        "Removed 1 scratch table of loads that died before their end (load 999999)."
-    ]
+    assert found.notes == ["Removed 1 scratch table of crashed loads (load 999999)."]
     assert scratch_tables(loaded, TABLES["companies"]) == [
         f"stage:{loaded.id}:companies:{job.pk}:1:staged"
     ]
     assert check(loaded, TABLES["companies"]).notes == []
 
 
-def test_rows_of_a_file_that_were_never_counted_are_found(loaded):
-    """What the file itself holds is on record beside what was read of it."""
+def test_rows_of_a_file_that_were_never_read_are_found(loaded):
+    """The rows that a file holds are recorded apart from the rows read."""
     file = LoadedFile.objects.filter(job__tenant=loaded).order_by("pk").first()
     assert file.rows_in_file == file.rows_read == 3
     LoadJob.objects.filter(pk=file.job_id).update(
@@ -273,7 +271,7 @@ def test_a_fault_raises_one_alert_until_it_is_over(
     loaded, settings, django_capture_on_commit_callbacks
 ):
     settings.ADMINS = [("ops", "ops@example.com")]
-    spoil(loaded, "is_current = false", "status = 'C'")
+    corrupt(loaded, "is_current = false", "status = 'C'")
     for _ in range(2):
         with django_capture_on_commit_callbacks(execute=True):
             check(loaded, TABLES["companies"])
@@ -294,21 +292,21 @@ def test_a_failed_load_raises_an_alert_until_one_succeeds(acme, lake):
     assert not Alert.objects.filter(tenant=acme, over_at=None).exists()
 
 
-def test_the_command_checks_repairs_and_tells(loaded, capsys):
+def test_the_command_checks_repairs_and_reports(loaded, capsys):
     arguments = {"tenant": [loaded.id], "table": ["companies"]}
     call_command("warehouse_integrity", **arguments)
     assert "sound, 4 versions of 2 keys" in capsys.readouterr().out
-    spoil(loaded, "is_current = false", "status = 'C'")
-    with pytest.raises(CommandError, match="1 tables have faults"):
+    corrupt(loaded, "is_current = false", "status = 'C'")
+    with pytest.raises(CommandError, match="1 table has faults"):
         call_command("warehouse_integrity", **arguments, repair=True, dry_run=True)
     assert "Would mend: 1 versions with a wrong validity." in capsys.readouterr().out
     call_command("warehouse_integrity", **arguments, repair=True)
     assert "sound" in capsys.readouterr().out.splitlines()[-1]
-    with pytest.raises(CommandError, match="No active tenant: nobody"):
-        call_command("warehouse_integrity", tenant=["nobody"])
+    with pytest.raises(CommandError, match="No active tenant: unknown"):
+        call_command("warehouse_integrity", tenant=["unknown"])
 
 
-def test_the_command_says_that_the_warehouse_is_away(loaded, settings):
+def test_the_command_reports_that_the_warehouse_is_down(loaded, settings):
     settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
     with pytest.raises(CommandError, match="cannot be reached"):
         call_command("warehouse_integrity", tenant=[loaded.id])
@@ -332,7 +330,7 @@ def test_a_repair_does_not_end_the_alert_of_a_load(loaded, lake):
     assert Alert.objects.filter(tenant=loaded, kind="load", over_at=None).exists()
 
 
-def test_a_load_taken_up_again_counts_what_it_brought(acme, lake, monkeypatch):
+def test_a_retried_load_counts_the_versions_it_added(acme, lake, monkeypatch):
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
     put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1)])
     with monkeypatch.context() as patch:
