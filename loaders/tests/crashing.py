@@ -1,16 +1,16 @@
-"""Dying at a chosen statement."""
+"""Simulated crashes at a chosen statement."""
 
 from analytics.warehouse.client import Writer
 
 
 class Crash(BaseException):
-    """The process is gone: nothing that handles errors may run usefully after it."""
+    """Stands for the death of the process: no error handler may catch it."""
 
 
 def crash_at(monkeypatch, number, *, before):
-    """Die at the `number`th statement, before it is sent or after it was carried out.
+    """Crash at the `number`th statement, before it is sent or after it has run.
 
-    Returns a function that tells how many statements were tried.
+    Returns a function that returns how many statements were tried.
     """
     count = 0
     methods = {name: getattr(Writer, name) for name in ("run", "insert")}
@@ -34,7 +34,9 @@ def crash_at(monkeypatch, number, *, before):
 
 
 def before_statement(monkeypatch, number, action):
-    """Call `action` just before the `number`th statement; tells afterwards whether it was."""
+    """Call `action` just before the `number`th statement.
+
+    Returns a function that returns whether that statement was reached."""
     count = 0
     methods = {name: getattr(Writer, name) for name in ("run", "insert", "rows")}
 

@@ -1,6 +1,6 @@
-"""The Celery application in a hurry, for the fault test: `celery -A loaders.tests.hasty worker`.
+"""Celery with short waits, for the fault tests: `celery -A loaders.tests.hasty worker`.
 
-What waits for minutes waits for a second, and every message that wakes a worker is sent twice.
+Waits of minutes take a second, and every message that wakes a worker is sent twice.
 """
 
 from datetime import timedelta
@@ -11,7 +11,7 @@ from avesa_site.celery import app
 
 django.setup()
 
-# They need the applications.
+# These need the app registry.
 from loaders.jobs import queue  # noqa: E402
 from loaders.pipelines import runs, schedule  # noqa: E402
 

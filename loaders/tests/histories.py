@@ -1,4 +1,4 @@
-"""Loading rows and reading history, as the rule tests tell it."""
+"""Helpers that load rows and read the resulting history."""
 
 from datetime import UTC, datetime
 
@@ -14,12 +14,12 @@ def day(number):
 
 
 def row(status, at, **more):
-    """A company's version that took effect on the `at`th of January."""
+    """A version of a company that took effect on the `at`th of January."""
     return {"id": "1", "status": status, "updated_at": f"2026-01-{at:02d}T00:00:00Z", **more}
 
 
 def load(tenant, table="companies", **options):
-    """Run a load job (incremental, if not told otherwise) and return it."""
+    """Run a load job (incremental by default) and return it."""
     job = queue.request_load(tenant, TABLES[table], **options)
     worker.run(job.pk)
     job.refresh_from_db()
@@ -52,7 +52,7 @@ def history(tenant, company="1", columns="status"):
 
 
 def stored(tenant, columns="count()"):
-    """Rows of `columns`, whose order says nothing: merges may change it."""
+    """Rows of `columns`, sorted: merges may change their order."""
     rows = Writer().rows(
         f"SELECT {columns} FROM shared_companies WHERE tenant_id = {{t:String}}", {"t": tenant.id}
     )

@@ -1,8 +1,8 @@
-"""What history should be, in plain Python: an independent telling of the rules.
+"""A model of history in plain Python: an independent implementation of its rules.
 
-Deliveries of a key are kept as (effective, delivered, content). A delivery is dropped when the same
-content with the same effective date is on record from then or later, or when it says the same as
-the record just before it. Of one effective date the last delivered is seen.
+Deliveries of a key are recorded as (effective, delivered, content). A delivery is redundant if the
+same content with the same effective date was delivered then or later, or if its content equals that
+of the record just before it. Of several with the same effective date the last delivered is visible.
 """
 
 from dataclasses import dataclass, field

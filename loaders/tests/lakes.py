@@ -1,4 +1,4 @@
-"""Writing files into a test's lake."""
+"""Helpers that write files into a test's lake."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def zst(data):
 
 @contextmanager
 def refused(monkeypatch, *names, code="AccessDenied"):
-    """S3 does not give out the files of these names."""
+    """S3 denies access to the files with these names."""
     read = _RangeReader.readinto
 
     def readinto(self, buffer):

@@ -1,4 +1,4 @@
-"""A lake in memory, read by the engine from the statement itself: S3 is all that it replaces."""
+"""A lake in memory: the engine reads the rows from the statement itself. It replaces only S3."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def _text(value):
 
 
 def use(lake, monkeypatch):
-    """Let every load of this test find, read and stage from `lake`."""
+    """Make every load of this test discover, read and stage files of `lake`."""
     monkeypatch.setattr(load, "Lake", lambda: lake)
     monkeypatch.setattr(stage, "read_schema", lake.schema)
     monkeypatch.setattr(stage, "EngineSource", lambda _: lake)

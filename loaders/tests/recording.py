@@ -1,4 +1,4 @@
-"""What long tests found, written into a document of docs/."""
+"""Records the results of long tests in a document in docs/."""
 
 from django.utils import timezone
 
@@ -6,7 +6,7 @@ from loaders.tests.jobs.test_worker import ROOT
 
 
 def record(document, mark, kills, heading, rows):
-    """Replace what stands between `<!-- mark -->` and `<!-- /mark -->` by a table."""
+    """Replace the text between `<!-- mark -->` and `<!-- /mark -->` with a table."""
     path = ROOT / document
     begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     head, rest = path.read_text().split(begin)

@@ -1,4 +1,4 @@
-"""How much the costly tests try: `make test-thorough` everything, `make test` a part of it."""
+"""How many cases the slow tests try: all with `make test-thorough`, a part with `make test`."""
 
 import os
 
@@ -6,5 +6,5 @@ THOROUGH = os.environ.get("AVESA_THOROUGH") == "1"
 
 
 def statements(most):
-    """The statements, counted from 1, at which something dies: all of them, or every fifth."""
+    """The numbers, from 1, of the statements at which to inject a fault: all, or every fifth."""
     return range(1, most, 1 if THOROUGH else 5)

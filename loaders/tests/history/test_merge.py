@@ -1,4 +1,4 @@
-"""The rules of history, each by itself, through load jobs on real files."""
+"""The rules of history, one by one, with load jobs on real files."""
 
 import dataclasses
 import time
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("warehouse")
 
 @pytest.fixture(autouse=True, params=["flip", "swap"])
 def way(request, monkeypatch):
-    """Each rule holds whichever way a load shows its plan."""
+    """Each rule holds however a load publishes its plan."""
     monkeypatch.setattr(history_module, "SWAP_ABOVE", 1000 if request.param == "flip" else 0)
 
 
@@ -30,7 +30,7 @@ def test_a_new_key_becomes_a_version(acme, lake):
     deliver(lake, acme, "a.jsonl", row("A", 1))
     job = deliver(lake, acme, "b.jsonl", row("B", 2, id="2"))
     assert history(acme, "2") == [("B", 2, None)]
-    assert counts(job) == (1, 0, 0, 1, 0)  # a.jsonl is young, so it is looked at again
+    assert counts(job) == (1, 0, 0, 1, 0)  # a.jsonl is recent, so it is read again
 
 
 def test_a_change_closes_the_version_before_it(acme, lake):
@@ -48,7 +48,7 @@ def test_an_unchanged_row_writes_nothing(acme, lake):
     assert counts(job) == (0, 0, 0, 1, 1)
 
 
-def test_a_row_without_a_date_that_says_the_same_writes_nothing(acme, lake):
+def test_an_equal_row_without_a_date_writes_nothing(acme, lake):
     deliver(lake, acme, "a.jsonl", {"id": "1", "status": "A"})
     deliver(lake, acme, "b.jsonl", {"id": "1", "status": "A"})
     assert stored(acme) == [(1,)]
@@ -66,7 +66,7 @@ def test_a_b_a_gives_three_versions(acme, lake):
     assert history(acme) == [("A", 1, 2), ("B", 2, 3), ("A", 3, None)]
 
 
-def test_a_late_version_is_slotted_in_and_never_becomes_current(acme, lake):
+def test_a_late_version_is_inserted_in_order_and_never_becomes_current(acme, lake):
     deliver(lake, acme, "a.jsonl", row("A", 1), row("C", 5))
     job = deliver(lake, acme, "b.jsonl", row("B", 3))
     assert history(acme) == [("A", 1, 3), ("B", 3, 5), ("C", 5, None)]
@@ -76,8 +76,8 @@ def test_a_late_version_is_slotted_in_and_never_becomes_current(acme, lake):
     assert history(acme)[-1] == ("C", 5, None)
 
 
-def test_an_unchanged_row_seen_later_outlives_a_late_change(acme, lake):
-    """A on the 1st, A again on the 3rd, then late news of B on the 2nd: A is current."""
+def test_an_unchanged_later_row_stays_current_after_a_late_change(acme, lake):
+    """A on the 1st, A again on the 3rd, then B on the 2nd arrives late: A is current."""
     deliver(lake, acme, "a.jsonl", row("A", 1))
     deliver(lake, acme, "b.jsonl", row("A", 3))
     deliver(lake, acme, "c.jsonl", row("B", 2))
@@ -86,7 +86,7 @@ def test_an_unchanged_row_seen_later_outlives_a_late_change(acme, lake):
 
 def test_of_two_versions_with_one_date_the_later_source_wins(acme, lake):
     deliver(lake, acme, "a.jsonl", row("A", 1))
-    time.sleep(1.1)  # S3 tells the time of an object in seconds
+    time.sleep(1.1)  # S3 keeps the time of an object in seconds
     deliver(lake, acme, "b.jsonl", row("B", 1))
     assert history(acme) == [("B", 1, None)]
     assert stored(acme, "countIf(effective_date = expiry_date AND NOT is_current)") == [(1,)]
@@ -120,7 +120,7 @@ def test_the_order_of_columns_does_not_matter(acme, lake):
     assert stored(acme) == [(1,)]
 
 
-def test_values_do_not_run_into_each_other(acme, lake):
+def test_hashes_keep_neighboring_values_apart(acme, lake):
     deliver(lake, acme, "a.jsonl", row("a", 1, city="bc"))
     deliver(lake, acme, "b.jsonl", row("ab", 1, city="c"))
     assert stored(acme) == [(2,)]
@@ -169,7 +169,7 @@ def test_another_tenants_history_is_not_touched(acme, globex, lake):
     assert stored(globex, "*") == before
 
 
-def test_files_are_told_apart_by_key_and_content_never_by_name_or_time(acme, lake, settings):
+def test_files_are_identified_by_key_and_content_not_by_name_or_time(acme, lake, settings):
     settings.LOAD_OVERLAP_MINUTES = 0
     deliver(lake, acme, "m.jsonl", row("A", 1))
     deliver(lake, acme, "a-smaller-name.jsonl", row("B", 2))
@@ -183,6 +183,6 @@ def test_content_that_returns_to_a_file_is_loaded_again(acme, lake, settings):
     settings.LOAD_OVERLAP_MINUTES = 0
     for status in "ABA":
         deliver(lake, acme, "a.jsonl", {"id": "1", "status": status})
-        time.sleep(1.1)  # S3 tells the time of an object in seconds
+        time.sleep(1.1)  # S3 keeps the time of an object in seconds
     assert [version[0] for version in stored(acme, "status, is_current")] == ["A", "A", "B"]
     assert stored(acme, "status, is_current").count(("A", True)) == 1

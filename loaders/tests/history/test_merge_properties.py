@@ -1,4 +1,4 @@
-"""Random loads with crashes, against the model in plain Python."""
+"""Property tests: random loads with crashes, compared with the model in plain Python."""
 
 import copy
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from tenants.models import Tenant
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warehouse", "no_records")]
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-# Statements of a load that makes history, and those around the one that shows it.
+# Statements of a load that writes history, more often those around publishing.
 STATEMENTS = st.one_of(st.integers(1, 20), st.integers(9, 13))
 _numbers = iter(range(1, 10**9))
 
@@ -32,7 +32,7 @@ def no_records(monkeypatch):
     monkeypatch.setattr(load_module, "examined_before", lambda tenant, table: {})
 
 
-# A row: (key, content, day of its change or None if the file does not say). A file holds at most
+# A row: (key, content, day of its change or None if the file lacks it). A file holds at most
 # one content for a key and effective date: else the hash decides, which the model does not know.
 rows = st.tuples(
     st.sampled_from("xy"), st.sampled_from("ABC"), st.one_of(st.none(), st.integers(1, 5))
@@ -63,7 +63,7 @@ class Scenario:
         self.model = Model()
 
     def load(self, patch, kind, contents, close):
-        """Tells the model, and returns what runs the load: attempt -> None."""
+        """Update the model, and return a function that runs the load: attempt -> None."""
         lake = memory_lake.MemoryLake()
         deliveries = []
         for day, content in contents:
@@ -101,11 +101,11 @@ class Scenario:
             (key, start, None if expiry.year == 2999 else expiry, (status, updated and updated.day))
             for key, start, expiry, status, updated in found
         }
-        assert len(versions) == len(found), "a version is there twice"
+        assert len(versions) == len(found), "a version is stored twice"
         return versions
 
     def check_currency(self):
-        """At every moment the current rows are those that never expire, one for a key at most."""
+        """At any time the current rows are those that never expire, at most one of each key."""
         twice, differ = Writer().rows(
             f"""SELECT countIf(currents > 1), countIf(currents != open) FROM (
                 SELECT countIf(is_current) AS currents, countIf(expiry_date = '{SENTINEL}') AS open
@@ -130,7 +130,7 @@ class Scenario:
     again=st.booleans(),
     swap=st.booleans(),
 )
-def test_loads_with_a_crash_anywhere_give_the_history_that_the_model_tells(
+def test_loads_with_a_crash_anywhere_give_the_history_of_the_model(
     monkeypatch, loads, crashing, statement, before, again, swap
 ):
     scenario = Scenario()
@@ -153,9 +153,9 @@ def test_loads_with_a_crash_anywhere_give_the_history_that_the_model_tells(
                 state = scenario.seen()
                 scenario.check_currency()
                 assert state in (old, new)
-                event("showed the new" if state == new != old else "showed the old")
+                event("published" if state == new != old else "not published")
                 if crashed and not again and state == old:
-                    scenario.model = old_model  # given up: nothing of it may ever show
+                    scenario.model = old_model  # given up: none of it may ever become visible
                     event("given up")
                     continue
             run(attempt=2)

@@ -1,6 +1,6 @@
-"""Would the comparison with the model notice a broken rule? Each rule is broken once, and it must.
+"""Mutation tests: the comparison with the model must notice when a rule is broken.
 
-A mutation changes the text of the statements on their way to the engine.
+A mutation changes the text of the statements that are sent to the engine.
 """
 
 import pytest
@@ -17,7 +17,7 @@ from loaders.tests.history.test_merge_properties import Scenario, _numbers, no_r
 __all__ = ["no_records"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warehouse", "no_records")]
 
-# What breaks: what it replaces in a statement, and by what.
+# {the rule as broken: (text in a statement, its replacement)}
 MUTATIONS = {
     "a version never expires": (
         "coalesce(minOrNullIf(starts, NOT is_redundant) OVER later, ",
@@ -27,7 +27,7 @@ MUTATIONS = {
         "starts DESC, is_version DESC, source_time DESC, ",
         "starts DESC, is_version DESC, ",
     ),
-    "a row that says nothing new is a version": (
+    "a redundant row becomes a version": (
         "is_new AND previous = record_hash AS is_redundant",
         "false AS is_redundant",
     ),
@@ -53,7 +53,7 @@ MUTATIONS = {
     ),
     "a rejected row does not keep its key open": (
         "NOT IN (SELECT row_key FROM ",
-        "NOT IN (SELECT 'nobody' FROM ",
+        "NOT IN (SELECT 'none' FROM ",
     ),
 }
 INCREMENTAL, REFRESH = Kind.INCREMENTAL, Kind.REFRESH
@@ -85,7 +85,7 @@ SCENARIOS = [
 
 
 @pytest.mark.parametrize("swap", [True, False])
-def test_without_a_mutation_history_is_what_the_model_tells(monkeypatch, swap):
+def test_without_a_mutation_history_equals_the_model(monkeypatch, swap):
     monkeypatch.setattr(merge, "SWAP_ABOVE", 0.25 if swap else 1000)
     play_all()
 
@@ -103,7 +103,7 @@ def test_a_broken_rule_is_noticed(monkeypatch, name):
     monkeypatch.setattr(Writer, "run", mutated)
     with pytest.raises((AssertionError, LoadFailed)):
         play_all()
-    assert hits, "no statement has what the mutation changes"
+    assert hits, "no statement contains the text that the mutation replaces"
 
 
 def play_all():

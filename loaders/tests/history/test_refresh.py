@@ -1,4 +1,4 @@
-"""Full refreshes: what becomes of keys that are gone, and what never does."""
+"""Full refreshes: which of the keys that are gone they close, and which they never close."""
 
 import json
 import secrets
@@ -39,7 +39,7 @@ def refresh(tenant, vanished=Vanished.CLOSE_IF_FEW, limit=10):
     return job
 
 
-def test_few_that_are_gone_are_closed_and_keep_their_history(acme, lake, twenty, transport):
+def test_a_few_missing_keys_are_closed_and_keep_their_history(acme, lake, twenty, transport):
     remove(lake, acme, "a.jsonl")
     job = refresh(acme)
     assert job.keys_closed == 1
@@ -49,7 +49,7 @@ def test_few_that_are_gone_are_closed_and_keep_their_history(acme, lake, twenty,
     assert end is not None
 
 
-def test_many_that_are_gone_stay_open_and_the_job_says_so(acme, lake, twenty):
+def test_many_missing_keys_stay_open_and_the_job_notes_it(acme, lake, twenty):
     remove(lake, acme, "b.jsonl")
     put_jsonl(lake, acme, "companies", "b.jsonl", [row("B", 1, id="2"), row("new", 1, id="99")])
     job = refresh(acme)
@@ -59,20 +59,20 @@ def test_many_that_are_gone_stay_open_and_the_job_says_so(acme, lake, twenty):
     assert "not fewer than 10 %" in job.notes[0]
 
 
-def test_all_that_are_gone_are_closed_when_told_to(acme, lake, twenty):
+def test_all_missing_keys_are_closed_on_request(acme, lake, twenty):
     remove(lake, acme, "b.jsonl")
     assert refresh(acme, Vanished.CLOSE).keys_closed == 19
     assert current(acme) == {"1"}
 
 
-def test_none_are_closed_when_told_to_ignore_them(acme, lake, twenty):
+def test_no_missing_key_is_closed_if_they_are_ignored(acme, lake, twenty):
     remove(lake, acme, "a.jsonl")
     job = refresh(acme, Vanished.IGNORE)
     assert "left open" in job.notes[0]
     assert current(acme) == twenty
 
 
-def test_a_limit_counts_as_no_longer_few(acme, lake, twenty):
+def test_keys_at_the_limit_are_no_longer_few(acme, lake, twenty):
     remove(lake, acme, "a.jsonl")
     assert refresh(acme, limit=5).keys_closed == 0
     assert refresh(acme, limit=6).keys_closed == 1
@@ -94,8 +94,8 @@ def test_an_empty_file_closes_nothing(acme, lake, twenty):
     assert current(acme) == twenty
 
 
-def test_a_refresh_taken_up_again_remembers_when_it_closed_keys(acme, lake, twenty, monkeypatch):
-    """It died after readers saw it; a newer file came before the next attempt."""
+def test_a_retried_refresh_remembers_when_it_closed_keys(acme, lake, twenty, monkeypatch):
+    """It crashed after it was published; a newer file arrived before the retry."""
     remove(lake, acme, "a.jsonl")
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
     with monkeypatch.context() as patch:
@@ -113,10 +113,8 @@ def test_a_refresh_taken_up_again_remembers_when_it_closed_keys(acme, lake, twen
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.zst", "a.csv.zst"])
-def test_a_compressed_file_that_is_cut_between_two_blocks_closes_nothing(
-    acme, lake, transport, name
-):
-    """The engine takes it for whole."""
+def test_a_compressed_file_truncated_between_two_blocks_closes_nothing(acme, lake, transport, name):
+    """The engine does not notice the truncation."""
     keys = [f"{number}-{secrets.token_hex(40)}" for number in range(6_000)]
     if "csv" in name:
         text = "\n".join(["id", *keys])
@@ -146,7 +144,7 @@ def end_of_second_block(frame):
     return position
 
 
-def test_stray_quotation_marks_that_swallow_rows_close_nothing(acme, lake, transport):
+def test_stray_quotes_that_swallow_rows_close_nothing(acme, lake, transport):
     lines = [f"{number},name {number}" for number in range(20)]
     put_text(lake, acme, "companies", "a.csv", "\n".join(["id,name", *lines]))
     load(acme)
@@ -157,14 +155,14 @@ def test_stray_quotation_marks_that_swallow_rows_close_nothing(acme, lake, trans
     assert current(acme) == {str(number) for number in range(20)}
 
 
-def test_files_that_an_earlier_release_took_without_proof_are_read_again(acme, lake, twenty):
+def test_files_whose_rows_an_earlier_release_did_not_count_are_read_again(acme, lake, twenty):
     LoadedFile.objects.filter(job__tenant=acme).update(rows_in_file=None)
     refresh(acme)
     newest = LoadJob.objects.filter(tenant=acme).order_by("-pk").first()
     assert list(newest.files.order_by("key").values_list("rows_in_file", flat=True)) == [1, 19]
 
 
-def test_keys_that_changed_after_the_newest_file_stay_open_and_the_job_says_so(acme, lake, twenty):
+def test_keys_that_changed_after_the_newest_file_stay_open_and_the_job_notes_it(acme, lake, twenty):
     time.sleep(1.1)
     put_jsonl(lake, acme, "companies", "z.jsonl", [{"id": "30"}])
     load(acme)
@@ -211,7 +209,7 @@ def test_a_closed_key_that_returns_unchanged_is_current_again(acme, lake, twenty
     assert stored(acme, "*") == rows
 
 
-def test_nothing_new_reads_keys_alone_and_writes_nothing(acme, lake, twenty, monkeypatch):
+def test_a_refresh_without_new_files_reads_keys_and_writes_nothing(acme, lake, twenty, monkeypatch):
     before = stored(acme, "*")
     monkeypatch.setattr("loaders.staging.stage.Staging.stage", lambda *_: pytest.fail("staged"))
     job = refresh(acme)
@@ -219,7 +217,7 @@ def test_nothing_new_reads_keys_alone_and_writes_nothing(acme, lake, twenty, mon
     assert stored(acme, "*") == before
 
 
-def test_rows_that_the_warehouse_lost_come_back(acme, lake, twenty):
+def test_rows_that_the_warehouse_lost_are_loaded_again(acme, lake, twenty):
     from analytics.warehouse.client import Writer
 
     Writer().run(

@@ -1,4 +1,4 @@
-"""The database's connections break in the middle of loads."""
+"""Loads survive broken connections to the database."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ MAX_STATEMENTS = 40
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_databases_connections_may_break_before_any_statement(
+def test_loads_survive_connections_that_break_before_any_statement(
     acme, lake, warehouse, monkeypatch
 ):
     if connection.vendor != "postgresql":

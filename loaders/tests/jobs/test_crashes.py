@@ -1,4 +1,4 @@
-"""A load that dies at any statement: readers see one state, old or new; a re-run repairs."""
+"""Loads that crash at any statement: readers see the old or the new state; a retry completes."""
 
 import contextlib
 
@@ -10,8 +10,7 @@ from loaders.history import merge
 from loaders.jobs import load as load_module
 from loaders.jobs.load import Kind, Load
 from loaders.tests.crashing import Crash, crash_at
-from loaders.tests.histories import history as shown
-from loaders.tests.histories import remove, row, stored
+from loaders.tests.histories import history, remove, row, stored
 from loaders.tests.lakes import put_jsonl, put_parquet
 from loaders.tests.thoroughness import statements
 
@@ -34,7 +33,7 @@ def load(tenant, load_id):
 @pytest.mark.parametrize(
     ("transport", "before"), [("engine", True), ("engine", False), ("worker", False)]
 )
-def test_a_crash_at_any_statement_shows_one_state_and_is_repaired(
+def test_a_crash_at_any_statement_leaves_one_state_and_a_retry_completes_it(
     acme, lake, monkeypatch, settings, transport, before
 ):
     settings.LOAD_TRANSPORT = transport
@@ -76,8 +75,8 @@ def _scratch_tables(tenant):
     )
 
 
-def test_versions_of_a_load_that_was_given_up_never_show(acme, lake, monkeypatch):
-    """It died between adding its versions and showing them; then its file was withdrawn."""
+def test_versions_of_an_abandoned_load_never_become_visible(acme, lake, monkeypatch):
+    """It crashed between adding its versions and publishing them; then its file was deleted."""
     monkeypatch.setattr(merge, "SWAP_ABOVE", 1000)
     monkeypatch.setattr(load_module, "examined_before", lambda tenant, table: {})
     versions = {"a": ("A", 1), "wrong": ("wrong", 2), "b": ("B", 3)}
@@ -91,10 +90,10 @@ def test_versions_of_a_load_that_was_given_up_never_show(acme, lake, monkeypatch
         if name == "wrong":
             assert stored(acme) == [(2,)], "its version was added"
             remove(lake, acme, "wrong.jsonl")
-    assert shown(acme) == [("A", 1, 3), ("B", 3, None)]
+    assert history(acme) == [("A", 1, 3), ("B", 3, None)]
     put_jsonl(lake, acme, "companies", "wrong.jsonl", [row("wrong", 2)])
     Load(acme, TABLES["companies"], 9).run()
-    assert shown(acme) == [("A", 1, 2), ("wrong", 2, 3), ("B", 3, None)]
+    assert history(acme) == [("A", 1, 2), ("wrong", 2, 3), ("B", 3, None)]
 
 
 def crash():

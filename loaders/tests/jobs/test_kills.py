@@ -1,6 +1,6 @@
 """kill -9 of the endpoint and of workers in the middle of loads.
 
-What a killed load says of itself is believed: "succeeded" means that readers see all of it.
+A load's recorded state must be true: "succeeded" means that readers see all its rows.
 """
 
 import os
@@ -34,7 +34,7 @@ __all__ = ["environment"]
 pytestmark = pytest.mark.slow
 OLD, NEW = [("A", 1, None)], [("A", 1, 3), ("B", 3, None)]
 MAX_STATEMENTS = 60
-# `make test` tries one statement in so many of each way to load; `make kills` tries all.
+# `make test` tries every STEPth statement of each way to load; `make kills` tries all.
 STEP = 1 if THOROUGH else 25
 REPORT = os.environ.get("AVESA_KILL_REPORT")
 TRIED = {}
@@ -47,7 +47,7 @@ def put_csv(lake, tenant, table, name, rows):
 
 
 PUT = {"parquet": put_parquet, "jsonl": put_jsonl, "csv": put_csv}
-# Format, who reads the files, where the batch is worked on, how it is shown.
+# Format, who reads the files, where scratch tables are stored, how the load is published.
 WAYS = [
     *((form, "engine", where, how) for form in PUT for where in ("memory", "disk")
       for how in ("flip", "swap")),
@@ -58,7 +58,7 @@ WAYS = [
 
 @pytest.fixture
 def own_endpoint(tmp_path, settings):
-    """An endpoint that may be killed; the function does so and starts it again."""
+    """An endpoint of its own; the returned function kills and restarts it."""
     running = EmbeddedClickHouse(tmp_path / "clickhouse")
     port = running.port
     settings.CLICKHOUSE_URL = f"clickhouse://default@127.0.0.1:{port}/avesa"
@@ -76,7 +76,7 @@ def own_endpoint(tmp_path, settings):
 
 @pytest.fixture
 def way(request, settings, monkeypatch):
-    """(format, in short) of a way to load."""
+    """(format, short name) of a way to load."""
     form, transport, where, how = request.param
     settings.LOAD_TRANSPORT = transport
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
@@ -88,7 +88,7 @@ def way(request, settings, monkeypatch):
 @pytest.mark.timeout(900)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", WAYS, indirect=True, ids="-".join)
-def test_a_load_during_which_the_endpoint_died_says_what_is_true(
+def test_a_load_whose_endpoint_is_killed_reports_its_true_state(
     way, lake, own_endpoint, monkeypatch
 ):
     form, name = way
@@ -101,11 +101,11 @@ def test_a_load_during_which_the_endpoint_died_says_what_is_true(
         with monkeypatch.context() as patch:
             killed = before_statement(patch, number, own_endpoint)
             job = load(tenant)
-        check_what_it_says(job, tenant)
+        check_reported_state(job, tenant)
         outcomes[job.state] += killed()
         if job.state == LoadJob.State.QUEUED:
             worker.run(job.pk)
-        check_that_it_is_done(job, tenant)
+        check_load_is_complete(job, tenant)
         if not killed():
             break
     assert not (THOROUGH and killed()), "not every statement was tried"
@@ -127,8 +127,8 @@ def _way_of(name):
     return tuple(name.split(", "))
 
 
-def check_what_it_says(job, tenant):
-    """Of the first attempt."""
+def check_reported_state(job, tenant):
+    """Check the state after the first attempt."""
     assert job.state in (LoadJob.State.SUCCEEDED, LoadJob.State.QUEUED), job.error
     assert "report this" not in job.error
     if job.state == LoadJob.State.SUCCEEDED:
@@ -137,7 +137,7 @@ def check_what_it_says(job, tenant):
         assert history(tenant) in ([OLD, NEW] if job.swapped_at else [OLD])
 
 
-def check_that_it_is_done(job, tenant):
+def check_load_is_complete(job, tenant):
     job.refresh_from_db()
     assert job.state == LoadJob.State.SUCCEEDED, job.error
     assert history(tenant) == NEW
@@ -148,8 +148,8 @@ def check_that_it_is_done(job, tenant):
 
 @pytest.mark.parametrize("environment", ["filesystem"], indirect=True)  # no message is sent
 @pytest.mark.django_db(transaction=True)
-def test_workers_may_die_while_they_load(environment, acme, lake, monkeypatch, settings, tmp_path):
-    """Workers killed at different moments; the sweep and the next one finish their loads."""
+def test_loads_survive_killed_workers(environment, acme, lake, monkeypatch, settings, tmp_path):
+    """Workers are killed at different times; the sweep and the next worker finish their loads."""
     settings.LOAD_HEARTBEAT_TIMEOUT = 1
     settings.CELERY_BROKER_URL = "memory://"
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))

@@ -1,4 +1,4 @@
-"""Scratch tables that lose what was put into them: no load builds on what is gone."""
+"""Scratch tables that lose rows: no load builds on incomplete data."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from loaders.models import LoadJob
 from loaders.staging.scratch_tables import scratch_tables
 from loaders.tests.crashing import before_statement
 from loaders.tests.histories import load, row
-from loaders.tests.jobs.test_kills import PUT, check_that_it_is_done, check_what_it_says
+from loaders.tests.jobs.test_kills import PUT, check_load_is_complete, check_reported_state
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import Tenant
 
@@ -23,10 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("
 @pytest.mark.parametrize("swap_above", [0, 1000])
 @pytest.mark.parametrize("where", [16 << 20, -1])
 @pytest.mark.parametrize("form", PUT)
-def test_rows_lost_before_any_statement_never_pass_for_success(
-    lake, monkeypatch, form, where, swap_above
-):
-    """As a restart empties memory, or a power failure takes the newest parts."""
+def test_a_load_that_loses_rows_never_reports_success(lake, monkeypatch, form, where, swap_above):
+    """As when a restart empties memory, or a power failure destroys the newest parts."""
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
     monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", where)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
@@ -40,11 +38,11 @@ def test_rows_lost_before_any_statement_never_pass_for_success(
         with monkeypatch.context() as patch:
             lost = before_statement(patch, number, lambda tenant=tenant: lose(tenant))
             job = load(tenant)
-        check_what_it_says(job, tenant)
+        check_reported_state(job, tenant)
         states.add(job.state)
         if job.state == LoadJob.State.QUEUED:
             worker.run(job.pk)
-        check_that_it_is_done(job, tenant)
+        check_load_is_complete(job, tenant)
         if not lost():
             break
     assert not lost(), "not every statement was tried"

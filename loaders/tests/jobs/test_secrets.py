@@ -1,4 +1,4 @@
-"""After loads that went well or ill no secret stands anywhere: all that they wrote is scanned."""
+"""No secret is written anywhere by loads that succeed or fail: all their output is scanned."""
 
 import logging
 import threading
@@ -21,16 +21,16 @@ from loaders.staging.stage import Staging
 from loaders.tests.lakes import put_bytes, put_jsonl, put_parquet
 
 SECRETS = {
-    "LAKE_SECRET_ACCESS_KEY": "lake-key-that-nobody-may-see",
-    "SECRET_KEY": "signing-key-that-nobody-may-see",
+    "LAKE_SECRET_ACCESS_KEY": "lake-key-that-must-stay-secret",
+    "SECRET_KEY": "signing-key-that-must-stay-secret",
 }
-MARK = "nobody-may-see"
-BROKEN = "clickhouse://me:warehouse-password-nobody-may-see@127.0.0.1:1/avesa"
+MARK = "must-stay-secret"
+BROKEN = "clickhouse://me:warehouse-password-must-stay-secret@127.0.0.1:1/avesa"
 
 
 @pytest.fixture
 def written(settings, caplog):
-    """All lines, as the handlers of a process would write them."""
+    """All log lines, as the handlers of a process would write them."""
     for name, secret in SECRETS.items():
         setattr(settings, name, secret)
     logs._configured.cache_clear()
@@ -68,12 +68,12 @@ def test_no_secret_is_written_anywhere(
     assert run.rows_loaded == 2
     _fail_in_every_way(acme, settings, monkeypatch)
     pages = list(_pages(client, dora))
-    findings = [each.says for each in checks.examine([acme])]
-    told = [f"{mail.subject} {mail.body}" for mail in mailoutbox]
+    findings = [each.message for each in checks.examine([acme])]
+    mails = [f"{mail.subject} {mail.body}" for mail in mailoutbox]
     assert len(written) > 20
     assert len(under_way) > 0
-    assert len(told) > 1
-    for where in (written, under_way, pages, findings, told, [rows_of_every_model()], _notes()):
+    assert len(mails) > 1
+    for where in (written, under_way, pages, findings, mails, [rows_of_every_model()], _notes()):
         assert [_around(text) for text in where if MARK in text] == []
 
 
@@ -82,7 +82,7 @@ def _around(text):
 
 
 def _statements_under_way(run):
-    """The texts that the warehouse shows of statements, asked all the time while loads run."""
+    """The texts of running statements, polled from the warehouse while loads run."""
     seen, done = set(), threading.Event()
 
     def look():
@@ -100,7 +100,7 @@ def _statements_under_way(run):
 
 
 def _fail_in_every_way(acme, settings, monkeypatch):
-    """The lake away, the warehouse away, something unforeseen that holds a secret."""
+    """The lake is down, the warehouse is down, an unexpected error holds a secret."""
     right = settings.LAKE_ENDPOINT_URL, settings.CLICKHOUSE_URL
 
     def fail_unforeseen(self, files):
@@ -125,7 +125,7 @@ def _load(acme):
 
 
 def _pages(client, dora):
-    """Staff's pages about all this, and an error page."""
+    """Staff pages about these loads, and an error page."""
     client.force_login(dora)
     client.raise_request_exception = False
     for model in ("loadjob", "pipelinerun", "loadedfile"):
@@ -142,13 +142,13 @@ def _pages(client, dora):
 
 
 def _notes():
-    """What the warehouse keeps about loads and errors."""
+    """What the warehouse records about loads and errors."""
     tables = ("load_log", "load_rejects")
     texts = [str(Writer().rows(f"SELECT * FROM {table}")) for table in tables]
     return [*texts, str(Writer().rows("SELECT last_error_message FROM system.errors"))]
 
 
-def test_the_scan_would_find_one(acme, written):
+def test_the_scan_would_find_a_secret(acme, written):
     logging.getLogger("loaders").warning("password=%s", MARK)
     assert any(MARK in line for line in written)
     PipelineRun.objects.create(

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture(params=[pytest.param("redis", marks=pytest.mark.redis), "filesystem"])
 def environment(request, tmp_path, settings, warehouse, lake):
-    """The environment of processes on the test's database, warehouse and lake, and a broker."""
+    """Environment variables for processes that share the test's database, warehouse and lake."""
     database = settings.DATABASES["default"]
     if "sqlite" in database["ENGINE"]:
         pytest.skip("SQLite's test database lives in this process's memory")

@@ -1,4 +1,4 @@
-"""Casting on the real engine: exact values, and no value that is silently lost or changed."""
+"""Casting on the real engine: values are exact, and none is silently lost or changed."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal, localcontext
@@ -108,7 +108,7 @@ def test_bad_values_are_faults_and_never_values(warehouse, kind):
 
 
 @pytest.mark.parametrize("kind", COLUMN)
-def test_nothing_is_null_and_no_fault(warehouse, kind):
+def test_empty_values_are_null_and_no_fault(warehouse, kind):
     assert cast_all(warehouse, kind, [None, "", "  "]) == [(None, 0)] * 3
 
 
@@ -137,7 +137,7 @@ moments = st.datetimes(datetime(1901, 1, 1), datetime(2100, 1, 1), timezones=zon
 @pytest.mark.slow
 @fast
 @given(st.lists(moments, min_size=1, max_size=50))
-def test_instants_come_through_any_offset(warehouse, times):
+def test_instants_are_exact_with_any_utc_offset(warehouse, times):
     texts = [moment.isoformat(timespec="milliseconds") for moment in times]
     expected = [datetime.fromisoformat(text).astimezone(UTC) for text in texts]
     assert cast_all(warehouse, Kind.INSTANT, texts) == [(moment, 0) for moment in expected]
@@ -176,7 +176,7 @@ def hashes(warehouse, rows):
     return found
 
 
-def test_hashes_tell_apart_what_differs(warehouse):
+def test_different_rows_have_different_hashes(warehouse):
     rows = [
         {},
         {"name": "''"},

@@ -1,4 +1,4 @@
-"""The rule by which CSV files are cut into records, and what breaks it."""
+"""How CSV files are split into records, and which records are malformed."""
 
 import io
 
@@ -17,7 +17,7 @@ from loaders.staging.csv_records import (
 )
 
 
-def cut(text):
+def split(text):
     """[fields, or (reason, line)] of a file."""
     return [
         (record.reason, record.text) if record.reason else record.fields
@@ -41,9 +41,9 @@ def rows(text):
         (b"a,b", []),
     ],
 )
-def test_records_follow_the_letter(text, expected):
+def test_well_formed_records(text, expected):
     if expected is not None:
-        assert cut(text) == expected
+        assert split(text) == expected
         assert rows(text) == len(expected)
 
 
@@ -52,7 +52,7 @@ def test_records_follow_the_letter(text, expected):
     [
         (b'a,b\n1,"x" y\n2,z\n', [(UNQUOTED_END, b'1,"x" y'), [b"2", b"z"]]),
         (b"a,b\n1\n2,z\n3,4,\n", [(WRONG_WIDTH, b"1"), [b"2", b"z"], (WRONG_WIDTH, b"3,4,")]),
-        # A stray mark in one line, another in a later one: which lines are rows cannot be known.
+        # A stray quote in one line, another in a later one: which lines are rows cannot be known.
         (
             b'a,b\n1,"x\n2,y\n3,z"\n4,w\n',
             [(SWALLOWED, b'1,"x'), (SWALLOWED, b"2,y"), (SWALLOWED, b'3,z"'), [b"4", b"w"]],
@@ -61,7 +61,7 @@ def test_records_follow_the_letter(text, expected):
             b'a,b\n1,"x\n2,y\n3,"z"\n4,w\n',
             [*((UNQUOTED_END, line) for line in (b'1,"x', b"2,y", b'3,"z"')), [b"4", b"w"]],
         ),
-        # A comma in the text that the stray mark opens does not hide it.
+        # A comma in the text that the stray quote opens does not hide it.
         (
             b'a,b\n2,"Smith, John\n3,c\n4,d"\n5,e\n',
             [*((SWALLOWED, line) for line in (b'2,"Smith, John', b"3,c", b'4,d"')), [b"5", b"e"]],
@@ -69,25 +69,25 @@ def test_records_follow_the_letter(text, expected):
         (b'a,b\n1,5" tape\n\n2,\rx,y\n', [[b"1", b'5" tape'], [b"2", None], [b"x", b"y"]]),
     ],
 )
-def test_what_breaks_the_rule_is_told_line_by_line(text, expected):
-    assert cut(text) == expected
+def test_malformed_records_are_reported_line_by_line(text, expected):
+    assert split(text) == expected
     assert not scan(io.BytesIO(text)).is_plain
 
 
-def test_a_mark_that_nothing_closes_makes_the_file_unusable():
+def test_an_unclosed_quote_makes_the_file_unusable():
     text = b'a,b\n1,x\n2,"y\n3,z\n'
     assert not scan(io.BytesIO(text)).is_plain
     with pytest.raises(MalformedCsv, match=r'not closed.* in this line: 2,"y'):
-        cut(text)
+        split(text)
 
 
-def test_a_header_that_is_no_text_or_broken_makes_the_file_unusable():
+def test_a_malformed_header_makes_the_file_unusable():
     for text in (b"a,\xff\n1,2\n", b'a,"b"c\n1,2\n'):
         with pytest.raises(MalformedCsv, match="header"):
             scan(io.BytesIO(text))
 
 
-def test_a_line_without_end_is_given_up(monkeypatch):
+def test_a_record_that_is_too_long_makes_the_file_unusable(monkeypatch):
     monkeypatch.setattr(csv_records, "MAX_RECORD", 1000)
     monkeypatch.setattr(csv_records, "_BLOCK", 100)
     text = b"a,b\n1," + b"x" * 2000
@@ -95,10 +95,10 @@ def test_a_line_without_end_is_given_up(monkeypatch):
         with pytest.raises(MalformedCsv, match="longer than"):
             read(io.BytesIO(text))
     with pytest.raises(MalformedCsv, match="not closed"):
-        cut(b'a,b\n1,"' + b"x\n" * 2000)
+        split(b'a,b\n1,"' + b"x\n" * 2000)
 
 
-def test_one_broken_record_leaves_the_pieces_around_it_plain(monkeypatch):
+def test_one_malformed_record_leaves_the_segments_around_it_plain(monkeypatch):
     monkeypatch.setattr(csv_records, "_BLOCK", 100)
     lines = [b'%d,"x, y"\n' % number for number in range(200)]
     lines[100] = b'100,"x" y\n'
@@ -113,8 +113,8 @@ def test_one_broken_record_leaves_the_pieces_around_it_plain(monkeypatch):
 texts = st.lists(st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\r", b"1", b" ", b"x"]))
 
 
-def cut_in_pieces(text):
-    """As the worker does: plain pieces by another reader."""
+def split_in_segments(text):
+    """As the worker does, which reads plain segments with another reader."""
     found = []
     for segment in csv_records.segments(io.BytesIO(text)):
         if isinstance(segment, bytes):
@@ -128,17 +128,17 @@ def cut_in_pieces(text):
     st.tuples(st.sampled_from([b"a\n", b"a,b\n", b"a,b,c\r\n"]), texts.map(b"".join)).map(b"".join),
     st.integers(2, 9),
 )
-def test_a_plain_file_is_cut_alike_whatever_its_pieces(text, size):
+def test_a_file_is_split_alike_whatever_the_segments(text, size):
     try:
-        cut(text)
+        split(text)
     except MalformedCsv:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_records, "_BLOCK", 1 << 20)
         whole = scan(io.BytesIO(text))
         if whole.is_plain:
-            assert whole.rows == len(cut(text))
+            assert whole.rows == len(split(text))
             assert not any(record.reason for record in records(io.BytesIO(text)))
         patch.setattr(csv_records, "_BLOCK", max(size, text.find(b"\n") + 1))
         assert scan(io.BytesIO(text)) == whole
-        assert cut_in_pieces(text) == cut(text)
+        assert split_in_segments(text) == split(text)

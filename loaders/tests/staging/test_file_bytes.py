@@ -1,7 +1,7 @@
-"""Files of random content, whole and damaged: what they say is told, and nothing else.
+"""Files of random content, whole and damaged, are loaded exactly.
 
-Equal rows give equal versions and equal rejects, whichever format, compression and transport; of a
-damaged file every row is shown, rejected or quarantined with it, and no key is closed in doubt.
+Equal rows give equal versions and equal rejects in every format, compression and transport. Every
+row of a damaged file is loaded, rejected or quarantined with it, and no key is closed in doubt.
 """
 
 import gzip
@@ -109,8 +109,8 @@ def load(settings, lake, transport, form, body, tenant=None, **options):
         return tenant, None
 
 
-def told(tenant):
-    """What readers see, and what was rejected."""
+def outcome_of(tenant):
+    """The versions that readers see, and the rejects."""
     names = {"t": tenant.id}
     versions = Writer().rows(
         f"SELECT {', '.join(STORED)} FROM shared_companies "
@@ -133,7 +133,7 @@ def test_equal_rows_give_equal_versions_and_rejects(settings, lake, rows):
         for transport in TRANSPORTS:
             tenant, result = load(settings, lake, transport, form, file_of(form, rows))
             assert result.rows_read == len(rows), (form, transport)
-            found[form, transport] = told(tenant)
+            found[form, transport] = outcome_of(tenant)
     expected = found["parquet", "engine"]
     for way, each in found.items():
         assert each == expected, way
@@ -185,7 +185,7 @@ def damaged(body, changes):
 
 @thorough(12)
 @given(form=st.sampled_from(FORMS), changes=damages, late=st.booleans())
-def test_a_damaged_file_is_told_of_and_closes_nothing_in_doubt(settings, lake, form, changes, late):
+def test_a_damaged_file_is_reported_and_closes_nothing(settings, lake, form, changes, late):
     """`late`: the text is damaged before it is compressed, as by a faulty writer."""
     name, _, end = form.partition(".")
     if late and end:
@@ -197,11 +197,11 @@ def test_a_damaged_file_is_told_of_and_closes_nothing_in_doubt(settings, lake, f
         tenant, _ = load(settings, lake, transport, form, file_of(form, FIRST))
         options = {"kind": Kind.REFRESH, "vanished": Vanished.CLOSE, "tenant": tenant}
         _, result = load(settings, lake, transport, form, body, **options)
-        seen[transport] = told(tenant)
+        seen[transport] = outcome_of(tenant)
         outcomes = [] if result is None else list(result.files.values())
-        is_aside = not outcomes or any(outcome.error for outcome in outcomes)
-        event(f"{name}: {'quarantined' if is_aside else 'read'}")
-        if is_aside:
+        is_quarantined = not outcomes or any(outcome.error for outcome in outcomes)
+        event(f"{name}: {'quarantined' if is_quarantined else 'read'}")
+        if is_quarantined:
             assert len(seen[transport][0]) == len(KEYS)
             assert result is None or not result.keys_closed
             continue
@@ -212,18 +212,18 @@ def test_a_damaged_file_is_told_of_and_closes_nothing_in_doubt(settings, lake, f
         assert delivered is None or result.rows_read == delivered
         assert result.rows_rejected == len({number for number, *_ in rejects})
         if end and not late:
-            assert not is_cut(form, body), "a file that is cut counts as whole"
-    if name != "parquet":  # the two readers of Parquet do not refuse the same damage
+            assert not is_truncated(form, body), "a truncated file counts as whole"
+    if name != "parquet":  # the two Parquet readers do not detect the same damage
         assert seen["engine"] == seen["worker"]
 
 
-def is_cut(form, body):
+def is_truncated(form, body):
     whole = file_of(form, SECOND)
     return len(body) < len(whole) and whole.startswith(body)
 
 
 def rows_of(form, body):
-    """How many rows a file holds, by means of its own; None if these do not tell."""
+    """How many rows a file holds, counted independently; None if that is not possible."""
     name, _, end = form.partition(".")
     if name == "parquet":
         return pq.read_metadata(io.BytesIO(body)).num_rows

@@ -1,4 +1,4 @@
-"""Files as they really come: each case was once loaded wrongly, or stopped a load."""
+"""Files as they arrive in practice: each case was once loaded wrongly, or stopped a load."""
 
 import time
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_csv_values_keep_their_spaces(acme, lake, warehouse, transport):
     assert rows_of(warehouse, acme, "companies", "name") == [(" a b ",)]
 
 
-def test_a_csv_with_an_unclosed_quote_is_set_aside(acme, lake, warehouse, transport):
+def test_a_csv_with_an_unclosed_quote_is_quarantined(acme, lake, warehouse, transport):
     put_text(lake, acme, "companies", "a.csv", 'id,name\n1,a\n2,"unclosed\n3,c\n4,d\n')
     put_text(lake, acme, "companies", "b.csv", 'id,name\n5,"closed ""quotes"""\n')
     result = load(acme)
@@ -56,7 +56,7 @@ def test_of_equal_effective_dates_the_newest_file_wins(acme, lake, warehouse, tr
     for number, status in enumerate("ABA"):
         row = {"id": "1", "status": status, "updated_at": "2026-01-01T00:00:00Z"}
         put_jsonl(lake, acme, "companies", f"{number}.jsonl", [row])
-        time.sleep(1.1)  # the lake's clock ticks in seconds
+        time.sleep(1.1)  # S3 keeps the time of an object in seconds
     load(acme)
     assert rows_of(warehouse, acme, "companies", "status", "is_current") == [("A",)]
 
@@ -80,7 +80,7 @@ def test_amounts_in_json_numbers_are_exact(acme, lake, warehouse, transport):
     ]
 
 
-def test_a_file_replaced_meanwhile_fails_the_load(acme, lake, warehouse):
+def test_a_file_replaced_during_the_load_fails_it(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "x"}])
 
     def replace(step):
@@ -92,7 +92,7 @@ def test_a_file_replaced_meanwhile_fails_the_load(acme, lake, warehouse):
     assert rows_of(warehouse, acme, "companies", "company_id") == []
 
 
-def test_a_parquet_file_that_grows_meanwhile_is_no_fault_of_its_own(
+def test_a_parquet_file_that_grows_during_the_load_is_not_quarantined(
     acme, lake, warehouse, transport
 ):
     put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1"}])
@@ -107,7 +107,7 @@ def test_a_parquet_file_that_grows_meanwhile_is_no_fault_of_its_own(
 
 @pytest.mark.parametrize("kind", [Kind.INCREMENTAL, Kind.REFRESH])
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
-def test_an_archived_file_is_set_aside_and_keeps_none_from_loading(
+def test_an_archived_file_is_quarantined_and_the_rest_loads(
     acme, lake, warehouse, transport, form, kind
 ):
     _put_two(lake, acme, form)
@@ -117,14 +117,14 @@ def test_an_archived_file_is_set_aside_and_keeps_none_from_loading(
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
 
 
-def test_a_table_whose_new_files_are_all_archived_says_so(acme, lake, warehouse):
+def test_a_load_fails_if_all_new_files_are_archived(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     _archive(lake, acme, "a.jsonl")
     with pytest.raises(LoadFailed, match=r"a\.jsonl is archived"):
         load(acme)
 
 
-def test_a_file_that_the_lake_refuses_is_set_aside_unless_it_refuses_all(
+def test_a_file_that_the_lake_refuses_is_quarantined_unless_it_refuses_all(
     acme, lake, warehouse, monkeypatch
 ):
     _put_two(lake, acme, "jsonl")
@@ -135,7 +135,7 @@ def test_a_file_that_the_lake_refuses_is_set_aside_unless_it_refuses_all(
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "504", "ExpiredToken", "SomethingNew"])
-def test_what_may_pass_sets_no_file_aside(acme, lake, warehouse, monkeypatch, code):
+def test_a_transient_error_quarantines_no_file(acme, lake, warehouse, monkeypatch, code):
     _put_two(lake, acme, "jsonl")
     with refused(monkeypatch, "b.jsonl", code=code), pytest.raises(LakeError):
         load(acme)
@@ -157,7 +157,7 @@ def _archive(lake, tenant, name):
     lake.client.put_object(**place, Body=body, StorageClass="GLACIER")
 
 
-def test_numbers_become_the_same_text_on_both_ways(acme, lake, warehouse, settings):
+def test_numbers_become_the_same_text_with_both_transports(acme, lake, warehouse, settings):
     floats = [1e16, 1e15, 123.0, 0.1, 1e20, 1e21, 1.5e22, 1e-6, 1.25e-7, -2.5, 1e300]
     columns = {
         "company_id": [str(n) for n in range(len(floats))],
@@ -173,7 +173,7 @@ def test_numbers_become_the_same_text_on_both_ways(acme, lake, warehouse, settin
     assert found["worker"] == found["engine"]
 
 
-def test_large_whole_numbers_are_the_same_on_both_ways(acme, lake, warehouse, transport):
+def test_large_whole_numbers_are_the_same_with_both_transports(acme, lake, warehouse, transport):
     table = pa.table({"id": ["1"], "number_of_employees": pa.array([2**63 - 1], pa.int64())})
     put_parquet(lake, acme, "companies", "a.parquet", table)
     load(acme)
@@ -216,7 +216,7 @@ def test_json_that_is_not_utf8_is_rejected(acme, lake, warehouse, transport):
     assert load(acme).rows_rejected == 1
 
 
-def test_a_json_line_of_nothing_but_wrong_bytes_is_no_blank_line(acme, lake, warehouse, transport):
+def test_a_json_line_of_invalid_bytes_is_not_blank(acme, lake, warehouse, transport):
     put_bytes(lake, acme, "companies", "a.jsonl", b'{"id":"1"}\n\xff\xfe\n\xa0\n{"id":"2"}\n')
     result = load(acme)
     assert (result.rows_read, result.rows_rejected) == (4, 2)
@@ -226,7 +226,7 @@ def test_a_json_line_of_nothing_but_wrong_bytes_is_no_blank_line(acme, lake, war
     ]
 
 
-def test_a_parquet_file_with_fewer_rows_than_it_promises_is_set_aside(
+def test_a_parquet_file_with_fewer_rows_than_its_footer_states_is_quarantined(
     acme, lake, warehouse, transport, monkeypatch
 ):
     _put_two(lake, acme, "parquet")
@@ -260,7 +260,7 @@ def test_one_broken_record_of_a_large_csv_is_all_that_is_rejected(acme, lake, wa
     assert [row for _, row, *_ in rejects_of(warehouse, acme)] == [70_001]
 
 
-def test_the_rows_of_a_large_csv_are_counted_right(acme, lake, warehouse):
+def test_rows_of_a_large_csv_have_the_right_numbers(acme, lake, warehouse):
     lines = [f"{n},{'x' * 60},2026-01-01" for n in range(200_000)]
     for number in (5, 100_000, 199_999):
         lines[number] = f"{number},bad,never"
@@ -269,7 +269,7 @@ def test_the_rows_of_a_large_csv_are_counted_right(acme, lake, warehouse):
     assert [row for _, row, *_ in rejects_of(warehouse, acme)] == [6, 100_001, 200_000]
 
 
-def test_two_columns_of_one_name_set_a_file_aside(acme, lake, warehouse):
+def test_a_file_with_two_columns_of_one_name_is_quarantined(acme, lake, warehouse):
     twice = pa.Table.from_arrays([pa.array(["1"]), pa.array(["2"])], names=["id", "id"])
     put_parquet(lake, acme, "companies", "a.parquet", twice)
     put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
@@ -277,7 +277,7 @@ def test_two_columns_of_one_name_set_a_file_aside(acme, lake, warehouse):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_damage_anywhere_in_a_parquet_file_sets_only_it_aside(acme, lake, warehouse, seed):
+def test_a_parquet_file_damaged_anywhere_does_not_stop_the_rest(acme, lake, warehouse, seed):
     rows = [{"id": str(n), "name": f"name {n}", "domain": "d" * (n % 50)} for n in range(5000)]
     path = put_parquet(lake, acme, "companies", "bad.parquet", rows)
     name = path.split("/", 1)[1]
@@ -290,10 +290,10 @@ def test_damage_anywhere_in_a_parquet_file_sets_only_it_aside(acme, lake, wareho
 
 
 @pytest.mark.parametrize("failing", ["a.parquet", "b.parquet", "c.parquet"])
-def test_of_files_that_fail_together_only_the_one_that_fails_alone_is_set_aside(
+def test_of_files_that_fail_together_only_the_one_that_fails_alone_is_quarantined(
     acme, lake, warehouse, monkeypatch, failing
 ):
-    """Reading it without staging it finds nothing wrong, nor can the worker stage it."""
+    """Reading the file without staging it finds no fault, and the worker cannot stage it either."""
     _three_files(acme, lake)
     _fail_to_stage(monkeypatch, lambda sql: failing in sql or ":raw`" in sql)
     result = load(acme)
@@ -311,7 +311,7 @@ def test_a_file_that_only_the_engine_cannot_stage_is_read_by_the_worker(
     assert result.rows_loaded == 3
 
 
-def test_an_error_that_passes_twice_sets_no_file_aside(acme, lake, warehouse, monkeypatch):
+def test_an_error_that_occurs_only_twice_quarantines_no_file(acme, lake, warehouse, monkeypatch):
     _three_files(acme, lake)
     failures = iter([True, True])
     _fail_to_stage(monkeypatch, lambda sql: "b.parquet" in sql and next(failures, False))
@@ -336,7 +336,7 @@ def _fail_to_stage(monkeypatch, is_hit, error=UNREADABLE):
     monkeypatch.setattr(ScratchTables, "run", failing)
 
 
-def test_keys_that_cannot_be_addressed_are_set_aside(acme, lake, warehouse):
+def test_keys_that_clickhouse_cannot_address_are_quarantined(acme, lake, warehouse):
     lake.put(f"{acme.id}/canonical/companies/x//a.jsonl", b'{"id": "1"}')
     put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2"}])
     assert "//" in errors_of(load(acme))["a.jsonl"]
@@ -382,7 +382,7 @@ def test_rejects_of_an_earlier_attempt_do_not_count(acme, lake, warehouse):
     assert (result.rows_read, result.rows_rejected) == (2, 0)
 
 
-def test_a_finished_run_leaves_its_successors_tables_alone(acme, lake, warehouse):
+def test_a_finished_run_keeps_its_successors_tables(acme, lake, warehouse):
     """A canceled run that ends while the next one works."""
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     late = Load(acme, TABLES["companies"], 900, kind=Kind.BULK)

@@ -1,4 +1,4 @@
-"""How far a load is, from its files and the statement under way."""
+"""The progress of a load, from its files and the running statement."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ def file(name, size, rows):
     return SourceFile(found, FileSchema("parquet", ()), rows)
 
 
-def test_rows_and_bytes_add_up_over_groups_and_what_is_under_way():
+def test_rows_and_bytes_add_up_over_groups_and_the_running_statement():
     first, second = file("a", 100, 10), file("b", 300, 30)
     progress = Progress()
     progress.found([first.object, second.object])
@@ -36,11 +36,11 @@ def test_rows_and_bytes_add_up_over_groups_and_what_is_under_way():
     now = progress.now(rows=15)
     assert (now["rows_read"], now["bytes_done"]) == (25, 250)
     progress.read()
-    now = progress.now(rows=1000)  # of another statement
+    now = progress.now(rows=1000)  # reported by another statement
     assert (now["rows_read"], now["bytes_done"], now["percent"]) == (40, 400, 70)
 
 
-def test_files_that_tell_no_rows_count_once_they_are_read():
+def test_files_with_an_unknown_number_of_rows_count_once_they_are_read():
     progress = Progress()
     unknown = file("a.csv", 100, None)
     progress.found([unknown.object])
@@ -52,7 +52,7 @@ def test_files_that_tell_no_rows_count_once_they_are_read():
 
 
 @pytest.mark.django_db
-def test_the_bar_tells_rows_bytes_files_and_the_time_left(acme):
+def test_the_bar_shows_rows_bytes_files_and_the_time_left(acme):
     job = LoadJob(
         tenant=acme,
         table="tickets",

@@ -1,4 +1,4 @@
-"""Files whose columns differ from those before: the job says so, and no history is lost."""
+"""Files whose columns differ from earlier ones: the job notes it, and no history is lost."""
 
 import pyarrow as pa
 import pytest
@@ -16,7 +16,7 @@ def only_new_files(settings):
     settings.LOAD_OVERLAP_MINUTES = 0
 
 
-def test_a_column_that_vanishes_is_named_and_history_keeps_its_values(acme, lake):
+def test_a_missing_column_is_noted_and_history_keeps_its_values(acme, lake):
     put_parquet(
         lake, acme, "companies", "a.parquet", [{"id": "1", "status": "A", "updated_at": day(1)}]
     )
@@ -30,7 +30,7 @@ def test_a_column_that_vanishes_is_named_and_history_keeps_its_values(acme, lake
     assert history(acme) == [("A", 1, 2), (None, 2, None)]
 
 
-def test_a_column_that_appears_or_changes_type_is_named(acme, lake):
+def test_a_column_that_is_new_or_changes_type_is_noted(acme, lake):
     put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1", "number_of_employees": 5}])
     load(acme)
     put_parquet(
@@ -49,7 +49,7 @@ def test_a_column_that_appears_or_changes_type_is_named(acme, lake):
     assert job.rows_loaded == 1
 
 
-def test_formats_are_compared_with_their_own_kind_across_loads(acme, lake):
+def test_columns_are_compared_with_earlier_files_of_the_same_format(acme, lake):
     put_text(lake, acme, "companies", "a.csv", "id,status\n1,A\n")
     load(acme)
     put_jsonl(lake, acme, "companies", "b.jsonl", [{"id": "2", "city": "X"}])
@@ -63,7 +63,7 @@ def test_formats_are_compared_with_their_own_kind_across_loads(acme, lake):
     ]
 
 
-def test_a_load_that_fails_says_so_too(acme, lake):
+def test_a_load_that_fails_for_a_missing_column_names_it(acme, lake):
     table = pa.table({"id": ["1"], "status": ["A"]})
     put_parquet(lake, acme, "companies", "a.parquet", table)
     load(acme)
@@ -74,5 +74,5 @@ def test_a_load_that_fails_says_so_too(acme, lake):
     assert history(acme) != []
 
 
-def test_nothing_is_said_of_formats_met_for_the_first_time():
+def test_the_first_files_of_a_format_are_not_noted():
     assert notes({}, {"csv": {"id": "text"}}) == []

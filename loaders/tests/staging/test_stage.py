@@ -178,7 +178,7 @@ def test_csv_rows_with_the_wrong_number_of_fields_are_rejected(acme, lake, wareh
         ("note.txt", b"hello"),
     ],
 )
-def test_a_corrupt_file_is_set_aside_by_name_and_the_rest_loads(
+def test_a_corrupt_file_is_quarantined_and_the_rest_loads(
     acme, lake, warehouse, transport, name, body
 ):
     put_bytes(lake, acme, "companies", name, body)
@@ -191,7 +191,7 @@ def test_a_corrupt_file_is_set_aside_by_name_and_the_rest_loads(
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",), ("2",)]
 
 
-def test_a_parquet_file_damaged_inside_is_set_aside(acme, lake, warehouse, transport):
+def test_a_parquet_file_damaged_inside_is_quarantined(acme, lake, warehouse, transport):
     path = put_parquet(
         lake, acme, "companies", "bad.parquet", [{"id": str(n)} for n in range(1000)]
     )
@@ -205,7 +205,7 @@ def test_a_parquet_file_damaged_inside_is_set_aside(acme, lake, warehouse, trans
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
 
 
-def test_a_load_without_files_fails_and_says_what_to_do(acme, lake):
+def test_a_load_without_files_fails_with_advice(acme, lake):
     with pytest.raises(LakeError, match="no file under"):
         load(acme)
 
@@ -245,7 +245,7 @@ def test_no_scratch_table_is_left_behind(acme, lake, warehouse):
     assert names == []
 
 
-def test_an_overtaken_load_does_not_swap(acme, lake, warehouse):
+def test_a_superseded_load_does_not_publish(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     with pytest.raises(LoadFailed, match="taken over"):
         load(acme, still_ours=lambda: False)
@@ -305,7 +305,7 @@ def test_a_bulk_load_refuses_to_lose_what_an_unreadable_file_had_brought(acme, l
 
 @pytest.mark.django_db
 def test_a_file_that_only_confirmed_versions_counts_as_having_brought_them(acme, lake, warehouse):
-    """The daily extract of yesterday is gone, that of today cannot be read any more."""
+    """Yesterday's daily extract is gone, and today's cannot be read any more."""
     put_text(lake, acme, "companies", "a.csv", "id,name\n1,x\n2,y\n")
     run_job(acme)
     put_text(lake, acme, "companies", "b.csv", "id,name\n1,x\n2,y\n")
@@ -328,7 +328,7 @@ def test_a_bulk_load_refuses_to_lose_keys_while_rows_are_rejected(acme, lake, wa
 
 
 @pytest.mark.django_db
-def test_a_test_with_rejects_writes_nothing(acme, lake, warehouse, transport):
+def test_a_dry_run_with_rejects_writes_nothing(acme, lake, warehouse, transport):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "no key"}])
     job = run_job(acme, dry_run=True)
     assert (job.state, job.error, job.rows_rejected) == (LoadJob.State.SUCCEEDED, "", 1)
@@ -353,9 +353,7 @@ NOTHING = {
      (Kind.REFRESH, "engine")],
 )  # fmt: skip
 @pytest.mark.parametrize("what", NOTHING)
-def test_a_first_load_with_nothing_in_it_is_a_success(
-    acme, lake, warehouse, settings, what, kind, way
-):
+def test_a_first_load_without_rows_succeeds(acme, lake, warehouse, settings, what, kind, way):
     settings.LOAD_TRANSPORT = way
     name, body = NOTHING[what]
     if body is None:

@@ -1,4 +1,4 @@
-"""Both transports, all formats, the whole sample: the same rows, and those of plain Python."""
+"""Both transports store the same rows of the whole sample lake, equal to those of plain Python."""
 
 from datetime import date
 
@@ -43,7 +43,7 @@ def _load_all(transport):
 
 
 def _contents(tenant_id, table):
-    """Every stored version of a tenant's table, without what differs from load to load."""
+    """Every stored version of a tenant's table, without the columns that differ between loads."""
     names = [*table.column_names, "effective_date", "expiry_date", "is_current", "record_hash"]
     return Writer().rows(
         f"SELECT {', '.join(names)}, source_file FROM {table.shared_name} "
