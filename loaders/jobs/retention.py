@@ -61,7 +61,7 @@ def _purge_loads_of(tenant: Tenant, table: str, idle: QuerySet[LoadJob]) -> int:
 
 
 def _first_to_find(tenant: Tenant, table: str) -> set[int]:
-    """The loads that were the first to find a file, or a file's newest version.
+    """The loads that were the first to find a file, or a new version of it.
 
     From these alone the next load knows which files are not new.
     """
