@@ -5,9 +5,10 @@ from kombu.exceptions import OperationalError
 
 from analytics.warehouse.catalog import TABLES
 from loaders import tasks
+from loaders.admin.progress import STATE_COLORS
 from loaders.history import integrity
 from loaders.jobs import queue, worker
-from loaders.models import IntegrityCheck, LoadJob
+from loaders.models import IntegrityCheck, LoadedFile, LoadJob
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import ApiToken, Tenant, User
 
@@ -60,6 +61,10 @@ def test_the_list_marks_dry_runs_and_names_who_canceled_a_load(staff, acme, fini
     assert "companies</" not in page
     page = staff.get(reverse("admin:loaders_loadjob_changelist")).content.decode()
     assert "1 new" in page
+
+
+def test_every_state_has_a_color():
+    assert {*LoadJob.State.values, *LoadedFile.State.values} == STATE_COLORS.keys()
 
 
 def test_the_list_refreshes_itself_while_a_job_is_active(staff, acme):
