@@ -110,7 +110,7 @@ def test_an_anonymous_visitor_is_sent_to_log_in_and_comes_back(client, alice, ac
 
 def test_a_wrong_password_is_said_plainly(client, alice):
     page = client.post("/login/", {"username": "alice", "password": "x"}).content.decode()
-    assert "do not go together" in page
+    assert "Wrong user name or password" in page
 
 
 def test_home_leads_to_the_only_tenant(client, alice, acme):
@@ -315,7 +315,7 @@ def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id):
     client.force_login(alice)
     response = client.get(f"/t/{tenant_id}/")
     assert response.status_code == 404
-    assert "There is nothing here" in response.content.decode()
+    assert "Page not found" in response.content.decode()
 
 
 def test_a_form_without_its_cookie_is_refused_in_our_words(alice):

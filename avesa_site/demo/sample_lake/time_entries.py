@@ -15,7 +15,7 @@ from avesa_site.demo.sample_lake.words import INTERNAL_WORK, WORK_NOTES
 SERVICE_TICKET, CHARGE_CODE = "ServiceTicket", "ChargeCode"
 BILLABLE, COVERED, FREE = "Billable", "DoNotBill", "NoCharge"
 
-# What a company's segment usually means for its bills.
+# Typical billing of a company's segment.
 BILLING = {
     "Managed Services": Weighted(((COVERED, 80), (BILLABLE, 15), (FREE, 5))),
     "Co-Managed IT": Weighted(((COVERED, 60), (BILLABLE, 34), (FREE, 6))),
