@@ -109,37 +109,37 @@ def test_a_secret_is_cached_for_five_minutes_and_survives_an_outage(
 
 
 def test_while_aws_is_down_requests_are_rate_limited(settings, monkeypatch):
-    asked = []
+    calls = []
 
     def unavailable(name):
-        asked.append(name)
+        calls.append(name)
         raise aws.AwsError("AWS is down.")
 
     known = {"host": "one"}
     monkeypatch.setitem(aws._cache, "warehouse", (monotonic() - aws.CACHE_SECONDS, known))
     monkeypatch.setattr(aws, "secret", unavailable)
     assert [aws.cached_secret("warehouse") for _ in range(20)] == [known] * 20
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert not aws.was_rotated("warehouse")
-    assert len(asked) == 1
+    assert len(calls) == 1
     failed_at, error = aws._failures["warehouse"]
     monkeypatch.setitem(aws._failures, "warehouse", (failed_at - aws.RETRY_SECONDS, error))
     aws.cached_secret("warehouse")
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
 def test_requests_are_rate_limited_without_a_cached_secret_too(settings, monkeypatch):
-    asked = []
+    calls = []
 
     def unavailable(name):
-        asked.append(name)
+        calls.append(name)
         raise aws.AwsError("AWS is down.")
 
     monkeypatch.setattr(aws, "secret", unavailable)
     for _ in range(3):
         with pytest.raises(aws.AwsError, match="AWS is down"):
             aws.cached_secret("never-read")
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 def test_a_thread_does_not_wait_for_another_that_refreshes(monkeypatch):

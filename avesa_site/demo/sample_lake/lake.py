@@ -139,7 +139,7 @@ class _TenantLake:
         self.calendar = WorkCalendar(
             ZoneInfo(tenant.time_zone),
             window.since - timedelta(days=10 * 365),
-            # Far enough for every due date that a version before the end can name.
+            # Enough for every due date in a version before the end.
             window.until + timedelta(days=150),
         )
         self.companies = company_lives(
