@@ -127,7 +127,7 @@ def test_home_offers_a_choice_and_pages_a_switch(client, alice, acme, globex, wa
 
 def test_home_has_a_word_for_those_without_a_tenant(client, django_user_model):
     client.force_login(django_user_model.objects.create_user("eve"))
-    assert "belongs to no tenant" in client.get("/").content.decode()
+    assert "not a member of any tenant" in client.get("/").content.decode()
 
 
 def test_home_sends_staff_to_the_admin(client, dora):

@@ -185,7 +185,7 @@ def _write_env_file(values: dict[str, str]) -> None:
 def _start_processes(log: BinaryIO) -> "subprocess.Popen[bytes]":
     # In a separate session, so that Ctrl-C only reaches this process, which then stops the others.
     return subprocess.Popen(
-        [sys.executable, "-m", "honcho", "--no-color", "start"],
+        [sys.executable, "-m", "honcho", "start"],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,
