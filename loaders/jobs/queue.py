@@ -19,7 +19,7 @@ from analytics.warehouse.catalog import Table
 from analytics.warehouse.client import kill
 from analytics.warehouse.errors import WarehouseError
 from common.leases import has_come, is_silent
-from common.locks import alone
+from common.locks import exclusive
 from common.texts import storable
 from loaders.lake.results import FileOutcome, LoadResult, VersionCounts
 from loaders.messages import tell_pipeline, wake_loader
@@ -107,7 +107,7 @@ def claim_next() -> LoadJob | None:
     At most LOADS_AT_ONCE run, and LOADS_PER_TENANT of one tenant. It is the turn of the tenant of
     which the fewest are running; among those, of the job that waits longest.
     """
-    with alone("claim a load"):
+    with exclusive("claim a load"):
         running = Counter(
             LoadJob.objects.filter(state=LoadJob.State.RUNNING).values_list("tenant_id", flat=True)
         )

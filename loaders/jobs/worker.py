@@ -18,7 +18,7 @@ from analytics.warehouse.errors import (
     WarehouseError,
 )
 from common.heartbeat import beating
-from common.logs import noted
+from common.logs import log_context
 from loaders.history import closings
 from loaders.history.repair import repair
 from loaders.jobs import queue
@@ -60,7 +60,7 @@ def run_next() -> LoadJob.State | None:
 def _run_claimed(job: LoadJob | None) -> LoadJob.State | None:
     if job is None:
         return None
-    with noted(tenant=job.tenant_id, job=job.pk):
+    with log_context(tenant=job.tenant_id, job=job.pk):
         return _run(job)
 
 

@@ -68,7 +68,7 @@ def test_no_secret_is_written_anywhere(
     assert run.rows_loaded == 2
     _fail_in_every_way(acme, settings, monkeypatch)
     pages = list(_pages(client, dora))
-    findings = [each.says for each in checks.examine([acme])]
+    findings = [each.message for each in checks.examine([acme])]
     told = [f"{mail.subject} {mail.body}" for mail in mailoutbox]
     assert len(written) > 20
     assert len(under_way) > 0

@@ -850,10 +850,10 @@ def test_a_pipeline_that_does_not_run_is_late(acme, beat_for_hours, warehouse):
 
 def test_nobody_is_late_just_after_beat_came_back(acme, beat_for_hours, warehouse):
     Heartbeat.objects.update(at=timezone.now() - timedelta(hours=1))
-    Heartbeat.note("beat")
+    Heartbeat.record("beat")
     assert lateness.watch() == 0
     Heartbeat.objects.update(since=timezone.now() - timedelta(hours=1))
-    Heartbeat.note("beat")
+    Heartbeat.record("beat")
     assert lateness.watch() == 1, "it has beaten without a break since"
 
 
