@@ -1,11 +1,11 @@
-# The product's front door. `make demo` and `make test` do all their set-up themselves.
+# The main entry point. `make demo` and `make test` install everything they need.
 
 PYTHON ?= python3
 PORT ?= 8000
 SCALE ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
-# Half the cores at least two: the engine and the S3 emulation want some for themselves.
+# The engine and the S3 emulation need cores, too.
 WORKERS ?= 2
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -15,14 +15,14 @@ PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(
 .PHONY: help demo manage test test-fast test-thorough faults kills lint format bench lock clean
 
 help:
-	@echo "make demo [PORT=8000]  set everything up, load the sample lake, serve until Ctrl-C"
-	@echo "make manage RUN=doctor beside the demo: a command of manage.py on it"
-	@echo "make test              all tests;  make test-fast: those under a minute"
+	@echo "make demo [PORT=8000]  set everything up, load the sample lake, run until Ctrl-C"
+	@echo "make manage RUN=doctor run a manage.py command on the running demo"
+	@echo "make test              all tests;  make test-fast: those that take less than a minute"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
-	@echo "make kills             kill the warehouse before each statement of loads; writes there, too"
-	@echo "make lint              ruff, mypy, import-linter;  make format: mend what can be mended"
-	@echo "make bench             measure, and record the figures in docs/performance.md"
-	@echo "make lock [RENEW=1]    the locks, after a change of requirements*.txt;  RENEW=1: newest versions"
+	@echo "make kills             kill the warehouse before each statement of loads; writes it, too"
+	@echo "make lint              ruff, mypy, import-linter;  make format: fix what can be fixed"
+	@echo "make bench             run the benchmarks; writes docs/performance.md"
+	@echo "make lock [RENEW=1]    update the locks from requirements*.txt;  RENEW=1: newest versions"
 	@echo "make clean             remove the demo's data (var/) and the virtual environment"
 
 $(VENV)/created:
@@ -35,7 +35,7 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/ready: requirements-demo.lock $(VENV)/created
-	@echo "Installing what the demo runs on (about a minute the first time)"
+	@echo "Installing what the demo needs (about a minute the first time)"
 	@$(INSTALL) --require-hashes -r requirements-demo.lock
 	@touch $@
 
@@ -53,7 +53,7 @@ demo: $(VENV)/ready
 	@exec $(BIN)/python -m avesa_site.demo --port $(PORT) --scale $(SCALE)
 
 manage: $(VENV)/ready
-	@test -f var/demo.env || { echo "The demo does not run: make demo"; exit 1; }
+	@test -f var/demo.env || { echo "The demo is not running. Start it: make demo"; exit 1; }
 	@AVESA_ENV_FILE=var/demo.env $(BIN)/python manage.py $(RUN)
 
 test: $(VENV)/ready-dev lint
@@ -84,7 +84,7 @@ format: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	@$(BIN)/python -m benchmarks
 
-# Production first: what the demo and the tests add never decides what production runs on.
+# Production first: packages of the demo and the tests must not affect its versions.
 lock: $(BIN)/uv
 	@echo "Locking requirements.txt, requirements-demo.txt and requirements-dev.txt"
 	@$(LOCK) requirements.txt -o requirements.lock

@@ -35,17 +35,17 @@ def _quick_passwords():
 
 @pytest.fixture(autouse=True)
 def _empty_cache(settings):
-    """Answers of one test are none of the next one's business, nor of another process's."""
+    """Tests share no cache, neither with each other nor with other processes."""
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     cache.clear()
     answers._counts.clear()
-    aws._kept.clear()
-    aws._failed.clear()
+    aws._cache.clear()
+    aws._failures.clear()
 
 
 @pytest.fixture(autouse=True)
 def _no_ids_on_lines():
-    """A test that leaves its answer unread leaves the ids of its request on later lines."""
+    """A response that a test does not read to its end leaves its ids in the log context."""
     logs._ids.set({})
 
 

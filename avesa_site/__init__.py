@@ -1,4 +1,4 @@
-"""The site: settings, URLs, processes. `celery_app` is here so that tasks find it on any start."""
+"""The site: settings, URLs, processes. Importing `celery_app` here lets every process find it."""
 
 from avesa_site.celery import app as celery_app
 

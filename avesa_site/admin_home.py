@@ -1,4 +1,4 @@
-"""The state of the platform at a glance: the admin's first page."""
+"""The admin's home page: the state of the platform at a glance."""
 
 import logging
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Count:
-    """A number of things with the page that lists them; `is_bad` if there should be none."""
+    """A count with a link to its list. `is_bad`: the count should be zero."""
 
     title: str
     number: int
@@ -37,8 +37,8 @@ class Count:
 
 
 @dataclass
-class Holding:
-    """What the warehouse has of one tenant: the newest file of each table, rows, bytes."""
+class TenantData:
+    """What the warehouse stores for one tenant: newest file of each table, rows, bytes."""
 
     newest: dict[str, datetime] = field(default_factory=dict)
     rows: int = 0
@@ -46,20 +46,20 @@ class Holding:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What django-unfold adds to the index page, for those who may see loads."""
+    """The context that django-unfold adds to the index page, for staff who may see loads."""
     if not request.user.has_perm("loaders.view_loadjob"):
         return context
-    holdings, version, error = _holdings()
+    stored, version, error = _stored_data()
     alerted = set(_open_alerts().filter(kind=Alert.Kind.LATE).values_list("tenant_id", flat=True))
     rows = [
-        _row(tenant, holdings.get(tenant.id, Holding()), tenant.id in alerted, is_known=not error)
+        _row(tenant, stored.get(tenant.id, TenantData()), tenant.id in alerted, is_known=not error)
         for tenant in Tenant.objects.all()
     ]
-    rows.sort(key=lambda row: not row["is_late"])  # who is late comes first
+    rows.sort(key=lambda row: not row["is_late"])  # late tenants first
     return context | {
         "title": "State of the platform",
         "counts": _counts(sum(row["is_late"] for row in rows)),
-        "signs": _signs(),
+        "heartbeats": _heartbeats(),
         "tables": list(TABLES),
         "tenants": rows,
         "warehouse_version": version,
@@ -125,8 +125,8 @@ def _open_alerts() -> QuerySet[Alert]:
     return Alert.objects.filter(over_at__isnull=True)
 
 
-def _signs() -> list[tuple[str, Any, bool]]:
-    """(process, its last sign, whether it is well)."""
+def _heartbeats() -> list[tuple[str, Any, bool]]:
+    """(process, its last heartbeat, whether it is recent enough)."""
     known = {each.name: each for each in Heartbeat.objects.all()}
     return [
         (
@@ -138,10 +138,11 @@ def _signs() -> list[tuple[str, Any, bool]]:
     ]
 
 
-def _row(tenant: Tenant, holding: Holding, is_alerted: bool, *, is_known: bool) -> dict[str, Any]:
-    """Late is who has an old table, or none after so long. One that never came may not exist."""
+def _row(tenant: Tenant, stored: TenantData, is_alerted: bool, *, is_known: bool) -> dict[str, Any]:
+    """A tenant is late if a table is old, or if no table at all has data DATA_LATE_HOURS after
+    the tenant was created. A single missing table is not late: it may not be delivered at all."""
     latest = timezone.now() - timedelta(hours=settings.DATA_LATE_HOURS)
-    newest = [holding.newest.get(table) for table in TABLES]
+    newest = [stored.newest.get(table) for table in TABLES]
     cells = [(each, each is not None and each < latest) for each in newest]
     has_none = not any(newest) and tenant.created_at < latest
     looks_late = is_known and (has_none or any(is_old for _, is_old in cells))
@@ -149,19 +150,19 @@ def _row(tenant: Tenant, holding: Holding, is_alerted: bool, *, is_known: bool) 
         "tenant": tenant,
         "cells": cells,
         "is_late": tenant.is_active and (is_alerted or looks_late),
-        "rows": holding.rows,
-        "bytes": holding.bytes,
+        "rows": stored.rows,
+        "bytes": stored.bytes,
     }
 
 
-def _holdings() -> tuple[dict[str, Holding], str, str]:
-    """(what there is by tenant, the warehouse's version, why it cannot be told)."""
-    found: dict[str, Holding] = {}
+def _stored_data() -> tuple[dict[str, TenantData], str, str]:
+    """(stored data by tenant id, the warehouse's version, the error if it cannot be read)."""
+    found: dict[str, TenantData] = {}
     try:
         writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
         version = str(writer.value("SELECT version()"))
         for tenant_id, newest in newest_files().items():
-            found.setdefault(tenant_id, Holding()).newest = newest
+            found.setdefault(tenant_id, TenantData()).newest = newest
         for tenant_id, rows, size in writer.rows(
             "SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active "
             "AND database = {database:String} AND table IN {tables:Array(String)} "
@@ -171,9 +172,9 @@ def _holdings() -> tuple[dict[str, Holding], str, str]:
                 "tables": [table.shared_name for table in TABLES.values()],
             },
         ):
-            holding = found.setdefault(tenant_id, Holding())
-            holding.rows, holding.bytes = rows, size
+            stored = found.setdefault(tenant_id, TenantData())
+            stored.rows, stored.bytes = rows, size
     except WarehouseError as error:
-        log.warning("the warehouse could not tell what it holds: %s", error)
+        log.warning("the stored data could not be read from the warehouse: %s", error)
         return {}, "", str(error)
     return found, version, ""

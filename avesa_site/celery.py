@@ -22,7 +22,7 @@ app.autodiscover_tasks()
 @worker_init.connect
 @beat_init.connect
 def stop_if_misconfigured(**kwargs: Any) -> None:
-    """Run Django's system checks, which Celery does not. A signal may only stop by SystemExit."""
+    """Run Django's system checks, since Celery does not. Only SystemExit stops it from a signal."""
     from django.core.management import call_command
     from django.core.management.base import SystemCheckError
 
@@ -34,14 +34,17 @@ def stop_if_misconfigured(**kwargs: Any) -> None:
 
 @worker_ready.connect
 def watch_beat(**kwargs: Any) -> None:
-    """From a thread, since without beat no task comes that could do it.
+    """Monitor beat from a thread, since without beat there are no scheduled tasks.
 
-    Beat sends a canary each minute: a worker that begins sends one of its own and shows up at once.
+    Beat sends a canary each minute. A worker that starts also sends one, so that its heartbeat is
+    written at once.
     """
     from avesa_site.tasks import canary
 
     threading.Thread(target=_keep_watching, name="watch-beat", daemon=True).start()
-    with suppress(OperationalError, OSError):  # the broker went away again; beat's canary follows
+    with suppress(
+        OperationalError, OSError
+    ):  # the broker went down again; beat's canary will follow
         canary.delay()
 
 
@@ -55,7 +58,7 @@ def _keep_watching() -> None:
         time.sleep(MAX_SIGNAL_AGE)
         try:
             watch("beat")
-        except Error:  # which every other part notices by itself
+        except Error:  # every other part notices this as well
             pass
         finally:
             connections.close_all()

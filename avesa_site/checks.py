@@ -1,4 +1,4 @@
-"""System checks: misconfiguration stops the start with a hint that names the variable."""
+"""System checks: a wrong setting stops the start, with a hint that names the variable."""
 
 import logging
 from collections.abc import Sequence
@@ -134,12 +134,12 @@ def load_settings_are_valid(
 @register()
 def schedule_is_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
-    for name, least in (("LOADS_AT_ONCE", 1), ("LOADS_PER_TENANT", 1), ("PIPELINE_MINUTES", 0)):
-        if getattr(settings, name) < least:
+    for name, minimum in (("LOADS_AT_ONCE", 1), ("LOADS_PER_TENANT", 1), ("PIPELINE_MINUTES", 0)):
+        if getattr(settings, name) < minimum:
             problems.append(
                 Error(
                     f"{name} is {getattr(settings, name)}.",
-                    hint=f"Use a number from {least} on.",
+                    hint=f"Use {minimum} or more.",
                     id="avesa.E010",
                 )
             )
@@ -158,7 +158,7 @@ def schedule_is_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 @register()
 def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down only warns."""
+    """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down is only a warning."""
     try:
         at = address()
         if at.note:

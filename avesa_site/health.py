@@ -1,8 +1,9 @@
-"""What probes ask. Answers name parts and seconds, never hosts or reasons: anybody may ask.
+"""Health endpoints. They are public, so responses contain no host names and no error messages.
 
-`live`: this process answers. `ready`: it can serve, which takes the application database alone:
-with the broker or the warehouse away pages say so themselves, and taking all web processes out
-would help nobody. `workers`: beat and the workers showed lately that they work; for monitoring.
+`live`: this process answers. `ready`: it can serve requests, for which it needs the application
+database only. If the broker or the warehouse is down, pages show an error; removing every web
+process from the load balancer would not help. `workers`: beat and the workers have written a
+heartbeat recently; for monitoring.
 """
 
 from django.db import DatabaseError, connection
@@ -31,45 +32,45 @@ def ready(request: HttpRequest) -> JsonResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return JsonResponse({"ready": False, "database": "away"}, status=503)
-    return JsonResponse({"ready": True, "database": "well"})
+        return JsonResponse({"ready": False, "database": "unavailable"}, status=503)
+    return JsonResponse({"ready": True, "database": "ok"})
 
 
-def signs() -> dict[str, int | None]:
-    """Seconds since the last sign of each process; None if there never was one."""
+def heartbeat_ages() -> dict[str, int | None]:
+    """Seconds since the last heartbeat of each process; None if there never was one."""
     ages = {each.name: round(each.age.total_seconds()) for each in Heartbeat.objects.all()}
     return {name: ages.get(name) for name in PROCESSES}
 
 
 def watch(name: str) -> bool:
-    """Raise an alert if a process is silent, end it if it is not; returns whether it is well.
+    """Raise an alert if a process is silent, end the alert if not; returns whether it is alive.
 
-    Beat watches the workers and they watch beat, since a silent process cannot tell of itself.
+    Beat watches the workers and the workers watch beat: a dead process cannot report itself.
     """
-    age = signs()[name]
+    age = heartbeat_ages()[name]
     if age is not None and age <= MAX_SIGNAL_AGE:
         alerting.all_clear(Alert.Kind.SILENT, None, name)
         return True
-    since = "never" if age is None else f"not for {age} seconds"
+    since = "never sent a heartbeat" if age is None else f"sent no heartbeat for {age} seconds"
     alerting.raise_alert(
         Alert.Kind.SILENT,
         None,
         name,
-        f"The {name} has {since} shown that it works. See whether it runs and reaches the broker "
-        "and the database.",
+        f"The {name} has {since}. Check that it is running and can reach the broker and the "
+        "database.",
     )
-    alerting.tell_untold([Alert.Kind.SILENT])  # which takes both processes otherwise
+    alerting.tell_untold([Alert.Kind.SILENT])  # usually beat and a worker do this together
     return False
 
 
 @require_safe
 @never_cache
 def workers(request: HttpRequest) -> JsonResponse:
-    """Seconds since the last sign of each; null if there never was one."""
+    """Seconds since the last heartbeat of each process; null if there never was one."""
     try:
-        found = signs()
+        found = heartbeat_ages()
     except DatabaseError:
-        return JsonResponse({"working": False, "database": "away"}, status=503)
+        return JsonResponse({"working": False, "database": "unavailable"}, status=503)
     working = all(age is not None and age <= MAX_SIGNAL_AGE for age in found.values())
     return JsonResponse({"working": working, **found}, status=200 if working else 503)
 

@@ -1,8 +1,8 @@
-"""Every setting of AVESA, read from the environment through django-environ, and from `.env` or the
-file that AVESA_ENV_FILE names instead.
+"""All settings, read with django-environ from the environment and from `.env`, or from the file
+named by AVESA_ENV_FILE instead of `.env`.
 
 `.env.example` lists the variables with their defaults. With none of them set, everything runs on
-the embedded defaults below `AVESA_VAR_DIR`. Values are judged in `avesa_site.checks`.
+the embedded defaults in `AVESA_VAR_DIR`. `avesa_site.checks` validates the values.
 """
 
 import os
@@ -21,7 +21,7 @@ from kombu import Exchange, Queue
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-if _chosen := os.environ.get("AVESA_ENV_FILE"):  # it wins over the environment, .env does not
+if _chosen := os.environ.get("AVESA_ENV_FILE"):  # overrides the environment; .env does not
     environ.Env.read_env(BASE_DIR / _chosen, overwrite=True)
 else:
     environ.Env.read_env(BASE_DIR / ".env")
@@ -83,7 +83,7 @@ WSGI_APPLICATION = "avesa_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "avesa_site" / "templates"],  # before those of django-unfold
+        "DIRS": [BASE_DIR / "avesa_site" / "templates"],  # take precedence over django-unfold's
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -131,7 +131,7 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": "avesa",
-        # A cache that is away makes pages slower, nothing else.
+        # If the cache is down, pages are slower, and that is all.
         "OPTIONS": {
             "IGNORE_EXCEPTIONS": True,
             "LOG_IGNORED_EXCEPTIONS": True,
@@ -148,7 +148,7 @@ CACHES = {
 }
 METRIC_CACHE_SECONDS = 7 * 86_400
 
-# --- Celery: the database holds the truth about jobs, messages only wake workers up
+# --- Celery: the database is the source of truth about jobs; messages only wake workers
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "filesystem://localhost"
 if CELERY_BROKER_URL.startswith("filesystem:"):
@@ -162,21 +162,21 @@ else:
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         # Longer than the longest load, or Redis hands a running task to a second worker.
         "visibility_timeout": 6 * 3600,
-        # A host that vanished says nothing.
+        # A host that vanished does not close its connections.
         "socket_connect_timeout": 5,
         "socket_timeout": 30,
         "socket_keepalive": True,
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# The sweeps send again what a broker that is away did not take.
+# If the broker is down, the sweeps send the message again later.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0}
-# A worker serves all queues unless it is told which: celery … worker --queues loads
+# A worker serves all queues unless some are named: celery … worker --queues loads
 CELERY_TASK_DEFAULT_QUEUE = CELERY_TASK_DEFAULT_EXCHANGE = "upkeep"
 CELERY_TASK_DEFAULT_ROUTING_KEY = "upkeep"
 CELERY_TASK_QUEUES = [
     Queue(name, Exchange(name), routing_key=name) for name in ("loads", "reports", "upkeep")
 ]
-# Upkeep is quick, so that what keeps the platform going never waits for what takes long.
+# Tasks in "upkeep" are short, so that maintenance never waits for long tasks.
 CELERY_TASK_ROUTES = {
     "loaders.tasks.run_next_load": {"queue": "loads"},
     "loaders.tasks.advance_pipeline": {"queue": "loads"},
@@ -205,7 +205,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour="4", minute="41"),
     },
     "check integrity": {
-        # What one could not check, since the warehouse was away or it died, the next one does.
+        # Each run checks what earlier ones did not, because the warehouse was down or they died.
         "task": "loaders.tasks.check_integrity",
         "schedule": crontab(hour="3-6", minute="17"),
         "kwargs": {"older_than_hours": 20},
@@ -257,12 +257,12 @@ ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="")
 ALERT_SNS_TOPIC = env.str("ALERT_SNS_TOPIC", default="")
 ADMINS = [(address, address) for address in env.list("ALERT_EMAILS", default=[])]
 
-# --- AWS, where secrets or notices are there
+# --- AWS: Secrets Manager and SNS
 
 AWS_REGION = env.str("AWS_REGION", default="us-east-1")
 AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
 
-# --- Who may come in
+# --- Authentication
 
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = ["tenants.auth.TenantsBackend"]
@@ -279,7 +279,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
-# --- What browsers are told
+# --- Cookies, TLS and response headers
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
@@ -376,7 +376,7 @@ UNFOLD = {
                         "link": reverse_lazy("doctor"),
                     },
                     {
-                        "title": "Kept answers",
+                        "title": "Query cache",
                         "icon": "cached",
                         "link": reverse_lazy("query_cache"),
                     },
@@ -459,10 +459,10 @@ LOGGING = {
             "formatter": "json" if LOG_FORMAT == "json" else "line",
         }
     },
-    # It logs each failed connection with a traceback; our own errors say it better.
+    # It logs a traceback for each failed connection; our own errors are clearer.
     "loggers": {
         "clickhouse_driver": {"level": "ERROR"},
-        # Django would mail errors of requests to ADMINS, with all settings: passwords in URLs, too.
+        # Django would mail request errors to ADMINS with all settings, including passwords in URLs.
         "django": {"handlers": [], "level": "INFO"},
     },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},

@@ -1,4 +1,4 @@
-"""The canary: a task that does nothing but show that workers do what they are told."""
+"""The canary: a task that only shows that workers run tasks."""
 
 from celery import shared_task
 
@@ -8,4 +8,4 @@ from common.models import Heartbeat
 
 @shared_task(expires=EXPIRES)
 def canary() -> None:
-    Heartbeat.note("worker")
+    Heartbeat.record("worker")

@@ -1,8 +1,8 @@
 """A pytest plugin (`-p avesa_site.testing`): chooses the backends before Django reads its settings.
 
-PostgreSQL and Redis are used for real where they answer: at DATABASE_URL and REDIS_URL if set, else
-at 127.0.0.1. Without them SQLite, local memory and the file-system broker stand in, and one line
-says so. REQUIRE_SERVICES=1 makes a service that listens but was left out an error.
+Real PostgreSQL and Redis are used if they answer, at DATABASE_URL and REDIS_URL if set, else at
+127.0.0.1. Otherwise SQLite, local memory and the file-system broker replace them. The output names
+the backends in use. With REQUIRE_SERVICES=1, a service that listens but is not used is an error.
 """
 
 import os
@@ -47,7 +47,7 @@ def _apply(backends: dict[str, str]) -> None:
         HTTPS="False",
         CELERY_BROKER_URL=redis,
         CACHE_URL=redis.rsplit("/", 1)[0] + "/1" if redis else "",
-        CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/avesa",  # the fixtures set the real one
+        CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/avesa",  # fixtures set the real one
         CLICKHOUSE_CLUSTER="",
         LAKE_ENDPOINT_URL="http://127.0.0.1:1",
         LAKE_ACCESS_KEY_ID="test",
@@ -91,13 +91,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _slow_files_first(items: list[pytest.Item]) -> None:
-    """So that several processes end at about the same time: quick files fill what is left."""
+    """Balance parallel test processes: start slow files first and fill up with quick ones."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With REQUIRE_SERVICES=1, fail if a service that listens was left out."""
+    """With REQUIRE_SERVICES=1, fail if a service that listens was not used."""
     if os.environ.get("REQUIRE_SERVICES") != "1":
         return
     defaults = {"DATABASE_URL": DEFAULT_POSTGRES, "REDIS_URL": DEFAULT_REDIS}

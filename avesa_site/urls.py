@@ -8,7 +8,7 @@ from avesa_site.doctor.views import doctor
 
 
 def anymail_urls() -> list[URLResolver]:
-    """Where mail providers report bounces; without a secret anybody could, so it is not there."""
+    """Webhook for bounces from mail providers. Without a secret it would be open, so it is off."""
     if not settings.ANYMAIL.get("WEBHOOK_SECRET"):
         return []
     return [path("anymail/", include("anymail.urls"))]
@@ -16,7 +16,7 @@ def anymail_urls() -> list[URLResolver]:
 
 urlpatterns = [
     path("admin/doctor/", admin.site.admin_view(doctor), name="doctor"),
-    path("admin/answers/", admin.site.admin_view(query_cache), name="query_cache"),
+    path("admin/query-cache/", admin.site.admin_view(query_cache), name="query_cache"),
     path("admin/", admin.site.urls),
     path("health/", include("avesa_site.health")),
     path("api/", api.urls),

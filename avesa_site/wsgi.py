@@ -1,4 +1,4 @@
-"""The web process's entry. Servers run no system checks by themselves, so this does."""
+"""Entry point of the web process. WSGI servers run no system checks, so this module does."""
 
 import os
 

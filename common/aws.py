@@ -1,4 +1,4 @@
-"""AWS beside the lake: secrets and notices. Credentials come from the usual AWS chain."""
+"""AWS services other than S3: Secrets Manager and SNS. Credentials: the usual AWS chain."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 
-from common.logs import learn
+from common.logs import register_secret
 
 log = logging.getLogger(__name__)
 
@@ -20,60 +20,60 @@ _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 3}
 
 
 class AwsError(Exception):
-    """AWS refused or did not answer. The text says what to do and holds no secret."""
+    """AWS refused or did not answer. The text explains what to do and contains no secret."""
 
 
 def secret(name: str) -> dict[str, Any]:
-    """The JSON object that Secrets Manager keeps under `name` (a name or an ARN). AwsError."""
+    """The JSON object that Secrets Manager stores as `name` (name or ARN). Raises AwsError."""
     try:
         found = _client("secretsmanager").get_secret_value(SecretId=name)
         value = json.loads(found["SecretString"])
     except (BotoCoreError, ClientError) as error:
         raise AwsError(
             f"The secret {name} cannot be read ({_code(error)}). Check its name, AWS_REGION, and "
-            "that this process may secretsmanager:GetSecretValue on it."
+            "that this process has the permission secretsmanager:GetSecretValue for it."
         ) from error
     except (KeyError, ValueError) as error:
-        raise AwsError(f"The secret {name} is no JSON text.") from error
+        raise AwsError(f"The secret {name} is not JSON.") from error
     if not isinstance(value, dict):
-        raise AwsError(f"The secret {name} is no JSON object.")
+        raise AwsError(f"The secret {name} is not a JSON object.")
     return value
 
 
-# --- Kept for a while: asking for each statement would be slow and dear
+# --- Cached secrets: a request for each statement would be slow and expensive
 
-SECONDS_KEPT = 300
-SECONDS_BETWEEN = 30  # two attempts to renew one while AWS is away
-_kept: dict[str, tuple[float, dict[str, Any]]] = {}
-_failed: dict[str, tuple[float, AwsError]] = {}
-_renewing: defaultdict[str, Lock] = defaultdict(Lock)
+CACHE_SECONDS = 300
+RETRY_SECONDS = 30  # between two attempts to refresh a secret while AWS is unavailable
+_cache: dict[str, tuple[float, dict[str, Any]]] = {}
+_failures: dict[str, tuple[float, AwsError]] = {}
+_refresh_locks: defaultdict[str, Lock] = defaultdict(Lock)
 
 
 def cached_secret(name: str) -> dict[str, Any]:
-    """`secret(name)`, asked for every five minutes.
+    """`secret(name)`, cached for five minutes.
 
-    While AWS is away, and while another thread asks, the last answer is used. AwsError if there is
-    none.
+    While AWS is unavailable, or another thread is refreshing the secret, the last known value is
+    returned. Raises AwsError if there is none.
     """
-    value, is_old = _last(name)
-    if not is_old or not _renewing[name].acquire(blocking=not value):
+    value, is_old = _cached(name)
+    if not is_old or not _refresh_locks[name].acquire(blocking=not value):
         return value
     try:
-        value, is_old = _last(name)  # another thread may have renewed it
-        return _renewed(name, value) if is_old else value
+        value, is_old = _cached(name)  # another thread may have refreshed it
+        return _refreshed(name, value) if is_old else value
     finally:
-        _renewing[name].release()
+        _refresh_locks[name].release()
 
 
-def _last(name: str) -> tuple[dict[str, Any], bool]:
-    """What was last read, and whether it is so old that it should be read anew."""
-    read_at, value = _kept.get(name, (float("-inf"), {}))
-    return value, monotonic() - read_at >= SECONDS_KEPT
+def _cached(name: str) -> tuple[dict[str, Any], bool]:
+    """The cached value ({} if none), and whether it must be refreshed."""
+    read_at, value = _cache.get(name, (float("-inf"), {}))
+    return value, monotonic() - read_at >= CACHE_SECONDS
 
 
-def _renewed(name: str, value: dict[str, Any]) -> dict[str, Any]:
+def _refreshed(name: str, value: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _renew(name)
+        return _refresh(name)
     except AwsError as error:
         if not value:
             raise
@@ -82,46 +82,46 @@ def _renewed(name: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def was_rotated(name: str) -> bool:
-    """Read the secret anew because it was refused; whether it differs from what was kept."""
-    with _renewing[name]:
-        _, before = _kept.get(name, (0.0, {}))
+    """Refresh a secret that was refused. Returns whether the value has changed."""
+    with _refresh_locks[name]:
+        _, before = _cache.get(name, (0.0, {}))
         try:
-            return _renew(name) != before
+            return _refresh(name) != before
         except AwsError as error:
-            log.warning("a secret that was refused cannot be read anew: %s", error)
+            log.warning("a secret that was refused cannot be read again: %s", error)
             return False
 
 
-def _renew(name: str) -> dict[str, Any]:
-    """Asks AWS, but not again so soon after it failed, as each attempt may take twenty seconds."""
-    failed_at, last_error = _failed.get(name, (float("-inf"), AwsError()))
-    if monotonic() - failed_at < SECONDS_BETWEEN:
+def _refresh(name: str) -> dict[str, Any]:
+    """Read from AWS, but not within RETRY_SECONDS of a failure: an attempt can take 20 seconds."""
+    failed_at, last_error = _failures.get(name, (float("-inf"), AwsError()))
+    if monotonic() - failed_at < RETRY_SECONDS:
         raise last_error
     try:
         value = secret(name)
     except AwsError as error:
-        _failed[name] = (monotonic(), error)
+        _failures[name] = (monotonic(), error)
         raise
-    _failed.pop(name, None)
+    _failures.pop(name, None)
     for part, each in value.items():
         if isinstance(each, str) and ("secret" in part.lower() or "password" in part.lower()):
-            learn(each)
-    _kept[name] = (monotonic(), value)
+            register_secret(each)
+    _cache[name] = (monotonic(), value)
     return value
 
 
-# --- Notices
+# --- SNS
 
 
 def publish(topic: str, subject: str, text: str) -> None:
-    """A notice to an SNS topic. AwsError."""
-    line = " ".join(subject.split())[:100]  # SNS takes no more
+    """Publish a message to an SNS topic. Raises AwsError."""
+    line = " ".join(subject.split())[:100]  # the limit of SNS
     try:
         _client("sns").publish(TopicArn=topic, Subject=line, Message=text)
     except (BotoCoreError, ClientError) as error:
         raise AwsError(
-            f"SNS did not take a notice ({_code(error)}). Check ALERT_SNS_TOPIC, AWS_REGION, and "
-            "that this process may sns:Publish to it."
+            f"SNS rejected a message ({_code(error)}). Check ALERT_SNS_TOPIC, AWS_REGION, and that "
+            "this process has the permission sns:Publish for it."
         ) from error
 
 

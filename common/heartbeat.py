@@ -1,4 +1,4 @@
-"""Signs of life from a thread of its own, while long work keeps a worker waiting."""
+"""Heartbeats from a separate thread, while a worker is busy with long work."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def beating(beat: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Calls `beat` every so many seconds for as long as the context lasts."""
+    """Call `beat` every `seconds` until the context ends."""
     stop = threading.Event()
 
     def keep_beating() -> None:

@@ -1,4 +1,4 @@
-"""One at a time, in all processes."""
+"""Locks across all processes."""
 
 import zlib
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from django.db import connection, transaction
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
-    """A transaction during which no other of this name runs. Keep it short.
+def exclusive(name: str) -> Iterator[None]:
+    """A transaction that holds the lock `name`. Keep it short.
 
-    PostgreSQL has locks for this; on SQLite every transaction that writes is alone already.
+    PostgreSQL has advisory locks for this. On SQLite, only one transaction can write at a time.
     """
     with transaction.atomic():
         if connection.vendor == "postgresql":

@@ -1,7 +1,7 @@
-"""Log lines that say whose work they are about, and never hold a secret.
+"""Log lines with the ids of tenant, job and request, and with all secrets redacted.
 
-`noted(tenant=…, job=…)` puts ids on every line logged within it, in this thread or task; requests
-get theirs from `RequestId`. With LOG_FORMAT=json each line is one JSON object.
+`log_context(tenant=…, job=…)` adds ids to every line that this thread or task logs within it.
+Requests get theirs from `RequestId`. With LOG_FORMAT=json, each line is one JSON object.
 """
 
 import json
@@ -23,16 +23,16 @@ from django.http import HttpRequest, HttpResponse
 from pythonjsonlogger.json import JsonFormatter
 
 HIDDEN = "[HIDDEN]"
-MIN_SECRET_LENGTH = 6  # what is shorter is a word that lines may hold by chance
+MIN_SECRET_LENGTH = 6  # a shorter one could be an ordinary word
 MIN_PATH_LENGTH = 16
 _ids: ContextVar[dict[str, Any]] = ContextVar("ids", default={})  # noqa: B039 (never changed)
-_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_learned: set[str] = set()
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_registered_secrets: set[str] = set()
 
 
 @contextmanager
-def noted(**ids: Any) -> Iterator[None]:
-    """Lines logged within carry these ids besides those around them."""
+def log_context(**ids: Any) -> Iterator[None]:
+    """Add these ids to the lines logged within, next to those of outer contexts."""
     before = _ids.set(_ids.get() | ids)
     try:
         yield
@@ -40,15 +40,15 @@ def noted(**ids: Any) -> Iterator[None]:
         _ids.reset(before)
 
 
-def note(**ids: Any) -> None:
-    """The same for the rest of a request."""
+def add_log_context(**ids: Any) -> None:
+    """The same, until the end of the request."""
     _ids.set(_ids.get() | ids)
 
 
 class RequestId:
-    """Middleware: each request has an id, its own or the proxy's, on its lines and its answer.
+    """Middleware: adds a request id, new or from the proxy, to log lines and the response.
 
-    Django logs errors after the middleware has ended, so the ids stay until the request has.
+    Django logs errors after the middleware has ended, so the ids stay until the request ends.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -56,7 +56,7 @@ class RequestId:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
-        request_id = given if _GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
         _ids.set({"request": request_id})
         response = self._get_response(request)
         response["X-Request-ID"] = request_id
@@ -64,7 +64,7 @@ class RequestId:
 
 
 @receiver(request_finished)
-def _forget(**signal: Any) -> None:
+def _clear_context(**signal: Any) -> None:
     _ids.set({})
 
 
@@ -76,7 +76,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         ids = "".join(f" {name}={value}" for name, value in _ids.get().items())
-        return hide(super().format(record) + (f" [{ids.strip()}]" if ids else ""))
+        return redact(super().format(record) + (f" [{ids.strip()}]" if ids else ""))
 
 
 class JsonLineFormatter(JsonFormatter):
@@ -89,31 +89,31 @@ class JsonLineFormatter(JsonFormatter):
         log_data |= _ids.get()
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide(super().format(record))
+        return redact(super().format(record))
 
 
 # --- Secrets
 
 
-def hide(text: str) -> str:
-    """`text` without any secret that this process knows."""
-    secrets = _configured() | _learned
+def redact(text: str) -> str:
+    """`text` with every secret that this process knows replaced."""
+    secrets = _configured() | _registered_secrets
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
 
 
-def learn(secret: str) -> None:
-    """A secret that came at run time is hidden from now on."""
-    _learned.update(_spellings(secret))
+def register_secret(secret: str) -> None:
+    """From now on, redact a secret that was read at run time."""
+    _registered_secrets.update(_spellings(secret))
 
 
 @lru_cache(maxsize=1)
 def _configured() -> frozenset[str]:
-    """Every secret of the settings, as it may stand in a line: plain, and as URLs spell it."""
-    webhook = settings.ALERT_WEBHOOK_URL  # chat programs let in whoever knows the address
+    """Every secret in the settings, in each form a line may contain: plain, URL-quoted, JSON."""
+    webhook = settings.ALERT_WEBHOOK_URL  # anyone who knows the URL can post
     urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, settings.CLICKHOUSE_URL, webhook]
-    path, question = urlsplit(webhook).path, urlsplit(webhook).query
+    path, query = urlsplit(webhook).path, urlsplit(webhook).query
     found = [
         settings.SECRET_KEY,
         settings.LAKE_SECRET_ACCESS_KEY,
@@ -121,8 +121,8 @@ def _configured() -> frozenset[str]:
         str(settings.DATABASES["default"].get("PASSWORD") or ""),
         *(unquote(urlsplit(url).password or "") for url in urls),
         *(value for value in settings.ANYMAIL.values() if isinstance(value, str)),
-        *(webhook, path if len(path) >= MIN_PATH_LENGTH else "", question),
-        *(value for _, value in parse_qsl(question)),
+        *(webhook, path if len(path) >= MIN_PATH_LENGTH else "", query),
+        *(value for _, value in parse_qsl(query)),
         *(os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")),
     ]
     return frozenset(spelling for secret in found for spelling in _spellings(secret))

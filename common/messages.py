@@ -1,6 +1,6 @@
-"""Waking workers up. A message that is lost costs time only: the sweeps send it again.
+"""Messages that wake workers. A lost message only costs time: the sweeps send it again.
 
-Tasks are sent by name, so that what a task calls can ask for that task.
+Tasks are sent by name, so that code that a task calls can send that task without importing it.
 """
 
 import logging
@@ -13,12 +13,12 @@ log = logging.getLogger(__name__)
 
 
 def send_after_commit(task_name: str, *arguments: object, expires: float | None = None) -> None:
-    """`expires` in seconds. It must be given here: a name does not tell what its task declares."""
+    """`expires` in seconds. Pass it here: it cannot be looked up from the task's name."""
 
     def send() -> None:
         try:
             current_app.send_task(task_name, arguments, expires=expires)
         except (OperationalError, OSError) as error:
-            log.warning("%s was not sent, the sweep sends it again: %s", task_name, error)
+            log.warning("%s was not sent; a sweep will send it again: %s", task_name, error)
 
     transaction.on_commit(send)

@@ -1,22 +1,23 @@
-"""Signs of life of processes that nobody can ask."""
+"""Heartbeats of processes that have no port to probe."""
 
 from datetime import timedelta
 
 from django.db import models
 from django.utils import timezone
 
-MAX_SIGNAL_AGE = 180  # seconds: of three canaries one may be lost
+MAX_SIGNAL_AGE = 180  # seconds; one of three canaries may be lost
 
 
 class Heartbeat(models.Model):
-    """When a process last showed that it works: `beat`, and `worker` for a task that was run.
-    `schedule` is the moment up to which beat has sent all that was due.
+    """The last heartbeat of `beat`, and of `worker` (any worker that ran a canary).
+
+    The row `schedule` holds the time up to which beat has sent everything that was due.
     """
 
     name = models.CharField(max_length=32, unique=True)
     at = models.DateTimeField()
     since = models.DateTimeField(
-        default=timezone.now, help_text="Since when it has shown that without a break."
+        default=timezone.now, help_text="Start of the current unbroken series of heartbeats."
     )
 
     class Meta:
@@ -27,15 +28,15 @@ class Heartbeat(models.Model):
 
     @property
     def age(self) -> timedelta:
-        """How long ago; or how far ahead, if the clock was set back since."""
+        """How long ago it was, or how far ahead if the clock was set back since."""
         return abs(timezone.now() - self.at)
 
     @classmethod
-    def note(cls, name: str) -> None:
+    def record(cls, name: str) -> None:
         now = timezone.now()
-        sign, is_first = cls.objects.get_or_create(name=name, defaults={"at": now})
+        heartbeat, is_first = cls.objects.get_or_create(name=name, defaults={"at": now})
         if not is_first:
-            if sign.age.total_seconds() > MAX_SIGNAL_AGE:
-                sign.since = now
-            sign.at = now
-            sign.save()
+            if heartbeat.age.total_seconds() > MAX_SIGNAL_AGE:
+                heartbeat.since = now
+            heartbeat.at = now
+            heartbeat.save()

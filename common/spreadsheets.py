@@ -1,7 +1,7 @@
 """Tables as CSV and XLSX, row by row, safe to open in a spreadsheet.
 
-A text that begins like a formula could run in the spreadsheet of whoever opens the file. In CSV it
-gets an apostrophe before it; in XLSX it is marked as text, as the apostrophe does there.
+Text that starts like a formula could be executed when someone opens the file. In CSV, it is
+prefixed with an apostrophe. In XLSX, it is marked as text, which has the same effect.
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
@@ -15,20 +15,20 @@ from zoneinfo import ZoneInfo
 
 import xlsxwriter
 
-MAX_SHEET_ROWS = 1_048_575  # of Excel, without the heading
+MAX_SHEET_ROWS = 1_048_575  # Excel's limit, without the heading
 MAX_CELL_CHARACTERS = 32_767
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _FIRST_SHEET_YEAR = 1900
 
 
 class TooManyRows(ValueError):
-    """A spreadsheet cannot hold so many rows."""
+    """More rows than a spreadsheet can hold."""
 
 
 def csv_lines(
     heading: Sequence[str], rows: Iterable[Sequence[Any]], zone: ZoneInfo
 ) -> Iterator[bytes]:
-    """UTF-8 with a byte order mark, by which Excel knows it; instants have `zone`'s offset."""
+    """UTF-8 with a byte order mark, so that Excel recognizes it; times carry `zone`'s offset."""
     writer = csv.writer(_Line())
     yield b"\xef\xbb\xbf" + writer.writerow(heading).encode()
     for row in rows:
@@ -75,7 +75,7 @@ def xlsx_file(heading: Sequence[str], rows: Iterable[Sequence[Any]], zone: ZoneI
             for column, value in enumerate(row):
                 _write_cell(sheet, number, column, value, formats, zone)
     except BaseException:
-        book.close()  # it holds temporary files of its own
+        book.close()  # it has temporary files of its own
         file.close()
         raise
     book.close()

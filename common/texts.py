@@ -1,8 +1,8 @@
-"""Texts of files and errors, as rows of the application database may hold them."""
+"""Text from files and errors, made safe to store in the application database."""
 
-from common.logs import hide
+from common.logs import redact
 
 
 def storable(text: object) -> str:
-    """Without any secret that this process knows, nor NUL, which PostgreSQL does not take."""
-    return hide(str(text)).replace("\0", "\ufffd")
+    """Redact known secrets, and replace NUL characters, which PostgreSQL cannot store."""
+    return redact(str(text)).replace("\0", "\ufffd")

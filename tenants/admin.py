@@ -1,4 +1,4 @@
-"""Staff's pages for tenants, people, tokens and alerts."""
+"""Admin pages for tenants, users, memberships, tokens and alerts."""
 
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ admin.site.unregister(Group)
 
 
 class ReadOnly:
-    """Rows that only the product writes."""
+    """Rows that only AVESA writes."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -72,7 +72,7 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
         label="Logo",
         required=False,
         widget=UnfoldAdminImageFieldWidget,
-        help_text="PNG, JPEG, GIF or WebP; it heads this tenant's mails and documents.",
+        help_text="PNG, JPEG, GIF or WebP; shown at the top of this tenant's mails and documents.",
     )
 
     class Meta:
@@ -110,8 +110,10 @@ class TenantAdmin(ModelAdmin):
     @admin.action(description="Suspend the selected tenants", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
         count = self._switch(request, queryset, "Suspended.", is_active=False)
-        text = f"{count} suspended: no login, no loads, no reports. What runs for them ends within "
-        messages.success(request, text + "half a minute; their data stay.")
+        text = (
+            f"{count} suspended: no login, no loads, no reports. Running work is canceled within "
+        )
+        messages.success(request, text + "half a minute. Their data is kept.")
 
     @admin.action(description="End the suspension of the selected tenants", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
@@ -123,7 +125,7 @@ class TenantAdmin(ModelAdmin):
     def _switch(
         self, request: HttpRequest, queryset: Any, text: str, *, is_active: bool, **values: Any
     ) -> int:
-        """Suspend, or end that, with an entry in the tenant's history; returns how many it was."""
+        """Suspend tenants or end it, with an entry in their history. Returns how many changed."""
         tenants = list(queryset.exclude(is_active=is_active))
         for tenant in tenants:
             Tenant.objects.filter(pk=tenant.pk).update(is_active=is_active, **values)
@@ -139,7 +141,7 @@ class TenantAdmin(ModelAdmin):
         return ["id", "created_at"] if obj else ["created_at"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
-        """Tenants are suspended, never deleted: their rows in the warehouse would stay behind."""
+        """Tenants are suspended, never deleted: their rows would remain in the warehouse."""
         return False
 
 
@@ -167,7 +169,7 @@ class ApiTokenAdmin(ModelAdmin):
         secret = None if change else obj.set_new_secret()
         super().save_model(request, obj, form, change)
         if secret:
-            text = "Copy the token now, it is not shown again: <code>{}</code>"
+            text = "Copy the token now. It is not shown again: <code>{}</code>"
             messages.warning(request, format_html(text, secret))
 
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
@@ -187,15 +189,15 @@ class AlertAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter_submit = True
     list_select_related = ["tenant"]
-    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "told"]
-    readonly_fields = ["told"]
+    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "notified"]
+    readonly_fields = ["notified"]
 
-    @display(description="Told")
-    def told(self, alert: Alert) -> str:
+    @display(description="Notified")
+    def notified(self, alert: Alert) -> str:
         if not ways_set_up():
             return f"Alerts {NOBODY}"
         if alert.tell_at is None:
-            return "By every way that is set up"
+            return "By every configured channel"
         return f"Not yet by {', '.join(alert.untold)}; it is tried again."
 
     @display(description="State", label={"open": "danger", "over": "success"})

@@ -1,4 +1,4 @@
-"""Who may log in."""
+"""The authentication backend."""
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
@@ -8,9 +8,9 @@ from tenants.models import User
 
 
 class TenantsBackend(ModelBackend):
-    """Names and passwords, as Django has them, except for people whose tenants are suspended.
+    """Django's login, but users whose tenants are all suspended are refused.
 
-    Asked at each request, so that a session that is open ends as well.
+    Checked for each request, so that open sessions end as well.
     """
 
     def user_can_authenticate(self, user: User | AnonymousUser | None) -> bool:

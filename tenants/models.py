@@ -1,4 +1,4 @@
-"""Who may see whose data: tenants, users, memberships and API tokens."""
+"""Tenants, users, memberships, API tokens and alerts."""
 
 import hashlib
 import re
@@ -30,14 +30,14 @@ def validate_domains(text: str) -> None:
 
 
 class User(AbstractUser):
-    """A person who logs in. What they see of tenants is decided by `Membership` alone."""
+    """A person who logs in. Access to tenants depends on `Membership` only."""
 
 
 class Tenant(models.Model):
     """One managed service provider.
 
-    `id` is at once the tenant_id of every warehouse row, the first part of every object key in
-    the lake and the name in the URL. It never changes.
+    `id` is the tenant_id of every warehouse row, the first part of every object key in the lake,
+    and the name in URLs. It never changes.
     """
 
     id = models.CharField(
@@ -56,7 +56,7 @@ class Tenant(models.Model):
         max_length=64,
         default="UTC",
         validators=[validate_time_zone],
-        help_text="IANA name; days in charts and reports begin at its midnight.",
+        help_text="IANA name. Days in charts and reports start at midnight in this zone.",
     )
     opens_at = models.TimeField(
         "business hours begin",
@@ -70,40 +70,40 @@ class Tenant(models.Model):
         decimal_places=2,
         default=Decimal("8.00"),
         validators=[MinValueValidator(Decimal("0.25")), MaxValueValidator(Decimal(24))],
-        help_text="Hours that a technician could bill on a day; utilization is measured by it.",
+        help_text="Hours that a technician can bill per day; utilization is relative to it.",
     )
     color = models.CharField(
         max_length=7,
         default="#2459c9",
         validators=[RegexValidator(r"^#[0-9a-fA-F]{6}\Z", "Use a color such as #2459c9.")],
-        help_text="Of headings and lines in this tenant's mails and documents.",
+        help_text="For headings and lines in this tenant's mails and documents.",
     )
-    logo = models.BinaryField(blank=True, default=b"", help_text="A PNG, as `logos` makes it.")
+    logo = models.BinaryField(blank=True, default=b"", help_text="A PNG made by `logos`.")
     report_domains = models.TextField(
         "domains for reports",
         blank=True,
         validators=[validate_domains],
-        help_text="One per line, such as example.com: reports may be sent to addresses there. "
-        "Members can always be sent reports.",
+        help_text="One per line, such as example.com. Reports may be sent to addresses at these "
+        "domains, and always to members.",
     )
     load_minutes = models.PositiveIntegerField(
         "minutes between loads",
         null=True,
         blank=True,
         validators=[MaxValueValidator(7 * 24 * 60)],
-        help_text="Blank: as everywhere (PIPELINE_MINUTES). 0: only when somebody asks for it.",
+        help_text="Blank: the default (PIPELINE_MINUTES). 0: only on demand.",
     )
     refresh_at = models.TimeField(
         "nightly refresh",
         null=True,
         blank=True,
-        help_text="A full refresh at this local time. Blank: as everywhere (PIPELINE_REFRESH_AT).",
+        help_text="Local time of the full refresh. Blank: the default (PIPELINE_REFRESH_AT).",
     )
     loading_since = models.DateTimeField(
         null=True,
         blank=True,
         editable=False,
-        help_text="Since when the pipeline is loading new data; reports wait for it.",
+        help_text="When the pipeline started to load new data; reports wait until it ends.",
     )
     is_active = models.BooleanField(
         "active",
@@ -114,7 +114,7 @@ class Tenant(models.Model):
     scheduled_since = models.DateTimeField(
         default=timezone.now,
         editable=False,
-        help_text="Since when its loads are due as they are now; it is not late before.",
+        help_text="Start of the current schedule; the tenant cannot be late before it.",
     )
 
     class Meta:
@@ -132,7 +132,7 @@ class Tenant(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
     def allows_address(self, address: str) -> bool:
-        """Whether reports may go to `address` although it belongs to no member."""
+        """Whether reports may go to `address` even if it belongs to no member."""
         domain = address.rpartition("@")[2].lower()
         return bool(domain) and domain in self.report_domains.lower().split()
 
@@ -142,10 +142,10 @@ class Tenant(models.Model):
 
 
 class SlaTarget(models.Model):
-    """How soon a tenant promises to answer and resolve tickets of a priority."""
+    """A tenant's targets for response and resolution of tickets of one priority."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="sla_targets")
-    priority = models.CharField(max_length=200, help_text="Exactly as the tickets have it.")
+    priority = models.CharField(max_length=200, help_text="Exactly as in the tickets.")
     response_hours = models.DecimalField(
         "hours to the first response",
         max_digits=7,
@@ -171,7 +171,7 @@ class SlaTarget(models.Model):
 
 
 class Membership(models.Model):
-    """One user's right to see one tenant."""
+    """One user's access to one tenant."""
 
     class Role(models.TextChoices):
         ADMIN = "admin", "Tenant admin"
@@ -193,10 +193,10 @@ class Membership(models.Model):
 
 
 class ApiToken(models.Model):
-    """A bearer token for one tenant's JSON API. Only its SHA-256 digest is kept."""
+    """A bearer token for one tenant's JSON API. Only its SHA-256 digest is stored."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="api_tokens")
-    name = models.CharField(max_length=100, help_text="Which program uses it.")
+    name = models.CharField(max_length=100, help_text="The program that uses it.")
     digest = models.CharField(max_length=64, unique=True, editable=False)
     hint = models.CharField("starts with", max_length=12, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -211,7 +211,7 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, tenant: Tenant, name: str) -> tuple[Self, str]:
-        """A new saved token and its secret, which can be shown this once only."""
+        """Create a token; returns it with its secret, which cannot be read again."""
         token = cls(tenant=tenant, name=name)
         secret = token.set_new_secret()
         token.save()

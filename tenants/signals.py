@@ -1,6 +1,6 @@
-"""What one part tells others that it does not know."""
+"""Signals between packages that do not import each other."""
 
 from django.dispatch import Signal
 
-# A tenant's pipeline has ended: `tenant`, and the names of the `tables` that have new data.
+# A tenant's pipeline has ended. Arguments: `tenant`, and the names of `tables` with new data.
 data_arrived = Signal()

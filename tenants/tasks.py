@@ -1,4 +1,4 @@
-"""Celery's entry point."""
+"""Celery tasks."""
 
 from celery import shared_task
 

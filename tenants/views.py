@@ -1,4 +1,4 @@
-"""Where people arrive: their tenant, or a choice of theirs."""
+"""The start page: the user's tenant, or a choice of tenants."""
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -10,7 +10,7 @@ from tenants.models import User
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """To the only tenant; a choice between several; a word to those who have none."""
+    """Redirect to the only tenant, list several, or explain that there is none."""
     assert isinstance(request.user, User)
     tenants = list(tenants_of(request.user))
     if len(tenants) == 1:

@@ -23,7 +23,7 @@ from analytics.reports.messages import send_soon
 from analytics.reports.models import Delivery, Occurrence, Unsubscription
 from analytics.reports.permissions import may_receive, refusal_of
 from common.leases import has_come, is_silent
-from common.logs import noted
+from common.logs import log_context
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def send(delivery_id: int) -> str:
         return ""
     related = "occurrence__report__tenant", "occurrence__report__owner", "occurrence__requested_by"
     delivery = Delivery.objects.select_related(*related, "user").get(pk=delivery_id)
-    with noted(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
+    with log_context(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
         return _send(delivery)
 
 

@@ -21,7 +21,7 @@ from analytics.reports.models import Delivery, Occurrence, Recipient, Report, Sc
 from analytics.reports.permissions import refusal_of
 from analytics.warehouse.errors import WarehouseError
 from common.leases import has_come, is_silent
-from common.logs import noted
+from common.logs import log_context
 from tenants.models import Tenant, User
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def run(occurrence_id: int) -> str:
         return ""
     related = Occurrence.objects.select_related("report__tenant", "report__owner", "requested_by")
     occurrence = related.get(pk=occurrence_id)
-    with noted(tenant=occurrence.report.tenant_id, occurrence=occurrence.pk):
+    with log_context(tenant=occurrence.report.tenant_id, occurrence=occurrence.pk):
         return _run_or_try_again(occurrence)
 
 

@@ -21,8 +21,8 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from analytics.tests.versions import company, log_load, ticket
 from loaders.jobs import worker
 from loaders.models import LoadJob
-from loaders.staging.readers import EngineSource
-from loaders.staging.stage import Staging
+from loaders.staging import readers
+from loaders.staging.progress import Progress
 from loaders.tests.lakes import put_parquet
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import Tenant
@@ -285,23 +285,18 @@ def test_an_empty_tenant_is_welcomed(browser, live_server, alice, acme, warehous
 def gate(monkeypatch, sent_tasks):
     """Loads stop half way through reading until it is opened. No message is sent."""
     opened = threading.Event()
-    stage = Staging._stage_group
+    read = Progress.read
 
-    def stop_there(self, group, source):
-        stage(self, group, source)
+    def stop_there(progress):
         while not opened.wait(0.1):
-            self._progress("Staging, slowly")  # which ends it if it was canceled
+            progress.step("Staging, slowly")  # which ends it if it was canceled
+        read(progress)
 
-    monkeypatch.setattr(Staging, "_stage_group", stop_there)
-    monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
+    monkeypatch.setattr(Progress, "read", stop_there)
+    monkeypatch.setattr(readers, "FILES_PER_STATEMENT", 1)
     monkeypatch.setattr(worker, "PROGRESS_SECONDS", 0.2)
     yield opened
     opened.set()
-
-
-def _one_by_one(staging, files):
-    source = EngineSource(staging._lake)
-    return [([file], source) for file in files]
 
 
 def test_staff_create_a_tenant_load_it_watch_cancel_and_retry(

@@ -14,7 +14,7 @@ from analytics.warehouse.catalog import TABLES
 from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
 from avesa_site.demo.sample_lake.service import PRIORITIES
 from avesa_site.tests.sample_lake.reading import read_rows
-from loaders.jobs.load import Kind, Load
+from loaders.jobs.load import Kind, LoadRequest, run_load
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import SlaTarget, Tenant
 
@@ -48,7 +48,7 @@ def history(module_warehouse, module_lake):
         rows[tenant_id, table] += read_rows(file)
     for number, tenant in enumerate(TENANTS):
         for table in TABLES:
-            Load(tenant, TABLES[table], 5000 + number, kind=Kind.BULK).run()
+            run_load(LoadRequest(tenant, TABLES[table], 5000 + number, kind=Kind.BULK))
     return {
         (tenant_id, table): _versions(found, TABLES[table].key)
         for (tenant_id, table), found in rows.items()

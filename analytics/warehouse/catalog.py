@@ -360,7 +360,7 @@ LOAD_REJECTS = LogTable(
         SystemColumn("source_row", "UInt64", "Row of the file, from 1, without the header."),
         SystemColumn("row_key", "String", "The row's business key, where it can be read."),
         SystemColumn("column_name", "LowCardinality(String)", "The column as the file names it."),
-        SystemColumn("value", "String", "What the file says there, at most 1,000 characters."),
+        SystemColumn("value", "String", "The value in the file, at most 1,000 characters."),
         SystemColumn("reason", "LowCardinality(String)", "Why that cannot be loaded."),
         SystemColumn("rejected_at", INSTANT, "When."),
     ),

@@ -1,8 +1,8 @@
 """`python -m avesa_site.demo`: everything on this machine, with the sample lake loaded.
 
-Starts the Procfile's five processes on the embedded defaults, brings schema and sample data to
-where they should be, prints the address and the logins, and stays until Ctrl-C. All state is under
-`var/`; started again it finds its data and loads nothing twice.
+Starts the five processes of the Procfile on the embedded defaults, creates the schema, loads the
+sample data, prints the address and the logins, and runs until Ctrl-C. All state is in `var/`. On
+the next start, the data is still there and nothing is loaded twice.
 """
 
 import argparse
@@ -24,18 +24,18 @@ VAR = ROOT / os.environ.get("AVESA_VAR_DIR", "var")
 LOG = VAR / "demo.log"
 ENV_FILE = VAR / "demo.env"
 START_SECONDS = 90
-# What the demo runs on besides, and production does not have.
+# Packages that the demo needs and production does not have.
 NEEDED = ("chdb", "moto", "honcho")
-# How honcho says that a process has ended.
+# honcho's message when a process has ended.
 _STOPPED = re.compile(r"system +\| (\w+\.\d+) stopped")
 
 
 class DemoFailed(Exception):
-    """The demo cannot go on; the text says what to do."""
+    """The demo cannot continue. The text explains what to do."""
 
 
 class Stopped(BaseException):
-    """Somebody asked the demo to stop."""
+    """The demo received a signal to stop."""
 
 
 def main() -> int:
@@ -86,14 +86,14 @@ def _run(options: argparse.Namespace) -> int:
         print(seed.welcome(options.port), flush=True)
         return _stay(processes)
     except seed.PLAIN_ERRORS as error:
-        again = "If it stays so, begin anew with: make clean demo"
+        again = "If this happens again, start from scratch with: make clean demo"
         raise DemoFailed(f"{error}\n{again}") from error
     finally:
         _end(processes)
 
 
 def step(name: str, action: Callable[[], str]) -> None:
-    """Do one step, telling how it goes and how long it took."""
+    """Run one step and print its result and duration."""
     print(f"  {name:<18}", end="", flush=True)
     started = time.monotonic()
     outcome = action()
@@ -129,9 +129,9 @@ def _free_port() -> int:
 
 
 def _set_environment(port: int) -> dict[str, str]:
-    """The embedded defaults, whatever .env says: a demo must not touch real services.
+    """Set the embedded defaults and ignore .env: a demo must not touch real services.
 
-    Returns the settings among them.
+    Returns the settings.
     """
     from avesa_site.demo.credentials import secrets_of
 
@@ -176,16 +176,16 @@ def _set_environment(port: int) -> dict[str, str]:
 
 
 def _write_env_file(values: dict[str, str]) -> None:
-    """So that commands can be run beside the demo. Only its owner may read it."""
+    """Write the settings for commands run beside the demo. Only its owner may read the file."""
     lines = [f"{name}={value}\n" for name, value in values.items()]
     with os.fdopen(os.open(ENV_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.writelines(lines)
 
 
 def _start_processes(log: BinaryIO) -> "subprocess.Popen[bytes]":
-    # In a session of its own, so that Ctrl-C reaches this process alone, which then ends them.
+    # In a separate session, so that Ctrl-C only reaches this process, which then stops the others.
     return subprocess.Popen(
-        [sys.executable, "-m", "honcho", "--no-color", "start"],
+        [sys.executable, "-m", "honcho", "start"],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -222,8 +222,8 @@ def _check_alive(processes: "subprocess.Popen[bytes]") -> None:
     lines = LOG.read_text(errors="replace").splitlines()
     first = next((found for line in lines if (found := _STOPPED.search(line))), None)
     name = first[1] if first else ""
-    last_words = "\n  ".join([line for line in lines if f" {name}" in line][-10:])
-    raise DemoFailed(f"{name or 'a process'} ended. Its last words in {LOG}:\n  {last_words}")
+    last_lines = "\n  ".join([line for line in lines if f" {name}" in line][-10:])
+    raise DemoFailed(f"{name or 'a process'} ended. Its last lines in {LOG}:\n  {last_lines}")
 
 
 def _stay(processes: "subprocess.Popen[bytes]") -> int:

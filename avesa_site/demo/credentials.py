@@ -1,4 +1,4 @@
-"""The demo's secrets: made once per checkout, kept in a file that only its owner reads."""
+"""The demo's secrets: created once per checkout, in a file that only its owner can read."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the demo puts into its database, lake and warehouse. Every step may be repeated."""
+"""The demo's data in database, lake and warehouse. Every step is idempotent."""
 
 import logging
 import sys
@@ -24,7 +24,7 @@ from loaders.models import LoadJob, PipelineRun
 from loaders.pipelines.runs import RunRefused, request_run
 from tenants.models import Membership, SlaTarget, Tenant, User
 
-# Errors that say by themselves what to do.
+# Errors whose message explains what to do.
 PLAIN_ERRORS = (SchemaRefused, WarehouseError, LakeError)
 TENANT_ADMIN = "tenant-admin"
 STAFF = "staff"
@@ -32,7 +32,7 @@ SLA_TARGETS = dict(zip(PRIORITIES, ((1, 8), (4, 24), (8, 72), (24, 240)), strict
 
 
 def migrate() -> str:
-    # Its warning that the warehouse is not there yet would only worry people here.
+    # Suppress the warning that the warehouse does not answer yet.
     logging.disable(logging.WARNING)
     call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
     logging.disable(logging.NOTSET)
@@ -42,11 +42,11 @@ def migrate() -> str:
 def apply_schema() -> str:
     changes = schema.plan()
     schema.apply(changes)
-    return f"{len(changes)} objects created" if changes else "as declared"
+    return f"{len(changes)} objects created" if changes else "up to date"
 
 
 def fill_lake(folder: Path, scale: float) -> str:
-    """Put the sample lake into S3, which keeps nothing over a restart; files stay in `folder`."""
+    """Upload the sample lake to the S3 emulation, which is in memory; `folder` keeps the files."""
     complete = folder / ".complete"
     if not complete.exists():
         _generate(folder, scale)
@@ -71,7 +71,7 @@ def _generate(folder: Path, scale: float) -> None:
 
 
 def create_people() -> str:
-    """The sample tenants, an admin of two of them, and a member of staff."""
+    """Create the sample tenants, an admin of two of them, and a staff user."""
     passwords = secrets_of(settings.VAR_DIR)
     admin = _user(TENANT_ADMIN, passwords["tenant_admin_password"], is_staff=False)
     _user(STAFF, passwords["staff_password"], is_staff=True)
@@ -94,7 +94,7 @@ def create_people() -> str:
 
 
 def _create_report(owner: User) -> None:
-    """A weekly report of the first sample tenant, to its admin."""
+    """Create a weekly report of the first sample tenant to its admin."""
     tenant = Tenant.objects.get(id=SAMPLE_TENANTS[0].tenant_id)
     report, created = Report.objects.get_or_create(
         tenant=tenant, name="Weekly service review", defaults={"owner": owner}
@@ -116,12 +116,12 @@ def _user(name: str, password: str, *, is_staff: bool) -> User:
 
 
 def load(check: Callable[[], None]) -> str:
-    """Run the pipeline of tenants that have no data yet, through the workers, and wait for it."""
+    """Run the pipelines of tenants without data in the workers, and wait for them."""
     samples = Tenant.objects.filter(id__in=[each.tenant_id for each in SAMPLE_TENANTS])
     loaded = LoadJob.objects.filter(state=LoadJob.State.SUCCEEDED)
     without = list(samples.exclude(id__in=loaded.values("tenant_id")))
     for tenant in without:
-        with suppress(RunRefused):  # the schedule was first
+        with suppress(RunRefused):  # the schedule has already started one
             request_run(tenant, PipelineRun.Trigger.COMMAND)
     if without:
         _wait_for_pipelines(check)
@@ -130,7 +130,7 @@ def load(check: Callable[[], None]) -> str:
         print(f" {failed} failed: {failed.error}", file=sys.stderr)
     versions = sum(map(sum, loaded.values_list("rows_new", "rows_changed", "rows_late")))
     tables = loaded.values("tenant_id", "table").distinct().count()
-    return f"{versions:,} rows in {tables} tables" + ("" if without else ", none was needed")
+    return f"{versions:,} rows in {tables} tables" + ("" if without else ", nothing to load")
 
 
 def _wait_for_pipelines(check: Callable[[], None]) -> None:
@@ -152,7 +152,7 @@ def welcome(port: int) -> str:
   Tenant admin     {TENANT_ADMIN:<14} {passwords["tenant_admin_password"]}
   Staff            {STAFF:<14} {passwords["staff_password"]}   (admin: http://127.0.0.1:{port}/admin/)
 
-  Mail goes nowhere: each is a file in {settings.VAR_DIR / "mail"}
+  No mail is sent: each is a file in {settings.VAR_DIR / "mail"}
   Log: {settings.VAR_DIR / "demo.log"}
-  Commands: make manage RUN="doctor"   (what they are: docs/operations.md)
+  Commands: make manage RUN="doctor"   (described in docs/operations.md)
   Press Ctrl-C to stop. The data stays in {settings.VAR_DIR}."""

@@ -1,7 +1,7 @@
-"""Is every part there, does it let us in, and if not: what to do. For `manage.py doctor` and staff.
+"""Connection checks for `manage.py doctor` and staff: is each part reachable, does it accept our
+credentials, and if not, what to do.
 
-Each part is asked by itself and never longer than its own time limit, so that one that is away
-hides nothing about the others.
+Each part is checked separately with its own timeout, so that one failure does not hide others.
 """
 
 import os
@@ -43,15 +43,15 @@ from tenants.models import Tenant
 MAX_CLOCK_SKEW = timedelta(seconds=10)
 BROKER_SECONDS = 5
 LAKES_AT_ONCE = 8
-MAX_PAGES = 20  # of a thousand files each, until one is found that can be read
-# Of the warehouse asking S3, which it would otherwise go on with for minutes.
-IMPATIENT: dict[str, Any] = {
+MAX_PAGES = 20  # of 1,000 files each, searched for one that can be read
+# Limits for the warehouse's requests to S3. By default, it retries for minutes.
+SHORT_TIMEOUTS: dict[str, Any] = {
     "s3_retry_attempts": 1,
     "s3_connect_timeout_ms": 5000,
     "s3_request_timeout_ms": 5000,
 }
-# What loads do in the warehouse, as docs/operations.md lists it.
-RIGHTS = (
+# The privileges that loads need, as listed in docs/operations.md.
+PRIVILEGES = (
     *("SELECT", "INSERT", "ALTER", "OPTIMIZE", "TRUNCATE"),
     *("CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW"),
 )
@@ -59,21 +59,21 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 class CheckFailed(Exception):
-    """Something is wrong; the text says what, and what to do."""
+    """A check failed. The text explains the problem and the remedy."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one part said: its version and state, or what is wrong with it and what to do."""
+    """The result for one part: its version and state, or the problem and the remedy."""
 
     part: str
-    is_well: bool
-    says: str
+    is_ok: bool
+    message: str
     milliseconds: float
 
 
 def examine(tenants: Iterable[Tenant]) -> Iterator[Finding]:
-    """Every part, then the lake for each tenant."""
+    """Check every part, then the lake for each tenant."""
     parts: dict[str, Callable[[], str]] = {
         "database": _database,
         "broker": _broker,
@@ -82,30 +82,32 @@ def examine(tenants: Iterable[Tenant]) -> Iterator[Finding]:
         "mail": _mail,
         "alerts": _alerts,
     }
-    for part, ask in parts.items():
-        yield _finding(part, ask)
+    for part, check in parts.items():
+        yield _finding(part, check)
     try:
         known = list(tenants)
     except DatabaseError:
-        yield Finding("lake", False, "Without the database, no tenant is known to ask for.", 0.0)
+        yield Finding(
+            "lake", False, "Not checked: without the database, no tenants are known.", 0.0
+        )
         return
     lake = _Lake()
     with ThreadPoolExecutor(LAKES_AT_ONCE) as threads:
         yield from threads.map(
-            lambda tenant: _finding(f"lake for {tenant.id}", partial(lake.ask, tenant)), known
+            lambda tenant: _finding(f"lake for {tenant.id}", partial(lake.check, tenant)), known
         )
     lake.close()
 
 
-def _finding(part: str, ask: Callable[[], str]) -> Finding:
+def _finding(part: str, check: Callable[[], str]) -> Finding:
     started = perf_counter()
     try:
-        says, is_well = ask(), True
+        message, is_ok = check(), True
     except (CheckFailed, WarehouseError, LakeError) as error:
-        says, is_well = str(error), False
+        message, is_ok = str(error), False
     except Exception as error:  # a check that fails must not hide the other parts
-        says, is_well = f"It failed in an unforeseen way: {type(error).__name__}: {error}", False
-    return Finding(part, is_well, says, (perf_counter() - started) * 1000)
+        message, is_ok = f"Unexpected error: {type(error).__name__}: {error}", False
+    return Finding(part, is_ok, message, (perf_counter() - started) * 1000)
 
 
 # --- The parts
@@ -114,7 +116,7 @@ def _finding(part: str, ask: Callable[[], str]) -> Finding:
 def _database() -> str:
     try:
         connection.ensure_connection()
-        waiting = MigrationExecutor(connection).migration_plan(
+        missing = MigrationExecutor(connection).migration_plan(
             MigrationExecutor(connection).loader.graph.leaf_nodes()
         )
         version = ".".join(map(str, connection.get_database_version()))
@@ -123,47 +125,45 @@ def _database() -> str:
                 cursor.execute("SELECT now()")
                 _check_clock("database server", cursor.fetchone()[0])
     except DatabaseError as error:
-        raise CheckFailed(
-            f"{_database_remedy(str(error))} It said: {str(error).strip()}"
-        ) from error
-    if waiting:
-        raise CheckFailed(f"{len(waiting)} migrations are missing. Run: manage.py migrate")
+        raise CheckFailed(f"{_database_remedy(str(error))} Error: {str(error).strip()}") from error
+    if missing:
+        raise CheckFailed(f"{len(missing)} migrations are missing. Run: manage.py migrate")
     return f"{connection.display_name} {version}, all migrations applied"
 
 
 def _remedy(text: str, known: dict[str, str], otherwise: str) -> str:
-    found = (remedy for sign, remedy in known.items() if sign in text)
+    found = (remedy for pattern, remedy in known.items() if pattern in text)
     return next(found, otherwise)
 
 
 def _database_remedy(text: str) -> str:
     known = {
-        "authentication failed": "It refused the user or password. Check those in DATABASE_URL.",
-        "no password": "It wants a password. Add it to DATABASE_URL.",
+        "authentication failed": "It rejected the user or password. Check them in DATABASE_URL.",
+        "no password": "It requires a password. Add it to DATABASE_URL.",
         "does not exist": "The database, user or a table is missing. Create it, or check the name "
         "in DATABASE_URL; then run: manage.py migrate",
-        "permission denied": "The user lacks a right. Make it owner of its database.",
+        "permission denied": "The user lacks a privilege. Make it the owner of its database.",
         "timeout": "It did not answer in time. Check host, port and firewalls.",
         "refused": "Nothing listens there. Check that it runs, and host and port in DATABASE_URL.",
         "resolve": "The host is unknown. Check its name in DATABASE_URL.",
         "translate host": "The host is unknown. Check its name in DATABASE_URL.",
     }
-    return _remedy(text, known, "It cannot be used. Check DATABASE_URL.")
+    return _remedy(text, known, "The connection failed. Check DATABASE_URL.")
 
 
 def _redis_remedy(text: str, setting: str) -> str:
-    password = f"It refused the user or password. Check those in {setting}."
+    password = f"It rejected the user or password. Check them in {setting}."
     known = {
         "WRONGPASS": password,
         "invalid username-password": password,
         "invalid password": password,
-        "NOAUTH": f"It wants a password. Add it to {setting}.",
-        "Authentication required": f"It wants a password. Add it to {setting}.",
-        "NOPERM": f"Its user lacks a right. Give the user in {setting} all commands on its keys.",
+        "NOAUTH": f"It requires a password. Add it to {setting}.",
+        "Authentication required": f"It requires a password. Add it to {setting}.",
+        "NOPERM": f"Its user lacks a permission. Allow that of {setting} all commands on its keys.",
         "imed out": "It did not answer in time. Check host, port and firewalls.",
         "refused": f"Nothing listens there. Check that it runs, and host and port in {setting}.",
     }
-    return _remedy(text, known, f"It cannot be used. Check that it runs, and {setting}.")
+    return _remedy(text, known, f"The connection failed. Check that it runs, and check {setting}.")
 
 
 def _broker() -> str:
@@ -175,8 +175,8 @@ def _broker() -> str:
                 return f"Redis {_redis_version(channel.client)}"
         except (BrokerError, OSError, RedisError) as error:
             raise CheckFailed(
-                "Without it loads and reports wait. "
-                f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} It said: {error}"
+                "Without it, loads and reports wait. "
+                f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} Error: {error}"
             ) from error
         return f"messages as files in {settings.VAR_DIR}, for one machine only"
 
@@ -186,22 +186,22 @@ def _redis_version(client: Any) -> str:
 
 
 def _cache() -> str:
-    kept: Any = caches["default"]
-    told = "files or memory of this machine only"
+    backend: Any = caches["default"]
+    description = "files or memory of this machine only"
     try:
         if str(settings.CACHES["default"]["BACKEND"]).startswith("django_redis."):
-            told = f"Redis {_redis_version(kept.client.get_client())}"
+            description = f"Redis {_redis_version(backend.client.get_client())}"
     except (ConnectionInterrupted, RedisError, OSError) as error:
         raise CheckFailed(
-            f"Without it pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} It said: {error}"
+            f"Without it, pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} Error: {error}"
         ) from error
-    cache.set("doctor", "well", 60)
-    if cache.get("doctor") != "well":
+    cache.set("doctor", "ok", 60)
+    if cache.get("doctor") != "ok":
         raise CheckFailed(
-            "It does not keep what it is given, so pages are slow. Check CACHE_URL, and whether it "
+            "It does not return stored values, so pages are slow. Check CACHE_URL, and whether it "
             "is out of memory or disk space."
         )
-    return told
+    return description
 
 
 def _warehouse() -> str:
@@ -215,51 +215,50 @@ def _warehouse() -> str:
             "Run: manage.py warehouse_schema apply"
         )
     _check_permissions(writer)
-    under_way("doctor-")  # takes a right on system.processes
+    under_way("doctor-")  # needs a privilege on system.processes
     note = f" ({address().note})" if address().note else ""
-    return f"ClickHouse {version}, schema as declared, all rights{note}"
+    return f"ClickHouse {version}, schema up to date, all privileges granted{note}"
 
 
 def _check_permissions(writer: Writer) -> None:
-    """Of those that loads need; servers that cannot tell are believed."""
+    """Check the privileges that loads need, on servers that support CHECK GRANT."""
     database = quote(placement().database)
-    for right in RIGHTS:
+    for privilege in PRIVILEGES:
         try:
-            is_granted = writer.value(f"CHECK GRANT {right} ON {database}.*")
+            is_granted = writer.value(f"CHECK GRANT {privilege} ON {database}.*")
         except StatementFailed:
             return
         if not is_granted:
             raise CheckFailed(
-                f"Its user lacks a right that loads need. Run there: GRANT {right} ON {database}.* "
-                f"TO {quote(address().user)}"
+                f"Its user lacks a privilege that loads need. Run there: GRANT {privilege} "
+                f"ON {database}.* TO {quote(address().user)}"
             )
 
 
 class _Lake:
-    """Asked for each tenant, but no more once it was silent: each would wait as long again.
-
-    Threads share it.
+    """Checks the lake per tenant. After one timeout, other tenants are skipped: each would wait as
+    long. Threads share one instance.
     """
 
     def __init__(self) -> None:
         self._lake = Lake()
-        self._is_silent = False
+        self._is_unreachable = False
 
     def close(self) -> None:
-        with suppress(Exception):  # an address that is none was told before
+        with suppress(Exception):  # an invalid address was already reported
             self._lake.client.close()
 
-    def ask(self, tenant: Tenant) -> str:
-        if self._is_silent:
-            raise CheckFailed("It was not asked, since the lake does not answer.")
+    def check(self, tenant: Tenant) -> str:
+        if self._is_unreachable:
+            raise CheckFailed("Not checked, since the lake does not answer.")
         try:
-            return self._ask(home_of(tenant))
+            return self._check(home_of(tenant))
         except LakeUnreachable:
-            self._is_silent = True
+            self._is_unreachable = True
             raise
 
-    def _ask(self, prefix: str) -> str:
-        """List, then read the first file as workers do, and as the warehouse does."""
+    def _check(self, prefix: str) -> str:
+        """List files, then read the first one as workers do, and as the warehouse does."""
         lake = self._lake
         where = f"s3://{lake.bucket}/{prefix}"
         key, headers = self._first_readable(prefix, where)
@@ -268,13 +267,13 @@ class _Lake:
         readers = "by workers"
         if settings.LOAD_TRANSPORT == "engine":
             writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **IMPATIENT)
+            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **SHORT_TIMEOUTS)
             readers += " and by the warehouse"
         server = headers.get("server", "S3").partition(",")[0]
-        return f"{where} can be listed, and read {readers} ({server})"
+        return f"{where} can be listed, and can be read {readers} ({server})"
 
     def _first_readable(self, prefix: str, where: str) -> tuple[str, dict[str, str]]:
-        """(the key of a file that loads could read, the headers of an answer). CheckFailed."""
+        """(key of a file that loads can read, headers of a response). Raises CheckFailed."""
         pages = self._lake.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._lake.bucket, Prefix=prefix
         )
@@ -282,17 +281,17 @@ class _Lake:
         with lake_errors(self._lake.bucket):
             for page in islice(pages, MAX_PAGES):
                 headers = page["ResponseMetadata"]["HTTPHeaders"]
-                if told := headers.get("date"):
-                    _check_clock("object store", parsedate_to_datetime(told))
+                if date := headers.get("date"):
+                    _check_clock("object store", parsedate_to_datetime(date))
                 found = page.get("Contents", [])
                 count += len(found)
                 if key := next((each["Key"] for each in found if _is_readable(each)), ""):
                     return key, headers
         if not count:
-            raise CheckFailed(f"There is no file under {where}. Has the pipeline upstream run?")
+            raise CheckFailed(f"There is no file under {where}. Has the upstream pipeline run?")
         raise CheckFailed(
-            f"The first {count:,} files under {where} are archived, or have names that no load can "
-            "take."
+            f"The first {count:,} files under {where} are archived, or loads cannot read "
+            "their names."
         )
 
 
@@ -310,32 +309,32 @@ def _mail() -> str:
         name = (mail.connection.ehlo_resp or b"").decode(errors="replace").partition("\n")[0]
     except smtplib.SMTPAuthenticationError as error:
         raise CheckFailed(
-            f"It refused the user or password. Check those in EMAIL_URL. It said: {error}"
+            f"It rejected the user or password. Check them in EMAIL_URL. Error: {error}"
         ) from error
     except (smtplib.SMTPException, OSError) as error:
         raise CheckFailed(
-            "It does not answer. Check that it runs, host and port in EMAIL_URL, and smtp+tls or "
-            f"smtp+ssl as it wants. It said: {error}"
+            "It does not answer. Check that it runs, host and port in EMAIL_URL, and whether the "
+            f"server requires smtp+tls or smtp+ssl. Error: {error}"
         ) from error
     finally:
         mail.close()
-    return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} ({name}) lets us in"
+    return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT} ({name}) accepts our login"
 
 
 def _mail_without_smtp() -> str:
     folder = getattr(settings, "EMAIL_FILE_PATH", None)
     if settings.EMAIL_PROVIDER:
-        return f"{settings.EMAIL_PROVIDER}, which is asked when a mail is sent"
+        return f"{settings.EMAIL_PROVIDER}; its connection is tested only when a mail is sent"
     if folder and not os.access(Path(folder), os.W_OK):
         raise CheckFailed(
-            f"Mail is written to {folder}, which is not there or cannot be written to."
+            f"Mail is written to {folder}, which does not exist or cannot be written to."
         )
-    return f"mail reaches nobody, it goes to {folder or settings.EMAIL_BACKEND}. Set EMAIL_URL."
+    return f"no mail is delivered, it goes to {folder or settings.EMAIL_BACKEND}. Set EMAIL_URL."
 
 
 def _alerts() -> str:
     ways = alerting.ways_set_up()
-    return f"told by {', '.join(ways)}" if ways else alerting.NOBODY
+    return f"sent by {', '.join(ways)}" if ways else alerting.NOBODY
 
 
 def _check_clock(whose: str, now: datetime) -> None:
@@ -343,5 +342,5 @@ def _check_clock(whose: str, now: datetime) -> None:
     if skew > MAX_CLOCK_SKEW:
         raise CheckFailed(
             f"The clock of the {whose} differs from ours by {skew.total_seconds():,.0f} seconds. "
-            "Set both by NTP: signatures, schedules and as-of dates rely on it."
+            "Synchronize both with NTP: signatures, schedules and as-of dates depend on it."
         )

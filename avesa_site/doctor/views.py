@@ -1,4 +1,4 @@
-"""Staff's page that asks every part whether it is well."""
+"""The page for staff that runs the connection checks."""
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -14,7 +14,7 @@ from tenants.models import Tenant
 @require_safe
 @never_cache
 def doctor(request: HttpRequest) -> HttpResponse:
-    """What the parts say may name hosts, so it is for those who may see loads."""
+    """Messages may contain host names, so the page requires the permission to view loads."""
     if not request.user.has_perm("loaders.view_loadjob"):
         raise PermissionDenied
     context = {

@@ -1,4 +1,4 @@
-"""The admin's first page: what runs, what failed, who is late, and how much there is."""
+"""The admin's home page: what runs, what failed, who is late, and how much data there is."""
 
 from datetime import timedelta
 
@@ -30,7 +30,7 @@ def row_of(page, name):
     return page[start : page.index("</tr>", start)]
 
 
-def test_counts_of_what_runs_waits_and_failed(home, acme, warehouse):
+def test_counts_of_running_queued_and_failed_work(home, acme, warehouse):
     now = timezone.now()
     LoadJob.objects.create(tenant=acme, table="companies", state="running")
     LoadJob.objects.create(tenant=acme, table="tickets", state="failed", finished_at=now)
@@ -44,7 +44,7 @@ def test_counts_of_what_runs_waits_and_failed(home, acme, warehouse):
     assert ">0</span>" in page[page.index("Loads queued") :][:400]
 
 
-def test_who_is_late_and_how_much_there_is(home, acme, globex, warehouse, put_rows):
+def test_late_tenants_and_amounts_of_data(home, acme, globex, warehouse, put_rows):
     put_rows(acme, "companies", [company(f"{n}") for n in range(1234)])
     now = timezone.now()
     for table in ("companies", "contacts", "tickets", "time_entries"):
@@ -68,7 +68,7 @@ def test_a_tenant_that_was_never_loaded_is_late(home, acme, warehouse):
     assert ">late</span>" in row_of(home(), "Acme")
 
 
-def test_a_table_that_a_tenant_does_not_deliver_makes_it_not_late(home, acme, warehouse):
+def test_a_table_that_was_never_delivered_is_not_late(home, acme, warehouse):
     log_load(warehouse, acme, "companies", finished_at=timezone.now().isoformat())
     row = row_of(home(), "Acme")
     assert row.count("never") == 3
@@ -81,18 +81,18 @@ def test_a_tenant_whose_pipeline_does_not_end_is_late(home, acme, warehouse):
     assert ">late</span>" in row_of(home(), "Acme")
 
 
-def test_signs_of_life(home, warehouse):
-    assert home().count("never showed up") == 2
-    Heartbeat.note("beat")
-    Heartbeat.note("worker")
+def test_heartbeats(home, warehouse):
+    assert home().count("never seen") == 2
+    Heartbeat.record("beat")
+    Heartbeat.record("worker")
     Heartbeat.objects.filter(name="worker").update(at=timezone.now() - timedelta(hours=1))
     page = home()
-    assert "never showed up" not in page
+    assert "never seen" not in page
     assert "silent since" in page
     assert ">working</span>" in page
 
 
-def test_a_warehouse_that_is_away_is_said_and_the_rest_is_shown(home, acme, settings):
+def test_a_warehouse_that_is_down_is_reported_and_the_rest_is_shown(home, acme, settings):
     settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
     page = home()
     assert "The warehouse cannot be reached" in page
@@ -100,22 +100,22 @@ def test_a_warehouse_that_is_away_is_said_and_the_rest_is_shown(home, acme, sett
     assert ">late</span>" not in row_of(page, "Acme")
 
 
-def test_a_secret_that_cannot_be_read_is_said_as_well(home, acme, settings, monkeypatch):
-    def away(name):
+def test_a_secret_that_cannot_be_read_is_reported(home, acme, settings, monkeypatch):
+    def fail(name):
         raise aws.AwsError("The secret cannot be read.")
 
-    settings.CLICKHOUSE_SECRET = "nobody-knows-it"
-    monkeypatch.setattr(aws, "secret", away)
+    settings.CLICKHOUSE_SECRET = "unknown-secret"
+    monkeypatch.setattr(aws, "secret", fail)
     assert "The secret cannot be read." in home()
 
 
-def test_the_admin_holds_no_pages_but_our_own():
-    """Those of the schedule's package would let who may only look stop any task."""
+def test_the_admin_has_only_our_own_pages():
+    """Pages of a scheduler package would let staff with view permission stop any task."""
     apps = {model._meta.app_label for model in admin.site._registry}
     assert apps == {"auth", "tenants", "loaders", "reports"}
 
 
-def test_staff_without_the_right_see_no_tenants(client, acme, bob, warehouse):
+def test_staff_without_the_permission_see_no_tenants(client, acme, bob, warehouse):
     bob.is_staff = True
     bob.save()
     client.force_login(bob)

@@ -1,4 +1,4 @@
-"""Beat writes its heartbeat, and goes on without the database, without the broker, after a restart,
+"""Beat writes its heartbeat, and keeps running without the database or the broker, after a restart,
 and after its clock was changed.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as configured
-from django.db import OperationalError as DatabaseAway
+from django.db import OperationalError as DatabaseDown
 from django.utils import timezone
 from kombu.exceptions import EncodeError, OperationalError
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Clock:
-    """What the scheduler takes for the time of day, and for the time that passes."""
+    """A fake clock: the time of day, and the monotonic time."""
 
     def __init__(self):
         self.now = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
@@ -86,7 +86,7 @@ def start(clock, broker):
 
 @pytest.fixture
 def run(clock):
-    """Runs a scheduler as Celery does, for some time of a clock that nobody has to wait for."""
+    """Runs a scheduler as Celery does, for some time on a fake clock."""
 
     def running(scheduler, duration):
         end = clock.passed + duration.total_seconds()
@@ -98,14 +98,14 @@ def run(clock):
 
 @pytest.fixture
 def no_database(monkeypatch):
-    """Makes the database go away, until it is called again with False."""
+    """Makes the database fail, until it is called again with False."""
 
     def fail(*arguments, **options):
-        raise DatabaseAway("the server closed the connection")
+        raise DatabaseDown("the server closed the connection")
 
-    def switch(is_away=True):
-        if is_away:
-            monkeypatch.setattr(Heartbeat, "note", fail)
+    def switch(is_down=True):
+        if is_down:
+            monkeypatch.setattr(Heartbeat, "record", fail)
             monkeypatch.setattr(Heartbeat.objects, "filter", fail)
             monkeypatch.setattr(Heartbeat.objects, "update_or_create", fail)
             # This test's own connection is needed.
@@ -113,16 +113,16 @@ def no_database(monkeypatch):
         else:
             for name in ("filter", "update_or_create"):
                 monkeypatch.delattr(Heartbeat.objects, name)
-            monkeypatch.setattr(Heartbeat, "note", classmethod(note.__func__))
+            monkeypatch.setattr(Heartbeat, "record", classmethod(record.__func__))
 
-    note = Heartbeat.note
+    record = Heartbeat.record
     return switch
 
 
 # --- The heartbeat
 
 
-def test_it_shows_that_it_lives_but_not_at_every_tick(start, clock):
+def test_it_writes_a_heartbeat_but_not_at_every_tick(start, clock):
     scheduler = start()
     scheduler.tick()
     first = Heartbeat.objects.get(name="beat").at
@@ -134,7 +134,7 @@ def test_it_shows_that_it_lives_but_not_at_every_tick(start, clock):
     assert Heartbeat.objects.get(name="beat").at == clock.now
 
 
-def test_its_heartbeats_are_never_far_apart_even_if_nothing_is_to_be_sent(start, run):
+def test_heartbeats_are_regular_even_if_nothing_is_due(start, run):
     scheduler = start()
     scheduler.schedule = {NIGHTLY: scheduler.schedule[NIGHTLY]}
     for _ in range(20):
@@ -142,7 +142,7 @@ def test_its_heartbeats_are_never_far_apart_even_if_nothing_is_to_be_sent(start,
         assert Heartbeat.objects.get(name="beat").age < timedelta(seconds=45)
 
 
-def test_it_watches_the_worker_once_it_had_time_to_show_up(start, run):
+def test_it_watches_the_worker_after_a_grace_period(start, run):
     scheduler = start()
     run(scheduler, timedelta(seconds=100))
     assert not Alert.objects.exists()
@@ -157,7 +157,7 @@ def test_the_schedule_is_the_one_in_the_settings(start):
     assert set(start().schedule) == NAMES
 
 
-def test_each_entry_comes_as_often_as_it_should(start, run, broker):
+def test_each_entry_is_sent_as_often_as_it_should(start, run, broker):
     run(start(), HOUR)  # from 4:00
     assert broker.sent[NIGHTLY] == broker.sent[HOURLY] == 1
     assert broker.sent["canary"] == pytest.approx(60, abs=1)
@@ -172,7 +172,7 @@ def test_after_a_start_intervals_are_due_and_times_of_day_are_not(start, run, br
     assert broker.sent == Counter(INTERVALS)
 
 
-def test_a_beat_that_is_restarted_often_still_comes_to_the_long_intervals(start, run, broker):
+def test_a_beat_that_is_restarted_often_still_sends_entries_with_long_intervals(start, run, broker):
     for _ in range(3):
         run(start(), timedelta(seconds=100))
     assert broker.sent["watch freshness"] == 3
@@ -222,7 +222,7 @@ def test_a_clock_that_was_set_back_stops_nothing(start, run, clock, broker):
     assert broker.sent[NIGHTLY] == broker.sent[HOURLY] == 1
 
 
-def test_a_clock_that_was_set_forward_has_each_entry_sent_once(start, run, clock, broker):
+def test_a_clock_that_was_set_forward_sends_each_entry_once(start, run, clock, broker):
     scheduler = start()
     run(scheduler, timedelta(minutes=10))
     clock.now += 10 * DAY + 10 * HOUR
@@ -234,7 +234,7 @@ def test_a_clock_that_was_set_forward_has_each_entry_sent_once(start, run, clock
     assert broker.sent["canary"] == pytest.approx(11, abs=1)
 
 
-def test_a_clock_that_jumps_to_and_fro_floods_nobody(start, run, clock, broker):
+def test_a_clock_that_jumps_back_and_forth_sends_no_flood(start, run, clock, broker):
     scheduler = start()
     for number in range(20):
         clock.now += HOUR / 2 if number % 2 else -HOUR / 2
@@ -247,7 +247,7 @@ def test_a_clock_that_jumps_to_and_fro_floods_nobody(start, run, clock, broker):
     assert broker.sent["canary"] == pytest.approx(10, abs=1)
 
 
-def test_a_heartbeat_from_the_future_is_mended_at_the_start(start, run, clock, broker):
+def test_a_heartbeat_from_the_future_is_corrected_at_the_start(start, run, clock, broker):
     run(start(), timedelta(minutes=1))
     clock.now -= 10 * DAY
     scheduler = start()
@@ -257,10 +257,10 @@ def test_a_heartbeat_from_the_future_is_mended_at_the_start(start, run, clock, b
     assert broker.sent[NIGHTLY] == 1
 
 
-# --- The database is away
+# --- The database is down
 
 
-def test_it_goes_on_without_the_database(start, run, broker, no_database, caplog):
+def test_it_keeps_running_without_the_database(start, run, broker, no_database, caplog):
     scheduler = start()
     run(scheduler, timedelta(minutes=1))
     broker.sent.clear()
@@ -289,7 +289,7 @@ def test_without_a_database_at_the_start_it_catches_up_later(
     assert broker.sent[NIGHTLY] == broker.sent[HOURLY] == 1
 
 
-def test_what_ran_meanwhile_is_not_caught_up_with(start, run, clock, broker, no_database):
+def test_entries_sent_meanwhile_are_not_sent_again(start, run, clock, broker, no_database):
     run(start(), timedelta(minutes=10))
     no_database()
     scheduler = start()
@@ -299,27 +299,27 @@ def test_what_ran_meanwhile_is_not_caught_up_with(start, run, clock, broker, no_
     assert broker.sent[NIGHTLY] == broker.sent[HOURLY] == 1
 
 
-# --- The broker is away
+# --- The broker is down
 
 
-@pytest.mark.parametrize("error", [OperationalError("away"), ConnectionResetError("away")])
-def test_what_the_broker_did_not_take_stays_due(start, run, broker, caplog, error):
+@pytest.mark.parametrize("error", [OperationalError("down"), ConnectionResetError("down")])
+def test_an_entry_that_could_not_be_sent_stays_due(start, run, broker, caplog, error):
     scheduler = start()
     run(scheduler, timedelta(minutes=1))
     broker.sent.clear()
     broker.error = error
     run(scheduler, HOUR)
     assert Heartbeat.objects.get(name="beat").age < timedelta(minutes=1)
-    assert "waits for the broker" in caplog.text
+    assert "waiting for the broker" in caplog.text
     broker.error = None
     run(scheduler, timedelta(seconds=3))
     assert broker.sent == Counter(NAMES)
 
 
-def test_what_the_broker_did_not_take_is_sent_after_a_restart(start, run, broker):
+def test_an_entry_that_could_not_be_sent_is_sent_after_a_restart(start, run, broker):
     scheduler = start()
     run(scheduler, timedelta(minutes=1))
-    broker.error = OperationalError("away")
+    broker.error = OperationalError("down")
     run(scheduler, HOUR)
     run(start(), HOUR)
     broker.error = None
@@ -337,7 +337,9 @@ def test_it_starts_without_the_broker(monkeypatch):
     assert Heartbeat.objects.get(name="beat")
 
 
-def test_an_entry_that_cannot_be_sent_holds_up_no_other(start, run, monkeypatch, broker, caplog):
+def test_an_entry_that_can_never_be_sent_does_not_block_others(
+    start, run, monkeypatch, broker, caplog
+):
     def send(entry):
         if entry.name == "canary":
             raise EncodeError("cannot be written as JSON")
@@ -358,7 +360,7 @@ def test_the_process_starts_and_sends_without_a_database(tmp_path):
         "PYTHONPATH": str(ROOT),
         "AVESA_VAR_DIR": str(tmp_path),
         "CELERY_BROKER_URL": "",
-        "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
+        "DATABASE_URL": "postgres://user@127.0.0.1:1/nothing",
     }
     command = [sys.executable, "-m", "celery", "-A", "avesa_site", "beat", "--loglevel", "INFO"]
     with (tmp_path / "log").open("wb") as output:
@@ -375,4 +377,4 @@ def test_the_process_starts_and_sends_without_a_database(tmp_path):
         process.terminate()
         process.wait(20)
     assert "could not write its heartbeat" in (tmp_path / "log").read_text()
-    assert not list(tmp_path.glob("celerybeat*")), "its state is no file"
+    assert not list(tmp_path.glob("celerybeat*")), "beat writes no state file"

@@ -1,4 +1,4 @@
-"""The broker of files: a message is there whole or not at all."""
+"""The file-system broker: messages are written atomically."""
 
 from pathlib import Path
 from queue import Empty
@@ -35,15 +35,15 @@ def test_messages_come_in_order_and_once(channel):
         channel._get("loads")
 
 
-def test_nothing_can_be_taken_before_it_is_written(channel, monkeypatch):
+def test_a_message_is_invisible_until_it_is_written(channel, monkeypatch):
     write = Path.write_text
 
-    def write_while_somebody_looks(path, text):
+    def write_while_another_reads(path, text):
         path.touch()
         with pytest.raises(Empty):
             channel._get("loads")
         return write(path, text)
 
-    monkeypatch.setattr(Path, "write_text", write_while_somebody_looks)
+    monkeypatch.setattr(Path, "write_text", write_while_another_reads)
     channel._put("loads", {"body": "whole"})
     assert channel._get("loads")["body"] == "whole"

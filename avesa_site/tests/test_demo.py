@@ -1,4 +1,4 @@
-"""`make demo` as somebody who tries AVESA has it: started, stopped by Ctrl-C, started again."""
+"""`make demo` as a new user runs it: started, stopped by Ctrl-C, started again."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def _free_port():
 
 
 class Demo:
-    """A running demo; `output` is what it said until it was ready."""
+    """A running demo; `output` is what it printed until it was ready."""
 
     def __init__(self, folder, port):
         self.process = subprocess.Popen(
@@ -47,7 +47,7 @@ class Demo:
 
 
 def _processes_of(folder):
-    """The processes that still work below `folder`."""
+    """The running processes that use `folder`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -70,7 +70,7 @@ def test_the_demo_starts_loads_stops_and_starts_again(tmp_path):
     first = Demo(tmp_path, port)
     assert f"http://127.0.0.1:{port}/" in first.output
     assert re.search(r"[\d,]+ rows in 12 tables", first.output), first.output
-    assert "none was needed" not in first.output
+    assert "nothing to load" not in first.output
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/login/", timeout=10) as page:
         assert page.status == 200
     assert _manage(tmp_path, "warehouse_schema", "check").returncode == 0
@@ -82,13 +82,13 @@ def test_the_demo_starts_loads_stops_and_starts_again(tmp_path):
     assert not (tmp_path / "demo.env").exists()
 
     again = Demo(tmp_path, port)
-    assert "none was needed" in again.output
-    assert "as declared" in again.output
+    assert "nothing to load" in again.output
+    assert "up to date" in again.output
     assert again.interrupt()[0] == 0
     assert _processes_of(tmp_path) == []
 
 
-def test_a_taken_port_is_said_with_what_to_do(tmp_path):
+def test_a_port_in_use_gives_an_error_with_a_remedy(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         demo = Demo(tmp_path, server.getsockname()[1])
         assert demo.process.wait(30) == 1

@@ -1,4 +1,4 @@
-"""Documentation that is held to the code."""
+"""Documentation matches the code."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ def _text(*path):
     return ROOT.joinpath(*path).read_text()
 
 
-def test_every_variable_stands_in_the_example():
+def test_every_variable_is_in_the_example():
     read = set(re.findall(r'env\.\w+\(\s*"(\w+)"', _text("avesa_site", "settings.py")))
     documented = set(re.findall(r"^(\w+)=", _text(".env.example"), re.MULTILINE))
     assert read == documented
@@ -50,7 +50,7 @@ def test_every_process_is_described():
     assert [name for name in processes if name not in architecture] == []
 
 
-def test_links_between_documents_lead_somewhere():
+def test_links_between_documents_work():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
             if "://" not in target:

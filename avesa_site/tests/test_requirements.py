@@ -1,4 +1,4 @@
-"""Production installs what production needs, and every installation is the one that was tested."""
+"""Production installs only what it needs, and installs exactly the versions that were tested."""
 
 import ast
 import importlib.metadata
@@ -19,33 +19,33 @@ NOT_IN_PRODUCTION = {
     "pytest", "hypothesis", "selenium", "mypy", "ruff",
 }  # fmt: skip
 OURS = ("avesa_site", "tenants", "analytics", "loaders", "common")
-# The one module that imports chdb, and the plugin of pytest.
+# The one module that imports chdb, and the pytest plugin.
 NOT_OF_PRODUCTION = ("analytics/warehouse/embedded/engine.py", "avesa_site/testing.py")
 
 
-def asked(name):
-    """The requirements of a .txt, with those of the files that it includes."""
+def required(name):
+    """The requirements in a .txt file, and in the files that it includes."""
     found = []
     for line in (ROOT / f"{name}.txt").read_text().splitlines():
         if included := re.fullmatch(r"-r (.+)\.txt", line):
-            found += asked(included[1])
+            found += required(included[1])
         elif line and not line.startswith("#"):
             found.append(Requirement(line))
     return found
 
 
 def entries(name):
-    """The entries of a lock: each a requirement and its hashes, on several lines."""
+    """The entries of a lock file, one requirement with its hashes each."""
     lines = (ROOT / f"{name}.lock").read_text().splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     return text.replace("\\\n", " ").splitlines()
 
 
 def locked(name):
-    """Name of each package of a lock: its version."""
+    """{package: version} of a lock file."""
     found = [Requirement(entry.split("--hash")[0]) for entry in entries(name)]
     pairs = [(each.name, str(each.specifier).removeprefix("==")) for each in found]
-    assert len(pairs) == len(dict(pairs)), "a package stands there twice"
+    assert len(pairs) == len(dict(pairs)), "a package is listed twice"
     return dict(pairs)
 
 
@@ -61,17 +61,17 @@ def test_a_lock_names_no_index_and_no_folder(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lock_has_what_its_requirements_ask_for(name):
+def test_a_lock_satisfies_its_requirements(name):
     versions = locked(name)
     wrong = [
         str(each)
-        for each in asked(name)
+        for each in required(name)
         if not each.specifier.contains(versions.get(canonicalize_name(each.name), "0"))
     ]
     assert wrong == [], "run: make lock"
 
 
-def test_what_the_demo_and_the_tests_add_changes_no_version_of_production():
+def test_demo_and_test_requirements_change_no_version_of_production():
     assert locked(PRODUCTION).items() <= locked(DEMO).items() <= locked(DEV).items()
 
 
@@ -81,7 +81,7 @@ def test_production_has_neither_the_demo_nor_the_test_tools():
 
 
 def test_production_code_imports_only_what_production_has():
-    """What needs chDB, moto or the tests' tools would break on a server only."""
+    """An import of chDB, moto or test tools would fail only in production."""
     installed = importlib.metadata.packages_distributions()
     known = {*sys.stdlib_module_names, *OURS}
     production = locked(PRODUCTION).keys()
@@ -104,7 +104,7 @@ def _production_files():
 
 
 def _imports(path):
-    """The top-level modules that a file imports anywhere but for type checkers."""
+    """The top-level modules that a file imports, except for type checkers only."""
     found = set()
     waiting = [ast.parse(path.read_text())]
     while waiting:
@@ -126,8 +126,8 @@ def _imports(path):
     [("manage.py", "clickhouse", "--port", "0"), ("-m", "avesa_site.demo")],
     ids=["clickhouse", "demo"],
 )
-def test_without_chdb_one_line_tells_what_to_install(command, tmp_path):
-    # Python runs this module at its start: as if chdb were not there.
+def test_without_chdb_one_line_names_what_to_install(command, tmp_path):
+    # Python runs this module at startup; it hides chdb.
     (tmp_path / "sitecustomize.py").write_text(_WITHOUT_CHDB)
     ended = subprocess.run(
         [sys.executable, *command],

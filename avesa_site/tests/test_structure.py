@@ -1,17 +1,17 @@
-"""Imports stand at the top of modules, where import-linter's contracts see them."""
+"""Imports are at the top of modules, where import-linter checks them."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("avesa_site", "tenants", "analytics", "loaders", "common")
-# Where Django or Celery must be set up first; none of them closes a circle.
+# Exceptions: Django or Celery must be set up first. None of them hides a circular import.
 LATE = {
     "avesa_site/apps.py": "system checks need the applications",
-    "avesa_site/celery.py": "signals of a worker that has set Django up",
+    "avesa_site/celery.py": "runs in workers, after Django is set up",
     "avesa_site/demo/__main__.py": "the demo sets the environment that the settings read",
     "analytics/reports/apps.py": "receivers need the applications",
-    "analytics/reports/bounces.py": "it draws charts: nothing that every process should load",
+    "analytics/reports/bounces.py": "it loads the chart library, which not every process needs",
 }
 
 

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=32, unique=True)),
                 ('at', models.DateTimeField()),
-                ('since', models.DateTimeField(default=django.utils.timezone.now, help_text='Since when it has shown that without a break.')),
+                ('since', models.DateTimeField(default=django.utils.timezone.now, help_text='Start of the current unbroken series of heartbeats.')),
             ],
             options={
                 'ordering': ['name'],

@@ -1,4 +1,4 @@
-"""Secrets from AWS Secrets Manager: read, kept, rotated, and never shown."""
+"""Secrets from AWS Secrets Manager: read, cached, rotated and redacted. Alerts by webhook, SNS."""
 
 import json
 import logging
@@ -22,15 +22,15 @@ REFUSED = 516
 
 
 @pytest.fixture
-def keeper(_s3, settings, monkeypatch):
-    """Puts values into an emulated Secrets Manager: keeper(name, value)."""
+def put_secret(_s3, settings, monkeypatch):
+    """Puts values into an emulated Secrets Manager: put_secret(name, value)."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
     settings.AWS_ENDPOINT_URL = _s3
     client = boto3.client("secretsmanager", endpoint_url=_s3, region_name=settings.AWS_REGION)
     names = set()
 
-    def keep(name, value):
+    def put(name, value):
         text = value if isinstance(value, str) else json.dumps(value)
         if name in names:
             client.put_secret_value(SecretId=name, SecretString=text)
@@ -38,11 +38,11 @@ def keeper(_s3, settings, monkeypatch):
             client.create_secret(Name=name, SecretString=text)
             names.add(name)
 
-    logs._learned.clear()
-    yield keep
+    logs._registered_secrets.clear()
+    yield put
     for name in names:
         client.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
-    logs._learned.clear()
+    logs._registered_secrets.clear()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def keeper(_s3, settings, monkeypatch):
         ({"host": "h", "port": 8123, "protocol": "http"}, "h", 9000, False),
     ],
 )
-def test_what_a_secret_says_of_http_is_read_as_the_native_protocol(secret, host, port, secure):
+def test_a_secret_that_names_http_is_read_as_the_native_protocol(secret, host, port, secure):
     at = WarehouseAddress.from_secret(secret)
     assert (at.host, at.port, at.secure) == (host, port, secure)
     names_http = secret.get("protocol") or str(secret.get("port")) in ("8443", "8123")
@@ -65,9 +65,9 @@ def test_what_a_secret_says_of_http_is_read_as_the_native_protocol(secret, host,
     assert at.note == (note if names_http else "")
 
 
-def test_the_secret_wins_over_the_url_and_is_told_nowhere(keeper, settings):
+def test_the_secret_wins_over_the_url_and_is_redacted(put_secret, settings):
     settings.CLICKHOUSE_SECRET = "warehouse"
-    keeper(
+    put_secret(
         "warehouse",
         {"host": "ch", "username": "me", "password": "pass-from-aws", "database": "d"},
     )
@@ -79,78 +79,78 @@ def test_the_secret_wins_over_the_url_and_is_told_nowhere(keeper, settings):
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]", "{}"])
-def test_a_secret_that_is_no_address_says_so_without_its_text(keeper, settings, text):
+def test_a_secret_that_is_no_address_says_so_without_its_text(put_secret, settings, text):
     settings.CLICKHOUSE_SECRET = "warehouse"
-    keeper("warehouse", text)
+    put_secret("warehouse", text)
     with pytest.raises(AuthenticationFailed) as caught:
         address()
     assert "no json" not in str(caught.value).replace("is no JSON", "")
 
 
-def test_a_secret_that_is_not_there_says_what_to_do(keeper, settings):
+def test_a_secret_that_is_missing_gives_an_error_with_a_remedy(put_secret, settings):
     settings.CLICKHOUSE_SECRET = "nothing"
     with pytest.raises(AuthenticationFailed, match="secretsmanager:GetSecretValue"):
         address()
 
 
-def test_it_is_asked_for_every_five_minutes_only_and_survives_an_outage(
-    keeper, settings, monkeypatch
+def test_a_secret_is_cached_for_five_minutes_and_survives_an_outage(
+    put_secret, settings, monkeypatch
 ):
-    keeper("warehouse", {"host": "one"})
+    put_secret("warehouse", {"host": "one"})
     assert aws.cached_secret("warehouse") == {"host": "one"}
-    keeper("warehouse", {"host": "two"})
+    put_secret("warehouse", {"host": "two"})
     assert aws.cached_secret("warehouse") == {"host": "one"}
-    monkeypatch.setattr(aws, "SECONDS_KEPT", 0)
-    monkeypatch.setattr(aws, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(aws, "CACHE_SECONDS", 0)
+    monkeypatch.setattr(aws, "RETRY_SECONDS", 0)
     right, settings.AWS_ENDPOINT_URL = settings.AWS_ENDPOINT_URL, "http://127.0.0.1:1"
     assert aws.cached_secret("warehouse") == {"host": "one"}
     settings.AWS_ENDPOINT_URL = right
     assert aws.cached_secret("warehouse") == {"host": "two"}
 
 
-def test_while_aws_is_away_it_is_asked_now_and_then_only(settings, monkeypatch):
-    asked = []
+def test_while_aws_is_down_requests_are_rate_limited(settings, monkeypatch):
+    calls = []
 
-    def away(name):
-        asked.append(name)
-        raise aws.AwsError("AWS is away.")
+    def unavailable(name):
+        calls.append(name)
+        raise aws.AwsError("AWS is down.")
 
     known = {"host": "one"}
-    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
-    monkeypatch.setattr(aws, "secret", away)
+    monkeypatch.setitem(aws._cache, "warehouse", (monotonic() - aws.CACHE_SECONDS, known))
+    monkeypatch.setattr(aws, "secret", unavailable)
     assert [aws.cached_secret("warehouse") for _ in range(20)] == [known] * 20
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert not aws.was_rotated("warehouse")
-    assert len(asked) == 1
-    failed_at, error = aws._failed["warehouse"]
-    monkeypatch.setitem(aws._failed, "warehouse", (failed_at - aws.SECONDS_BETWEEN, error))
+    assert len(calls) == 1
+    failed_at, error = aws._failures["warehouse"]
+    monkeypatch.setitem(aws._failures, "warehouse", (failed_at - aws.RETRY_SECONDS, error))
     aws.cached_secret("warehouse")
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
-def test_a_process_that_never_read_the_secret_waits_once_as_well(settings, monkeypatch):
-    asked = []
+def test_requests_are_rate_limited_without_a_cached_secret_too(settings, monkeypatch):
+    calls = []
 
-    def away(name):
-        asked.append(name)
-        raise aws.AwsError("AWS is away.")
+    def unavailable(name):
+        calls.append(name)
+        raise aws.AwsError("AWS is down.")
 
-    monkeypatch.setattr(aws, "secret", away)
+    monkeypatch.setattr(aws, "secret", unavailable)
     for _ in range(3):
-        with pytest.raises(aws.AwsError, match="AWS is away"):
+        with pytest.raises(aws.AwsError, match="AWS is down"):
             aws.cached_secret("never-read")
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
-def test_nobody_waits_for_another_who_asks(monkeypatch):
+def test_a_thread_does_not_wait_for_another_that_refreshes(monkeypatch):
     known = {"host": "one"}
-    monkeypatch.setitem(aws._kept, "warehouse", (monotonic() - aws.SECONDS_KEPT, known))
-    with aws._renewing["warehouse"], ThreadPoolExecutor(1) as other:
+    monkeypatch.setitem(aws._cache, "warehouse", (monotonic() - aws.CACHE_SECONDS, known))
+    with aws._refresh_locks["warehouse"], ThreadPoolExecutor(1) as other:
         assert other.submit(aws.cached_secret, "warehouse").result(5) == known
 
 
-class Refuses:
-    """A driver's client that lets only one password in."""
+class PasswordClient:
+    """A driver client that accepts one password only."""
 
     right = "new-password"
 
@@ -166,22 +166,22 @@ class Refuses:
         pass
 
 
-def test_a_rotated_password_is_taken_up_without_a_restart(keeper, settings, monkeypatch):
+def test_a_rotated_password_is_used_without_a_restart(put_secret, settings, monkeypatch):
     monkeypatch.setattr(
-        WarehouseAddress, "client", lambda self, read_timeout: Refuses(self.password)
+        WarehouseAddress, "client", lambda self, read_timeout: PasswordClient(self.password)
     )
     settings.CLICKHOUSE_SECRET = "warehouse"
-    keeper("warehouse", {"host": "h", "password": "old-password"})
+    put_secret("warehouse", {"host": "h", "password": "old-password"})
     pool.close_all()
     with pytest.raises(AuthenticationFailed):
         Writer().rows("SELECT 1")
-    keeper("warehouse", {"host": "h", "password": "new-password"})
-    with pytest.raises(Unreachable, match="rotated"):  # which loads and reads try again
+    put_secret("warehouse", {"host": "h", "password": "new-password"})
+    with pytest.raises(Unreachable, match="rotated"):  # loads and reads retry this error
         Writer().rows("SELECT 1")
     assert Writer().rows("SELECT 1") == [(1,)]
     old = Writer()
-    keeper("warehouse", {"host": "h", "password": "newer-password"})
-    monkeypatch.setattr(Refuses, "right", "newer-password")
+    put_secret("warehouse", {"host": "h", "password": "newer-password"})
+    monkeypatch.setattr(PasswordClient, "right", "newer-password")
     assert aws.was_rotated("warehouse"), "another thread was refused first"
     with pytest.raises(Unreachable, match="rotated"):
         old.rows("SELECT 1")
@@ -189,11 +189,11 @@ def test_a_rotated_password_is_taken_up_without_a_restart(keeper, settings, monk
     pool.close_all()
 
 
-def test_the_lakes_keys_come_from_a_secret_and_are_rotated(keeper, settings, lake):
+def test_the_lakes_keys_come_from_a_secret_and_are_rotated(put_secret, settings, lake):
     settings.LAKE_SECRET = "lake"
-    keeper("lake", {"access_key_id": "AK", "secret_access_key": "s3cret-of-lake"})
+    put_secret("lake", {"access_key_id": "AK", "secret_access_key": "s3cret-of-lake"})
     assert Lake().credentials == ("AK", "s3cret-of-lake")
-    keeper("lake", {"access_key_id": "AK2", "secret_access_key": "another-s3cret"})
+    put_secret("lake", {"access_key_id": "AK2", "secret_access_key": "another-s3cret"})
     from botocore.exceptions import ClientError
 
     from loaders.lake.s3 import lake_errors
@@ -204,18 +204,18 @@ def test_the_lakes_keys_come_from_a_secret_and_are_rotated(keeper, settings, lak
     assert Lake().credentials == ("AK2", "another-s3cret")
     with pytest.raises(LakeError, match="denied"), lake_errors("bucket"):
         raise refused
-    keeper("lake", {"user": "x"})
-    aws._kept.clear()
+    put_secret("lake", {"user": "x"})
+    aws._cache.clear()
     with pytest.raises(LakeError, match="access_key_id"):
         _ = Lake().credentials
 
 
-# --- Alerts by other ways than mail
+# --- Alerts by webhook and SNS
 
 
 @pytest.fixture
 def hook(settings):
-    """A web server; what was posted to it."""
+    """A web server; yields what was posted to it."""
     import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -242,7 +242,7 @@ def hook(settings):
 
 
 def test_an_alert_goes_to_mail_webhook_and_sns_once(
-    hook, keeper, settings, acme, mailoutbox, django_capture_on_commit_callbacks
+    hook, put_secret, settings, acme, mailoutbox, django_capture_on_commit_callbacks
 ):
     settings.ADMINS = [("ops", "ops@example.com")]
     sns = boto3.client(
@@ -258,17 +258,17 @@ def test_an_alert_goes_to_mail_webhook_and_sns_once(
     for _ in range(2):
         with django_capture_on_commit_callbacks(execute=True):
             alerting.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", "It failed.")
-    [told] = hook
-    [fault] = told["alerts"]
+    [posted] = hook
+    [fault] = posted["alerts"]
     assert (fault["tenant"], fault["subject"], fault["kind"]) == (acme.id, "tickets", "load")
-    assert told["text"].endswith("It failed.")
+    assert posted["text"].endswith("It failed.")
     assert len(mailoutbox) == 1
     messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
     assert len(messages) == 1
     assert "It failed." in messages[0]["Body"]
 
 
-def test_one_way_that_fails_does_not_stop_the_others(
+def test_a_channel_that_fails_does_not_stop_the_others(
     hook, settings, acme, mailoutbox, django_capture_on_commit_callbacks, monkeypatch
 ):
     settings.ADMINS = [("ops", "ops@example.com")]

@@ -1,4 +1,4 @@
-"""Lines say whose work they are about and never hold a secret."""
+"""Log lines carry the ids of their work and never contain a secret."""
 
 import json
 import logging
@@ -12,12 +12,12 @@ JSON = logs.JsonLineFormatter("%(levelname)s %(message)s")
 
 
 @pytest.fixture(autouse=True)
-def _learn_anew():
+def _fresh_secrets():
     logs._configured.cache_clear()
-    logs._learned.clear()
+    logs._registered_secrets.clear()
     yield
     logs._configured.cache_clear()
-    logs._learned.clear()
+    logs._registered_secrets.clear()
 
 
 def record(message, *values, error=None):
@@ -25,11 +25,11 @@ def record(message, *values, error=None):
     return logging.LogRecord("a", logging.INFO, "f.py", 1, message, values, info)
 
 
-def test_ids_are_on_every_line_within():
-    with logs.noted(tenant="acme"), logs.noted(job=7):
+def test_ids_are_on_every_line_in_the_context():
+    with logs.log_context(tenant="acme"), logs.log_context(job=7):
         assert LINE.format(record("step")) == "INFO step [tenant=acme job=7]"
-        told = json.loads(JSON.format(record("step %s", "two\nlines")))
-    assert told == {
+        line = json.loads(JSON.format(record("step %s", "two\nlines")))
+    assert line == {
         "levelname": "INFO",
         "message": "step two\nlines",
         "tenant": "acme",
@@ -38,7 +38,7 @@ def test_ids_are_on_every_line_within():
     assert LINE.format(record("after")) == "INFO after"
 
 
-def test_secrets_of_the_settings_are_hidden_however_they_are_spelt(settings):
+def test_secrets_in_the_settings_are_redacted_in_every_form(settings):
     settings.SECRET_KEY = "the-secret-key"
     settings.CLICKHOUSE_URL = "clickhouse://me:p%40ss%22word@host/avesa"
     settings.CELERY_BROKER_URL = "redis://:brokerpass@host/0"
@@ -61,24 +61,24 @@ def test_the_webhooks_address_is_a_secret(settings):
         assert "secret-part" not in LINE.format(record(text))
 
 
-def test_so_is_what_stands_behind_its_question_mark(settings):
+def test_the_webhooks_query_string_is_a_secret(settings):
     settings.ALERT_WEBHOOK_URL = "https://chat.example/v1/messages?key=AIzaKeyKey&token=se%2Bcret"
     for text in (
         "Max retries exceeded with url: /v1/messages?key=AIzaKeyKey&token=se%2Bcret (Caused by …)",
         "the chat program does not know AIzaKeyKey nor se+cret",
     ):
-        told = LINE.format(record(text))
-        assert not [part for part in ("AIza", "cret") if part in told]
+        line = LINE.format(record(text))
+        assert not [part for part in ("AIza", "cret") if part in line]
 
 
-def test_json_lines_hide_letters_that_they_spell_with_numbers(settings):
+def test_json_lines_redact_secrets_with_escaped_characters(settings):
     settings.LAKE_SECRET_ACCESS_KEY = "grüße-geheim"
     assert "geheim" not in JSON.format(record("denied for grüße-geheim"))
 
 
 @pytest.mark.django_db
 def test_a_request_that_fails_mails_no_settings(client, settings, mailoutbox, monkeypatch):
-    """Django would, to ADMINS, for an answer of 400 or 500, with passwords in URLs."""
+    """By default, Django mails errors to ADMINS with all settings: passwords in URLs, too."""
     settings.ADMINS = [("ops", "ops@example.com")]
     settings.ALLOWED_HOSTS = ["avesa.example"]
     assert client.get("/login/", headers={"host": "evil.example"}).status_code == 400
@@ -89,7 +89,7 @@ def test_a_request_that_fails_mails_no_settings(client, settings, mailoutbox, mo
     assert mailoutbox == []
 
 
-def test_tracebacks_hold_no_secret_either(settings):
+def test_tracebacks_contain_no_secret(settings):
     settings.SECRET_KEY = "the-secret-key"
     try:
         raise ValueError("wrong: the-secret-key")
@@ -100,13 +100,13 @@ def test_tracebacks_hold_no_secret_either(settings):
             assert "ValueError" in shown
 
 
-def test_secrets_that_came_at_run_time_are_hidden():
-    logs.learn("rotated-secret")
-    logs.learn("short")
+def test_secrets_read_at_run_time_are_redacted():
+    logs.register_secret("rotated-secret")
+    logs.register_secret("short")
     assert LINE.format(record("rotated-secret short")) == f"INFO {logs.HIDDEN} short"
 
 
-def test_each_request_has_an_id_on_its_lines_and_its_answer(client, acme, alice, caplog):
+def test_each_request_has_an_id_in_its_log_lines_and_its_response(client, acme, alice, caplog):
     given = client.get("/health/live/", headers={"X-Request-ID": "from-the-proxy.1"})
     assert given["X-Request-ID"] == "from-the-proxy.1"
     for bad in ("", "x" * 65, "a b", "a\tb"):

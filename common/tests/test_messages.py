@@ -1,4 +1,4 @@
-"""Messages leave after the commit, name tasks that exist, and are done without if need be."""
+"""Messages are sent after the commit and name existing tasks; a broker that is down is no error."""
 
 from types import SimpleNamespace
 
@@ -22,10 +22,10 @@ SENDERS = [
 
 
 @pytest.mark.parametrize(("send", "arguments"), SENDERS, ids=[each.__name__ for each, _ in SENDERS])
-def test_it_says_what_the_task_itself_would(
+def test_a_message_equals_the_one_that_delay_sends(
     send, arguments, monkeypatch, db, django_capture_on_commit_callbacks
 ):
-    """What `delay` on the task would send: the name, fitting arguments, when it expires."""
+    """The same name, arguments and expiry as `delay` on the task."""
     sent = []
     monkeypatch.setattr(
         app,
@@ -43,7 +43,7 @@ def test_it_says_what_the_task_itself_would(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_leaves_after_the_commit_and_not_after_a_rollback(sent_tasks):
+def test_a_message_is_sent_after_the_commit_and_not_after_a_rollback(sent_tasks):
     with transaction.atomic():
         send_after_commit("some.task", 1, "two")
         assert sent_tasks == []
@@ -55,8 +55,8 @@ def test_it_leaves_after_the_commit_and_not_after_a_rollback(sent_tasks):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("error", [OperationalError("away"), ConnectionRefusedError("away")])
-def test_a_broker_that_is_away_is_worth_a_line_in_the_log(error, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [OperationalError("down"), ConnectionRefusedError("down")])
+def test_a_broker_that_is_down_is_logged_and_no_error(error, monkeypatch, caplog):
     def refuse(*message, **options):
         raise error
 
@@ -66,6 +66,6 @@ def test_a_broker_that_is_away_is_worth_a_line_in_the_log(error, monkeypatch, ca
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_wrong_with_a_message_is_not_hidden(monkeypatch):
+def test_an_invalid_message_raises(monkeypatch):
     with pytest.raises(Exception, match="not JSON serializable"):
         send_after_commit("some.task", object())

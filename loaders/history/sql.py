@@ -26,7 +26,6 @@ PLAN_ORDER = "(entity, effective_date)"
 MOVES_COLUMNS = f"""entity String, effective_date {INSTANT}, record_hash String,
     loaded_at {INSTANT}, expiry_date {INSTANT}, is_current Bool, is_planned Bool"""
 MOVES_KEYS = "entity, effective_date, record_hash, loaded_at"
-KEYS_COLUMNS = "entity String, source_file LowCardinality(String)"
 STORED_COLUMNS = f"""entity String, effective_date {INSTANT}, record_hash String,
     source_time {INSTANT}, loaded_at {INSTANT}, expiry_date {INSTANT}, is_current Bool,
     load_id UInt64"""
@@ -201,7 +200,7 @@ ORDER BY max_block_number DESC LIMIT 1
 """
 
 
-def shown(table: Table, target: str, plan: str) -> str:
+def published(table: Table, target: str, plan: str) -> str:
     """SELECT how many of the planned changes the target holds.
 
     Slow just after a flip, since every read has to apply its patch.
@@ -312,14 +311,6 @@ FROM ({gone}) WHERE effective_date < {_instant(taken_at)}"""
 
 def _instant(moment: str) -> str:
     return f"toDateTime64({literal(moment)}, 3, 'UTC')"
-
-
-def unknown_files(table: Table, target: str, keys: str) -> str:
-    """SELECT the files in `keys` with a key that is not current."""
-    return f"""SELECT DISTINCT source_file FROM {keys}
-WHERE entity NOT IN (
-    SELECT {quote(table.key)} FROM {target} WHERE tenant_id = {TENANT} AND is_current
-)"""
 
 
 # --- Repair

@@ -5,6 +5,8 @@ queued -> running -> succeeded | failed | canceled; running -> queued again for 
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +19,9 @@ from analytics.warehouse.catalog import Table
 from analytics.warehouse.client import kill
 from analytics.warehouse.errors import WarehouseError
 from common.leases import has_come, is_silent
-from common.locks import alone
+from common.locks import exclusive
 from common.texts import storable
-from loaders.lake.results import FileOutcome, LoadResult
+from loaders.lake.results import FileOutcome, LoadResult, VersionCounts
 from loaders.messages import tell_pipeline, wake_loader
 from loaders.models import LoadedFile, LoadJob, PipelineRun
 from loaders.staging.scratch_tables import label_of
@@ -31,17 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 NAMES_KEPT = 200
-# What a load that failed did not do.
-_COUNTS = (
-    "rows_loaded",
-    "rows_new",
-    "rows_changed",
-    "rows_late",
-    "rows_unchanged",
-    "rows_duplicate",
-    "keys_closed",
-    "keys_reopened",
-)
 _SUSPENDED = "The tenant was suspended."
 FIRST_RETRY = timedelta(seconds=30)
 MAX_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
@@ -116,7 +107,7 @@ def claim_next() -> LoadJob | None:
     At most LOADS_AT_ONCE run, and LOADS_PER_TENANT of one tenant. It is the turn of the tenant of
     which the fewest are running; among those, of the job that waits longest.
     """
-    with alone("claim a load"):
+    with exclusive("claim a load"):
         running = Counter(
             LoadJob.objects.filter(state=LoadJob.State.RUNNING).values_list("tenant_id", flat=True)
         )
@@ -198,7 +189,8 @@ def _record(job: LoadJob, result: LoadResult, *, loaded: bool) -> None:
     LoadJob.objects.filter(pk=job.pk).update(
         rows_read=result.rows_read,
         rows_rejected=result.rows_rejected,
-        **{name: getattr(result, name) if loaded else 0 for name in _COUNTS},
+        rows_loaded=result.rows_loaded if loaded else 0,
+        **asdict(result.versions if loaded else VersionCounts()),
         listing=result.listing,
         columns=_storable_json(result.columns),
         notes=[storable(note) for note in result.notes],
@@ -231,7 +223,7 @@ def _state_of(outcome: FileOutcome) -> LoadedFile.State:
     return LoadedFile.State.QUARANTINED if outcome.error else LoadedFile.State.LOADED
 
 
-def _storable_json(value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+def _storable_json(value: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     return {
         form: {storable(name): storable(kind) for name, kind in columns.items()}
         for form, columns in value.items()

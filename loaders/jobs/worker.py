@@ -1,6 +1,9 @@
 """Running one load job from claim to end."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -15,11 +18,11 @@ from analytics.warehouse.errors import (
     WarehouseError,
 )
 from common.heartbeat import beating
-from common.logs import noted
+from common.logs import log_context
 from loaders.history import closings
-from loaders.history.repair import Repair
+from loaders.history.repair import repair
 from loaders.jobs import queue
-from loaders.jobs.load import Load
+from loaders.jobs.load import LoadRequest, Run, run_load
 from loaders.lake.results import LoadFailed, LoadResult
 from loaders.lake.s3 import LakeError, NoFiles
 from loaders.messages import tidy_soon
@@ -57,22 +60,18 @@ def run_next() -> LoadJob.State | None:
 def _run_claimed(job: LoadJob | None) -> LoadJob.State | None:
     if job is None:
         return None
-    with noted(tenant=job.tenant_id, job=job.pk):
+    with log_context(tenant=job.tenant_id, job=job.pk):
         return _run(job)
 
 
 def _run(job: LoadJob) -> LoadJob.State | None:
+    run = _JobRun(job)
     try:
-        load = _work(job)
-    except WarehouseError as error:  # its address is kept by somebody who is away
-        return _failed(job, error, LoadResult())
-    try:
-        with beating(lambda: _beat(job, load), _seconds_between()):
-            result = load.run()
-        _compare_columns(job, result)
+        with beating(run.beat, _seconds_between()):
+            result = _with_drift(job, _work(job, run))
         succeeded = queue.succeed(job, result)
     except Exception as error:
-        return _failed(job, error, load.result)
+        return _failed(job, error, run.result)
     if not succeeded:
         return None
     if result.left_patches or queue.may_have_leftovers(job):
@@ -80,19 +79,45 @@ def _run(job: LoadJob) -> LoadJob.State | None:
     return LoadJob.State.SUCCEEDED
 
 
-def _work(job: LoadJob) -> Load | Repair:
-    def on_step(step: str) -> None:
-        _progress(job, load, step)
+class _JobRun(Run):
+    """A run for a job's record, which shows its progress and decides whether it goes on."""
 
-    def still_ours() -> bool:
-        return queue.commit(job)
+    def __init__(self, job: LoadJob) -> None:
+        super().__init__()
+        self._job = job
 
+    def on_step(self, name: str) -> None:
+        """Raises LoadFailed if the job is no longer this run's."""
+        job = self._job
+        if name != job.step:
+            log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, name)
+            job.step = name
+        now = self.progress.now()
+        if not queue.beat(job, step=name, listing=self.result.listing, **now):
+            raise LoadFailed("The load was canceled, or another run has taken over.")
+
+    def may_publish(self) -> bool:
+        return queue.commit(self._job)
+
+    def note_closing(self, moment: datetime) -> None:
+        closings.note_closing(self._job, moment)
+
+    def beat(self) -> None:
+        """Called now and then while a statement runs."""
+        queue.beat(self._job)
+        try:
+            under_way = client.under_way(label_of(self._job.pk, self._job.attempt))
+        except WarehouseError:  # the run's own statement will fail, too
+            return
+        queue.beat(self._job, **self.progress.now(*under_way))
+
+
+def _work(job: LoadJob, run: _JobRun) -> LoadResult:
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
-        scratch = ScratchTables(job.tenant, table, job.pk, job.attempt)
-        load: Load | Repair = Repair(scratch, job.dry_run, on_step, still_ours)
-        return load
-    load = Load(
+        scratch = ScratchTables(job.tenant, table, job.pk, job.attempt, job.dry_run)
+        return repair(scratch, run.progress, run.may_publish)
+    request = LoadRequest(
         job.tenant,
         table,
         job.pk,
@@ -101,26 +126,16 @@ def _work(job: LoadJob) -> Load | Repair:
         LoadJob.Vanished(job.vanished),
         job.vanished_limit,
         job.dry_run,
-        on_step=on_step,
-        still_ours=still_ours,
-        note_closing=lambda moment: closings.note_closing(job, moment),
     )
-    return load
+    return run_load(request, run)
 
 
-def _compare_columns(job: LoadJob, result: LoadResult) -> None:
-    """Note how the files' columns drifted; formats it did not meet stay as they were."""
+def _with_drift(job: LoadJob, result: LoadResult) -> LoadResult:
+    """Note how the files' columns drifted; formats that it did not meet stay as they were."""
     before = schema_drift.columns_before(job)
-    result.notes = list(dict.fromkeys([*result.notes, *schema_drift.notes(before, result.columns)]))
-    result.columns = {**before, **result.columns}
-
-
-def _progress(job: LoadJob, load: Load | Repair, step: str) -> None:
-    if step != job.step:
-        log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
-        job.step = step
-    if not queue.beat(job, step=step, listing=load.result.listing, **load.progress.now()):
-        raise LoadFailed("The load was canceled, or another run has taken over.")
+    notes = dict.fromkeys([*result.notes, *schema_drift.notes(before, result.columns)])
+    columns: Mapping[str, Mapping[str, str]] = {**before, **result.columns}
+    return replace(result, notes=tuple(notes), columns=columns)
 
 
 def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State | None:
@@ -134,31 +149,17 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
         return LoadJob.State.CANCELED
     if isinstance(error, _DATABASE_AWAY):
         reason = f"The application database failed: {error}"
-    # Past the swap only notes are missing, which another run completes.
+    # Past the swap only the log entry is missing, which another run completes.
     swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
     may_retry = swapped or (isinstance(error, _PASSING) and not isinstance(error, NoFiles))
-    _compare_columns(job, result)
     return queue.fail(
         job,
         reason,
         may_retry=may_retry,
         is_own_fault=not isinstance(error, _SURROUNDINGS),
-        result=result,
+        result=_with_drift(job, result),
     )
 
 
 def _seconds_between() -> float:
     return min(PROGRESS_SECONDS, float(settings.LOAD_HEARTBEAT_TIMEOUT) / 6)
-
-
-def _beat(job: LoadJob, load: Load | Repair) -> None:
-    queue.beat(job)
-    if progress := _progress_now(job, load):
-        queue.beat(job, **progress)
-
-
-def _progress_now(job: LoadJob, load: Load | Repair) -> dict[str, int]:
-    try:
-        return load.progress.now(*client.under_way(label_of(job.pk, job.attempt)))
-    except WarehouseError:  # the run's own statement will tell
-        return {}

@@ -20,7 +20,7 @@ from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.errors import WarehouseError
 from common.heartbeat import beating
 from common.leases import has_come, is_silent
-from common.logs import noted
+from common.logs import log_context
 from common.texts import storable
 from loaders.history import compaction, integrity
 from loaders.jobs import queue
@@ -138,7 +138,10 @@ def advance(run_id: int) -> str | None:
     run = _claim(run_id)
     if run is None:
         return None
-    with noted(tenant=run.tenant_id, run=run.pk), beating(lambda: _beat(run), _seconds_between()):
+    with (
+        log_context(tenant=run.tenant_id, run=run.pk),
+        beating(lambda: _beat(run), _seconds_between()),
+    ):
         if run.attempts >= MAX_ATTEMPTS:
             return _fail(run, f"{MAX_ATTEMPTS} workers stopped without a word at this step.")
         return _advance(run)

@@ -1,7 +1,6 @@
 """How far a load is: its run notes it here, its heartbeat writes it down for staff."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
 from loaders.lake.s3 import LakeObject
 from loaders.staging.file_schema import SourceFile
@@ -10,20 +9,22 @@ from loaders.staging.file_schema import SourceFile
 COMPARING, PUBLISHING = 70, 95
 
 
-@dataclass
 class Progress:
-    """Files and bytes to read, and bytes and rows that were. One thread writes, another may read.
+    """The step of a run, files and bytes to read, and bytes and rows that were read.
 
-    Of formats that do not tell their rows these are known once they are counted.
+    One thread writes, another may read. Of formats that do not state their rows, these are known
+    once they are counted. `on_step` gets the name of each step; it may raise to stop the run.
     """
 
-    files_found: int = 0
-    bytes_found: int = 0
-    bytes_done: int = 0
-    rows_done: int = 0
-    passed: int = 0
-    _reading_bytes: int = 0
-    _reading_rows: int | None = None
+    def __init__(self, on_step: Callable[[str], None] = lambda name: None) -> None:
+        self.step = on_step
+        self.files_found = 0
+        self.bytes_found = 0
+        self.bytes_done = 0
+        self.rows_done = 0
+        self.percent_done = 0
+        self._reading_bytes = 0
+        self._reading_rows: int | None = None
 
     def found(self, files: Iterable[LakeObject]) -> None:
         sizes = [each.size for each in files]
@@ -44,7 +45,7 @@ class Progress:
         self._reading_bytes, self._reading_rows = 0, None
 
     def now(self, rows: int = 0, size: int = 0) -> dict[str, int]:
-        """What a job's record says of it, when the statement under way has read `rows`, `size`."""
+        """The job's fields, when the statement under way has read `rows` rows or `size` bytes."""
         part = rows / self._reading_rows if self._reading_rows else size / (self.bytes_found or 1)
         done = self.bytes_done + int(self._reading_bytes * min(1.0, part))
         share = done / self.bytes_found if self.bytes_found else 0.0
@@ -53,5 +54,5 @@ class Progress:
             "bytes_found": self.bytes_found,
             "bytes_done": done,
             "rows_read": self.rows_done + (rows if self._reading_bytes else 0),
-            "percent": max(self.passed, int(COMPARING * min(1.0, share))),
+            "percent": max(self.percent_done, int(COMPARING * min(1.0, share))),
         }

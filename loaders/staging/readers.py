@@ -7,10 +7,12 @@ lines), `_path`, `_row_number` (from 0), `_time`, and `broken` ('' or why the ro
 with `broken_text`, which is the whole line of JSON lines.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+from django.conf import settings
 
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.client import Writer
@@ -18,10 +20,14 @@ from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
 from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
+from loaders.staging.progress import Progress
 from loaders.staging.streaming import text_batches
 
 _ENGINE_FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "jsonl": "LineAsString"}
 _NOT_JSON = "not a JSON object"
+# One statement reads so many files at most: bounds its text, and what a damaged file costs.
+FILES_PER_STATEMENT = 200
+NAMES_PER_STATEMENT = 100_000
 
 READ_SETTINGS = {
     "use_hive_partitioning": 0,  # a folder named like a column is no column
@@ -67,14 +73,14 @@ class EngineSource:
 class WorkerSource:
     """The worker streams the objects into a table of text columns, dropped afterwards.
 
-    `on_step` is told of each batch, and ends the load by raising if it is not wanted any more.
-    `streamed` tells of each file read to its end how many rows it has, by path.
+    `progress` gets a step for each batch. `streamed` holds how many rows each file has that was
+    read to its end, by path.
     """
 
-    def __init__(self, lake: Lake, raw_table: str, on_step: Callable[[str], None]) -> None:
+    def __init__(self, lake: Lake, raw_table: str, progress: Progress) -> None:
         self._lake = lake
         self._raw_table = raw_table
-        self._on_step = on_step
+        self._progress = progress
         self.streamed: dict[str, int] = {}
 
     @contextmanager
@@ -95,7 +101,7 @@ class WorkerSource:
             for file in files:
                 rows = 0
                 for batch in text_batches(self._lake, file, names):
-                    self._on_step(f"Streaming {len(files)} {schema.format} files")
+                    self._progress.step(f"Streaming {len(files)} {schema.format} files")
                     writer.insert(
                         self._raw_table,
                         [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
@@ -110,6 +116,59 @@ class WorkerSource:
             yield Relation(relation, text_schema)
         finally:
             writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+
+
+class Sources:
+    """Both ways to read files: which one suits a file, and which files one statement can read."""
+
+    def __init__(self, lake: Lake, raw_table: str, progress: Progress) -> None:
+        self._engine = EngineSource(lake)
+        self._worker = WorkerSource(lake, raw_table, progress)
+
+    @property
+    def streamed(self) -> dict[str, int]:
+        """How many rows the files have that the worker read to their end, by path."""
+        return self._worker.streamed
+
+    def groups(
+        self,
+        files: Iterable[SourceFile],
+        by_worker: Container[str] = (),
+        alone: Container[str] = (),
+    ) -> list[tuple[list[SourceFile], Source]]:
+        """(files that one statement can read, what reads them).
+
+        They have the same schema, are read the same way, and are not too many. The worker reads
+        those whose key is in `by_worker`; those in `alone` form groups of their own.
+        """
+        alike: dict[tuple[FileSchema, bool, str], list[SourceFile]] = {}
+        for file in files:
+            key = file.object.key
+            is_engine = suits_engine(file) and key not in by_worker
+            alike.setdefault((file.schema, is_engine, key if key in alone else ""), []).append(file)
+        return [
+            (part, self._engine if is_engine else self._worker)
+            for (_, is_engine, _), group in alike.items()
+            for part in _parts(group)
+        ]
+
+
+def suits_engine(file: SourceFile) -> bool:
+    return settings.LOAD_TRANSPORT == "engine" and file.is_plain
+
+
+def _parts(group: list[SourceFile]) -> Iterator[list[SourceFile]]:
+    """`group` cut into what one statement can name: so many files, with names so long."""
+    part: list[SourceFile] = []
+    length = 0
+    for file in group:
+        longest = len(file.object.key.encode()) * 3  # each byte may be %-encoded
+        if part and (len(part) == FILES_PER_STATEMENT or length + longest > NAMES_PER_STATEMENT):
+            yield part
+            part, length = [], 0
+        part.append(file)
+        length += longest
+    yield part
 
 
 def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:

@@ -1,8 +1,10 @@
 """Schema drift: how the columns of a load's files differ from those of the loads before it."""
 
+from collections.abc import Mapping
+
 from loaders.models import LoadJob
 
-Columns = dict[str, dict[str, str]]
+Columns = Mapping[str, Mapping[str, str]]
 
 _FORMATS = {"parquet": "Parquet", "csv": "CSV", "jsonl": "JSON lines"}
 

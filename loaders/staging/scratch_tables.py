@@ -5,7 +5,8 @@ its tables, and dropping waits until no statement uses the table: once the next 
 earlier ones, none of theirs is under way and none can begin.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ class ScratchTables:
     `keys` the keys of files that need no staging. Parameters: `tenant_id`, `load_id`, `attempt` and
     `loaded_at`, which no two runs share.
 
-    Those made `in_memory` suit small batches. A restart of the warehouse empties them, and one that
+    Tables `in_memory` suit small batches. A restart of the warehouse empties them, and one that
     loses power may lose the newest parts of others. So each table is filled through `fill`, which
     counts the rows that go in, and a statement that writes for readers carries `intact`: it fails
     unless exactly those rows are still there. Those of a `dry_run` hold rejects, too.
@@ -58,7 +59,7 @@ class ScratchTables:
         self.plan = self._named("plan")
         self.moves = self._named("moves")
         self.keys = self._named("keys")
-        self.in_memory = False
+        self._in_memory = False
         self._filled: dict[str, int] = {}
         self.parameters: dict[str, Any] = {
             "tenant_id": tenant.id,
@@ -116,7 +117,9 @@ class ScratchTables:
     # --- Tables
 
     def create_staged(self) -> None:
-        self._create(self.staged, f"AS {self.target}{' ENGINE = Memory' if self.in_memory else ''}")
+        self._create(
+            self.staged, f"AS {self.target}{' ENGINE = Memory' if self._in_memory else ''}"
+        )
         if self.dry_run:  # like the shared one it may merge rows, so it is not counted
             self.drop(self.rejects)
             self.writer.run(
@@ -129,14 +132,14 @@ class ScratchTables:
 
     def create_moves(self, columns: str, keys: str) -> None:
         """A table for joinGet, which finds rows by `keys`."""
-        persistent = 0 if self.in_memory else 1
+        persistent = 0 if self._in_memory else 1
         self._create(
             self.moves,
             f"({columns}) ENGINE = Join(ANY, LEFT, {keys}) SETTINGS persistent = {persistent}",
         )
 
     def create(self, name: str, columns: str, order_by: str = "tuple()") -> None:
-        engine = "Memory" if self.in_memory else f"MergeTree ORDER BY {order_by}"
+        engine = "Memory" if self._in_memory else f"MergeTree ORDER BY {order_by}"
         self._create(name, f"({columns}) ENGINE = {engine}")
 
     def _create(self, name: str, what: str) -> None:
@@ -178,12 +181,18 @@ class ScratchTables:
         self._filled.pop(name, None)
         self.writer.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
 
-    def fence_off_earlier_runs(self) -> None:
-        """Remove the scratch tables of every run of this tenant and table."""
+    @contextmanager
+    def in_use(self, *, in_memory: bool = False) -> Iterator[None]:
+        """Fence off earlier runs of this tenant and table; remove this run's tables at the end."""
+        self._in_memory = in_memory
         for name in scratch_tables(self.tenant, self.table):
             self.drop(self.at.qualified(name))
+        try:
+            yield
+        finally:
+            self._remove()
 
-    def tidy_up(self) -> None:
+    def _remove(self) -> None:
         """Remove this run's tables. A failure to do so must not hide why the load failed."""
         with suppress(WarehouseError):
             for name in scratch_tables(self.tenant, self.table):

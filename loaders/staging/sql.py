@@ -103,6 +103,14 @@ def keys(table: Table, schema: FileSchema, relation: str, into: str) -> str:
 SELECT assumeNotNull({key.value}), _path FROM {relation} WHERE {_has_key(table, schema)}"""
 
 
+def files_with_other_keys(table: Table, target: str, keys: str) -> str:
+    """SELECT the files in `keys` that hold a key which is not current."""
+    return f"""SELECT DISTINCT source_file FROM {keys}
+WHERE entity NOT IN (
+    SELECT {quote(table.key)} FROM {target} WHERE tenant_id = {TENANT} AND is_current
+)"""
+
+
 def digest_of_keys(table: Table, schema: FileSchema, relation: str) -> str:
     """SELECT path, rows and digest of the keys, for each file of `relation`."""
     key = _key_of(table, schema).value

@@ -7,7 +7,7 @@ from datetime import datetime
 from analytics.warehouse.sql import literal
 from loaders.jobs import load
 from loaders.lake.s3 import LakeObject
-from loaders.staging import stage
+from loaders.staging import file_selection, readers
 from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
 from loaders.staging.readers import Relation, raw_columns
 from loaders.staging.scratch_tables import instant
@@ -60,5 +60,5 @@ def _text(value):
 def use(lake, monkeypatch):
     """Make every load of this test discover, read and stage files of `lake`."""
     monkeypatch.setattr(load, "Lake", lambda: lake)
-    monkeypatch.setattr(stage, "read_schema", lake.schema)
-    monkeypatch.setattr(stage, "EngineSource", lambda _: lake)
+    monkeypatch.setattr(file_selection, "read_schema", lake.schema)
+    monkeypatch.setattr(readers, "EngineSource", lambda _: lake)

@@ -1,4 +1,4 @@
-"""Who belongs to suspended tenants only cannot log in; everybody else can."""
+"""Users whose tenants are all suspended cannot log in; all others can."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -15,7 +15,7 @@ def may_log_in(client, name):
     return "_auth_user_id" in client.session
 
 
-def test_nobody_logs_in_for_a_suspended_tenant(client, acme, alice, bob):
+def test_members_of_a_suspended_tenant_cannot_log_in(client, acme, alice, bob):
     assert may_log_in(client, "alice")
     Tenant.objects.filter(pk=acme.pk).update(is_active=False)
     assert not may_log_in(client, "alice")
@@ -24,7 +24,7 @@ def test_nobody_logs_in_for_a_suspended_tenant(client, acme, alice, bob):
     assert may_log_in(client, "alice")
 
 
-def test_a_session_that_is_open_ends(client, acme, alice):
+def test_open_sessions_end(client, acme, alice):
     client.force_login(alice)
     assert client.get("/", follow=False).status_code == 302
     Tenant.objects.filter(pk=acme.pk).update(is_active=False)
@@ -41,7 +41,7 @@ def test_members_of_another_tenant_staff_and_newcomers_can(
     assert [may_log_in(client, name) for name in ("alice", "dora", "newcomer")] == [True] * 3
 
 
-def test_the_tenants_history_tells_who_suspended_it_and_when(client, acme, globex, dora):
+def test_the_tenants_history_records_suspensions(client, acme, globex, dora):
     client.force_login(dora)
     for action in ("suspend", "suspend", "resume"):
         chosen = {"action": action, "_selected_action": [acme.pk]}

@@ -12,7 +12,7 @@ from analytics.warehouse.embedded.answer import Answer
 from analytics.warehouse.embedded.blocks import from_buffers, from_native, header
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.engine import identifier, literal
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELED, ServerError
+from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, ServerError
 from analytics.warehouse.embedded.incoming import ExternalTable, Incoming
 from analytics.warehouse.embedded.inserts import ClientInsert
 from analytics.warehouse.embedded.protocol import Query
@@ -125,7 +125,7 @@ class Execution:
                 yield watch
             except ServerError as error:
                 unwanted = watch.outcome in (Outcome.CANCELED, Outcome.GONE)
-                if error.code != QUERY_WAS_CANCELED or not unwanted:
+                if error.code != QUERY_WAS_CANCELLED or not unwanted:
                     raise
             self.answer.gone |= watch.outcome is Outcome.GONE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analytics.warehouse.embedded.blocks import Column, pass_block
 from analytics.warehouse.embedded.compression import read_frame
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELED, UNEXPECTED_PACKET, ServerError
+from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, UNEXPECTED_PACKET, ServerError
 from analytics.warehouse.embedded.protocol import ClientPacket
 from analytics.warehouse.embedded.reader import Reader
 from analytics.warehouse.embedded.spool import Spool
@@ -59,7 +59,7 @@ class Incoming:
         """The name of the table that the block to come belongs to."""
         kind = self._reader.varint()
         if kind == ClientPacket.CANCEL:
-            raise ServerError(QUERY_WAS_CANCELED, "Query was canceled (QUERY_WAS_CANCELED)")
+            raise ServerError(QUERY_WAS_CANCELLED, "Query was canceled (QUERY_WAS_CANCELLED)")
         if kind != ClientPacket.DATA:
             self.broken = True
             raise ServerError(

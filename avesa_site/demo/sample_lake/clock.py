@@ -1,4 +1,4 @@
-"""Time in the sample: UTC milliseconds, the window, and the hours in which people work."""
+"""Time in the sample data: UTC milliseconds, the window, and working hours."""
 
 from bisect import bisect_right
 from calendar import monthrange
@@ -14,7 +14,7 @@ DAY = 24 * HOUR
 WORKDAY = 10 * HOUR
 OPENS = 8  # local hour
 
-# Later than anything that can be asked for; whatever reaches it is cut off at the window's end.
+# Later than any date in use. Whatever falls on it is cut off at the window's end.
 NEVER = 32_503_680_000_000
 
 MONTHS_OF_HISTORY = 24
@@ -39,7 +39,7 @@ def days_between(first: date, end: date) -> Iterator[date]:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The stretch of time up to ``end`` whose versions go into one file, and that file's name."""
+    """The period up to ``end`` whose versions go into one file, and that file's name."""
 
     name: str
     ordinal: int
@@ -80,9 +80,9 @@ class Window:
 
 
 class WorkCalendar:
-    """Working time of one zone, Monday to Friday from 08:00 to 18:00, as one unbroken line.
+    """Working time in one zone, Monday to Friday 08:00 to 18:00, as one continuous axis.
 
-    Knows the days from ``first`` up to ``end``; later moments come out as NEVER.
+    Covers the days from ``first`` up to ``end``; later times become NEVER.
     """
 
     def __init__(self, zone: ZoneInfo, first: date, end: date) -> None:
@@ -96,8 +96,8 @@ class WorkCalendar:
     def local_midnight(self, day: date) -> int:
         """Give the start of a local day, with the offset that holds at its noon.
 
-        The offset of noon spares a special case on the Sundays when clocks change: only the small
-        hours of those days are an hour off.
+        The offset at noon avoids a special case on the Sundays when clocks change: only the early
+        hours of those days are off by an hour.
         """
         noon = datetime.combine(day, time(12), self.zone)
         return int(noon.timestamp()) * 1000 - 12 * HOUR

@@ -1,4 +1,4 @@
-"""Companies: customers that are won, grow or shrink, now and then rename themselves, and leave."""
+"""Companies: customers that are won, grow or shrink, are sometimes renamed, and leave."""
 
 import unicodedata
 from decimal import Decimal
@@ -23,7 +23,7 @@ SEGMENTS = Weighted(
 INDUSTRY = Weighted(INDUSTRIES)
 FIRST_STATUS = Weighted(((ACTIVE, 86), (PROSPECT, 7), (INACTIVE, 7)))
 REVENUE_PER_HEAD = {"Finance & Insurance": 290_000, "Manufacturing": 210_000, "Retail": 160_000}
-# Letters that do not come apart into a plain one and an accent, or that German spells with two.
+# Letters that do not decompose into a base letter and an accent, or that German spells with two.
 SPELLED_OUT = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "\u0131": "i", "ł": "l", "ø": "o"}
 )
@@ -33,7 +33,7 @@ EDITORS = ("sync", "sales", "account.management", "finance")
 def company_lives(
     tenant: SampleTenant, window: Window, calendar: WorkCalendar, count: int, seed: int
 ) -> list[Life[CompanyRow]]:
-    """Tell the life of every company that the 24 months from the window's start know."""
+    """Give the versions of every company in the 24 months from the window's start."""
     taken: set[str] = set()
     return [
         _life(
@@ -172,11 +172,11 @@ def _rebranded(name: str, dice: Dice) -> str:
 
 
 def _unused_name(region: Region, taken: set[str], dice: Dice) -> tuple[str, str]:
-    """Give a name with its legal form, and a code of its own that also makes the domain."""
+    """Give a name with its legal form, and a unique code, which is also the domain."""
     while True:
         core = _name(region, dice)
         identifier = identifier_of(core)[:24]
-        # Once the obvious names are used up, companies carry a number.
+        # Once the obvious names are used up, companies get a number.
         if identifier in taken:
             number = dice.whole(2, 99_999)
             core, identifier = f"{core} {number}", f"{identifier}{number}"

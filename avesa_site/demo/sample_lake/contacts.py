@@ -1,4 +1,4 @@
-"""Contacts: the people at each company, who join, change their post, and leave."""
+"""Contacts: the people at each company, who join, change their position, and leave."""
 
 from avesa_site.demo.sample_lake.clock import DAY, Window, WorkCalendar
 from avesa_site.demo.sample_lake.companies import YEAR, identifier_of
@@ -20,7 +20,7 @@ def contact_lives(
     count: int,
     seed: int,
 ) -> ContactsByCompany:
-    """Tell the lives of about ``count`` contacts, more of them at larger companies."""
+    """Give the versions of about ``count`` contacts, more of them at larger companies."""
     weights = [weight_of(company.versions[0]) for company in companies]
     contacts: ContactsByCompany = {}
     number = 10_001
@@ -37,7 +37,7 @@ def contact_lives(
 
 
 def weight_of(company: CompanyRow) -> float:
-    """Say how much a company counts when people and tickets are shared out."""
+    """Give a company's weight in the distribution of people and tickets."""
     return float((company.number_of_employees or 30) ** 0.6)
 
 

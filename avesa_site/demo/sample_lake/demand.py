@@ -39,7 +39,7 @@ class Demand:
 
     def moments(self, day: date, dice: Dice, share: float = 1.0) -> Iterator[int]:
         """Give the moments at which the tickets of a local day are opened, in order."""
-        # Now and then something large breaks and half the customers call.
+        # Now and then there is a major outage and half the customers call.
         outage = 2.1 if dice.chance(0.012) else 1.0
         hours = OFFICE_HOURS if is_workday(day) else WEEKEND_HOURS
         midnight = self.calendar.local_midnight(day)

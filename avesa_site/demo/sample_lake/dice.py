@@ -1,7 +1,7 @@
-"""Chance that repeats: the same label gives the same draws on every Python.
+"""Reproducible random numbers: the same label gives the same draws in every Python version.
 
-Only ``Random.random()`` is used, since it alone is promised to keep its sequence between Python
-versions; ``choice``, ``gauss`` and their like are not.
+Only ``Random.random()`` is used: Python guarantees its sequence between versions, but not those of
+``choice``, ``gauss`` and others.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Draws that depend on the label alone, so that one entity never disturbs another."""
+    """Random draws that depend on the label only, so that entities do not affect each other."""
 
     def __init__(self, *label: object) -> None:
         self.random = Random("/".join(map(str, label))).random
@@ -54,7 +54,7 @@ class Dice:
 
 
 class Weighted(Generic[T]):
-    """Values that come up in proportion to their weights."""
+    """Values drawn in proportion to their weights."""
 
     def __init__(self, pairs: Iterable[tuple[T, float]]) -> None:
         held = tuple(pairs)

@@ -1,4 +1,4 @@
-"""Rows to the bytes of one file: Parquet, JSON lines or CSV, the latter two also gzipped."""
+"""Encode rows as one file: Parquet, JSON lines or CSV, the latter two optionally gzipped."""
 
 import csv
 import gzip
@@ -24,7 +24,7 @@ PARQUET_TYPES = {
 
 
 def encode(table: Table, rows: Sequence[Row], suffix: str, *, aliased: bool) -> bytes:
-    """Write the rows in the format that the file name's suffix promises."""
+    """Write the rows in the format given by the file name's suffix."""
     names = [column.alias if aliased else column.name for column in table.columns]
     columns = [
         _values(column, values, aliased=aliased)
@@ -93,7 +93,7 @@ def _iso(moment: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
-# Money beyond 15 digits would not survive a JSON number; hours always do.
+# Money with more than 15 digits would lose precision as a JSON number; hours never do.
 _JSON: dict[Kind, Show] = {Kind.MOMENT: _iso, Kind.MONEY: str, Kind.HOURS: float}
 _CSV: dict[Kind, Show] = {
     Kind.MOMENT: _iso,

@@ -1,4 +1,4 @@
-"""The whole lake of the sample, one file at a time."""
+"""Generates the sample lake, one file at a time."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,9 +50,9 @@ CONTACT_COUNT = 700
 TICKET_COUNT = 8_700
 INTERNAL_ENTRIES_PER_DAY = 4.6
 
-# How far back the tickets reach that are still open when the window starts.
+# Maximum age of tickets that are still open when the window starts.
 BACKLOG_DAYS = 365
-# Tickets of the last days before the start come as they do later; of older ones only the stuck.
+# In the last days before the start, all tickets are generated; before that, only stuck ones.
 FRESH_DAYS = 14
 
 
@@ -75,19 +75,19 @@ def generate(
     """Give every file of the sample lake: history from ``since`` up to the day before ``until``.
 
     Every version has an ``updated_at`` before ``until``, 00:00 UTC; only a ticket's
-    ``required_date``, a plan, may lie later. Without ``since``, history is 24 months long. With
-    ``since`` held fixed, a later ``until`` only adds versions: what was before stays as it was.
+    ``required_date``, a planned date, may be later. Without ``since``, history is 24 months long.
+    With the same ``since``, a later ``until`` only adds versions and changes none.
 
-    The same arguments give the same rows. No more than about a month of one tenant is held in
-    memory, besides its companies and contacts.
+    The same arguments give the same rows. At most about a month of one tenant is in memory, besides
+    its companies and contacts.
     """
     window = Window(since or months_before(until, MONTHS_OF_HISTORY), until)
     for tenant in tenants:
         yield from _TenantLake(tenant, window, scale, seed).files()
 
 
-class _Shelf:
-    """Rows of one table that wait for the file of their span; the first span is the base."""
+class _Buffer:
+    """Rows of one table, kept until their span's file is written; the first span is the base."""
 
     def __init__(self, tenant: SampleTenant, table: Table, window: Window) -> None:
         self.tenant, self.table, self.window = tenant, table, window
@@ -97,7 +97,7 @@ class _Shelf:
         self._emitted = 0
 
     def put(self, versions: Sequence[Row]) -> None:
-        """Shelve a record: in the base only as it last was, from the window's end on nothing."""
+        """Add a record: only its last version to the base, nothing after the window's end."""
         for row in versions:
             if row.updated_at >= self.window.end:
                 return
@@ -107,7 +107,7 @@ class _Shelf:
             self.rows[span].append(row)
 
     def finished_files(self, moment: int) -> Iterator[LakeFile]:
-        """Give the files of all spans that end by then and let go of their rows."""
+        """Give the files of all spans that end by then, and drop their rows."""
         while self._emitted < len(self.spans) and self.ends[self._emitted] <= moment:
             span = self.spans[self._emitted]
             rows, self.rows[self._emitted] = self.rows[self._emitted], []
@@ -131,7 +131,7 @@ class _Shelf:
 
 
 class _TenantLake:
-    """One tenant's files: first the two tables kept in memory, then tickets and time together."""
+    """One tenant's files: first the two tables in memory, then tickets and time together."""
 
     def __init__(self, tenant: SampleTenant, window: Window, scale: float, seed: int) -> None:
         self.tenant, self.window, self.seed = tenant, window, seed
@@ -139,7 +139,7 @@ class _TenantLake:
         self.calendar = WorkCalendar(
             ZoneInfo(tenant.time_zone),
             window.since - timedelta(days=10 * 365),
-            # Far enough for every due date that a version before the end can name.
+            # Enough for every due date in a version before the end.
             window.until + timedelta(days=150),
         )
         self.companies = company_lives(
@@ -167,16 +167,16 @@ class _TenantLake:
     def _whole_table(
         self, table: Table, lives: Iterable[Life[CompanyRow] | Life[ContactRow]]
     ) -> Iterator[LakeFile]:
-        shelf = _Shelf(self.tenant, table, self.window)
+        buffer = _Buffer(self.tenant, table, self.window)
         for life in lives:
-            shelf.put(life.versions)
-        yield from shelf.finished_files(self.window.end)
+            buffer.put(life.versions)
+        yield from buffer.finished_files(self.window.end)
 
     def _tickets_and_time(self) -> Iterator[LakeFile]:
-        tickets = _Shelf(self.tenant, TICKETS, self.window)
-        entries = _Shelf(self.tenant, TIME_ENTRIES, self.window)
+        tickets = _Buffer(self.tenant, TICKETS, self.window)
+        entries = _Buffer(self.tenant, TIME_ENTRIES, self.window)
         for day in self._days():
-            # Whatever happened before this day began has been told by now.
+            # All versions from before this day are in the buffers now.
             reached = self.calendar.local_midnight(day)
             yield from tickets.finished_files(reached)
             yield from entries.finished_files(reached)
@@ -212,6 +212,6 @@ class _TenantLake:
 
 
 def _over(life: TicketLife, moment: int) -> bool:
-    """Say whether a ticket and all that was written about it ended before this moment."""
+    """Whether a ticket was closed, and its last version written, before this moment."""
     latest = life.versions[-1]
     return latest.status in CLOSED_STATUSES and latest.updated_at < moment

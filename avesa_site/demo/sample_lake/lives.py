@@ -1,4 +1,4 @@
-"""One record through time: its versions in order, and which of them held at a given moment."""
+"""The versions of one record in order, and which of them was valid at a given time."""
 
 from bisect import bisect_right
 from typing import Generic, TypeVar
@@ -28,7 +28,7 @@ class Life(Generic[R]):
         self.moments.append(version.updated_at)
 
     def at(self, moment: int) -> R:
-        """Give the version that held then; before the first known one, the first."""
+        """Give the version valid then; before the first version, the first."""
         return self.versions[max(0, bisect_right(self.moments, moment) - 1)]
 
     def active_at(self, moment: int) -> bool:

@@ -25,7 +25,7 @@ class Member:
 
 
 class Staff:
-    """Who takes tickets. Some take more than others."""
+    """The technicians who take tickets, some more than others."""
 
     def __init__(self, tenant: SampleTenant, scale: float, seed: int) -> None:
         dice = Dice(seed, tenant.tenant_id, "members")

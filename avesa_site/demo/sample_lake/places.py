@@ -1,7 +1,7 @@
 """Names, towns and telephone numbers by region.
 
-Telephone numbers come from the ranges that regulators keep free for fiction, and domains end in
-the reserved ``.example``, so that nothing here reaches a real person.
+Telephone numbers are from ranges that regulators reserve for fiction, and domains end in the
+reserved ``.example``, so that none of them belongs to a real person.
 """
 
 from dataclasses import dataclass

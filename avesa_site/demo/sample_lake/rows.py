@@ -1,6 +1,6 @@
-"""What a row of each table holds: the canonical columns of the data contract, in order.
+"""The rows of each table: the canonical columns of the data contract, in order.
 
-The annotations are the single declaration; file types and the reading back derive from them.
+The annotations are the only declaration; file types and reading back are derived from them.
 """
 
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ Row = CompanyRow | ContactRow | TicketRow | TimeEntryRow
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, with the other name (and sense) that an aliased tenant's files give it."""
+    """A column, with its other name (and negation) in the files of an aliased tenant."""
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""The rules of the service desk: statuses, priorities and what they promise."""
+"""The rules of the service desk: statuses, priorities and response targets."""
 
 from avesa_site.demo.sample_lake.clock import HOUR
 from avesa_site.demo.sample_lake.words import LEVELS
@@ -24,7 +24,7 @@ DUE_WORKDAYS = dict(zip(PRIORITIES, (1, 2, 5, 10), strict=True))
 
 
 def priority_of(severity: str, impact: str, urgency: str) -> str:
-    """Derive the priority: the graver, the wider and the more urgent, the higher."""
+    """Derive the priority from severity, impact and urgency."""
     score = LEVELS.index(severity) + LEVELS.index(impact) + LEVELS.index(urgency)
     if score >= 5:
         return PRIORITIES[0]

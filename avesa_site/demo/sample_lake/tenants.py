@@ -1,4 +1,4 @@
-"""The three providers of the sample: three sizes, three time zones, three habits of writing."""
+"""The three sample providers: three sizes, three time zones, three styles of files."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class SampleTenant:
     """One provider and how its upstream writes files.
 
     ``size`` is relative to the largest tenant. ``growth`` is the change of the ticket volume over
-    24 months. ``aliased`` says that the files use the other column names of the data contract.
+    24 months. ``aliased``: the files use the other column names of the data contract.
     """
 
     tenant_id: str

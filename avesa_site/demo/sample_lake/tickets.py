@@ -26,7 +26,7 @@ class TicketLife:
 
 
 class TicketDesk:
-    """Opens tickets and tells how each went on, whether or not anyone will read that far."""
+    """Opens tickets and simulates each to its end, even beyond the window."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from avesa_site.demo.sample_lake.words import INTERNAL_WORK, WORK_NOTES
 SERVICE_TICKET, CHARGE_CODE = "ServiceTicket", "ChargeCode"
 BILLABLE, COVERED, FREE = "Billable", "DoNotBill", "NoCharge"
 
-# What a company's segment usually means for its bills.
+# Typical billing of a company's segment.
 BILLING = {
     "Managed Services": Weighted(((COVERED, 80), (BILLABLE, 15), (FREE, 5))),
     "Co-Managed IT": Weighted(((COVERED, 60), (BILLABLE, 34), (FREE, 6))),
@@ -127,7 +127,7 @@ class InternalWork:
             entry_id=f"E-{self.number}" if self.tenant.prefixed_keys else str(self.number),
             company_id=None,
             company_name=None,
-            # Where files speak of "charge_to_id", it names the charge code here, not a ticket.
+            # In files with "charge_to_id", it is the charge code here, not a ticket.
             ticket_id=str(index + 1) if self.tenant.aliased else None,
             charge_to_type=CHARGE_CODE,
             member_id=member.member_id,

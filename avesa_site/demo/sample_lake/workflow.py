@@ -1,4 +1,4 @@
-"""The course of one ticket: who takes it, works on it, waits, closes it, and what is left lying."""
+"""Simulates one ticket: who takes it, works on it, waits and closes it, and which ones stall."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,15 +34,15 @@ STALLS = Weighted(
 )
 SESSIONS = Weighted(((1, 52), (2, 29), (3, 13), (4, 6)))
 
-# Tickets that get stuck make the backlog. Chance and duration together keep about one ticket in
-# twenty of the 24 months open at any time.
+# Stuck tickets make up the backlog. With this probability and duration, about one ticket in twenty
+# of the 24 months is open at any time.
 STALLING = 0.10
 STALL_DAYS = 400.0
 
 
 @dataclass(slots=True)
 class Event:
-    """Something that will make a new version of the ticket; ``hours`` are added to it."""
+    """An event that creates a new version of the ticket; ``hours`` are added to it."""
 
     moment: int
     changes: dict[str, Any]
@@ -51,10 +51,10 @@ class Event:
 
 @dataclass(slots=True)
 class Course:
-    """Lets one ticket run. ``moment`` and ``owner`` say how far it has come and who has it.
+    """Simulates one ticket. ``moment`` and ``owner`` are its current time and owner.
 
-    Nothing here looks at the window's end, so that a ticket's past never depends on it. Beyond
-    the calendar everything happens at NEVER.
+    Nothing here depends on the window's end, so a ticket's past does not either. After the end of
+    the calendar, everything happens at NEVER.
     """
 
     first: TicketRow
@@ -78,10 +78,10 @@ class Course:
             self._reopen()
 
     def versions(self, company: Life[CompanyRow]) -> list[TicketRow]:
-        """Turn the events into rows: hours add up, and no two versions share a moment."""
+        """Turn the events into rows: hours accumulate, and no two versions have the same time."""
         row = self.first
         rows = [row]
-        # Time is often entered late, so events were not noted in the order of their moments.
+        # Time is often entered late, so events are not in chronological order.
         for event in sorted(self.events, key=attrgetter("moment")):
             if event.moment >= NEVER:
                 break
@@ -121,7 +121,7 @@ class Course:
                 self._escalate()
 
     def _stall_after(self, count: int) -> int:
-        """Say after which piece of work the ticket stalls; a few do before the first."""
+        """Choose the session after which the ticket stalls; a few stall before the first."""
         return 0 if self.dice.chance(0.1) else self.dice.whole(1, count)
 
     def _clear_by_itself(self) -> None:
@@ -129,7 +129,7 @@ class Course:
         self._note("monitoring", status=CLOSED, closed_date=self.moment, closed_by="monitoring")
 
     def _dispatch(self) -> None:
-        """Assign the ticket, unless somebody just takes it."""
+        """Assign the ticket, unless a technician takes it directly."""
         if self.dice.chance(0.3):
             return
         target = RESPONSE_TARGETS[self.first.priority]
@@ -154,7 +154,7 @@ class Course:
             self.moment = self.calendar.later(self.moment, wait)
 
     def _session(self, median: float) -> None:
-        """Let somebody work; the time is entered at once, at the end of the day, or later."""
+        """Add a work session; its time is entered at once, at the end of the day, or later."""
         dice = self.dice
         worker = self.owner if dice.chance(0.9) else self.staff.draw(dice)
         hours = quarter_hours(min(8.0, dice.lognormal(median, 0.55)))
@@ -186,7 +186,7 @@ class Course:
         self.moment += 1_500
 
     def _stall(self, status: str) -> None:
-        """Leave the ticket lying, with a reminder or a new owner every month or two."""
+        """Stall the ticket, with a reminder or a new owner every month or two."""
         dice = self.dice
         self.moment += 4_000
         self._note_owned(status=status)
@@ -194,7 +194,7 @@ class Course:
         passed = self.moment
         while True:
             passed += int(dice.lognormal(45, 0.5) * DAY)
-            # A reminder waits for the next working day, and must not come after the waking.
+            # A reminder moves to the next working day, and must not come after the stall ends.
             if passed + 6 * DAY >= wakes:
                 break
             self._remind(passed)
@@ -235,5 +235,5 @@ class Course:
 
 
 def _budget(budget: Decimal | None, hours: Decimal) -> Decimal | None:
-    """Raise a budget that is overdrawn by half to what was worked."""
+    """Raise a budget that is exceeded by half to the hours worked."""
     return hours if budget is not None and hours > budget * Decimal("1.5") else budget

@@ -1,4 +1,4 @@
-"""How the admin writes dates: short, and the same for everybody."""
+"""Date formats of the admin: short, and the same for all users."""
 
 DATE_FORMAT = "j M Y"
 DATETIME_FORMAT = "j M Y, H:i"

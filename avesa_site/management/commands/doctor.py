@@ -10,19 +10,19 @@ from loaders.management import selection
 
 
 class Command(BaseCommand):
-    help = "Ask every part whether it is there and lets us in. Exits with 1 if one does not."
-    requires_system_checks = ()  # they would stop it before it could say what is wrong
+    help = "Check the connection to every part. Exits with 1 if a check fails."
+    requires_system_checks = ()  # they would stop it before it could report the problem
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         selection.add_tenant_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        unwell = []
+        failed = []
         for found in examine(selection.tenants(options)):
-            mark = "well" if found.is_well else "UNWELL"
+            mark = "ok" if found.is_ok else "FAILED"
             self.stdout.write(
-                f"{found.part:<24} {mark:<7} {found.milliseconds:>7,.0f} ms  {found.says}"
+                f"{found.part:<24} {mark:<7} {found.milliseconds:>7,.0f} ms  {found.message}"
             )
-            unwell += [] if found.is_well else [found.part]
-        if unwell:
-            raise CommandError(f"Not well: {', '.join(unwell)}.")
+            failed += [] if found.is_ok else [found.part]
+        if failed:
+            raise CommandError(f"Failed: {', '.join(failed)}.")

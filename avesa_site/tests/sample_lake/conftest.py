@@ -1,4 +1,4 @@
-"""The lake that most tests look at, made and read back once."""
+"""The sample lake of most tests, generated and read back once."""
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, time
@@ -23,7 +23,7 @@ KEYS = {
 
 
 class SampleLake:
-    """Everything the files say: rows by tenant and table, and histories by business key."""
+    """The content of all files: rows by tenant and table, and histories by business key."""
 
     def __init__(self, files):
         self.files = files

@@ -1,4 +1,4 @@
-"""Reads a file of the sample lake back, with nothing of the generator but the table's columns.
+"""Reads a file of the sample lake back, using nothing of the generator but the table's columns.
 
 Whatever the format and the column names, rows come out alike: canonical names, Decimal for money
 and hours, aware datetimes, None for nothing.

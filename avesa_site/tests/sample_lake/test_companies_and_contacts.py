@@ -1,4 +1,4 @@
-"""Companies and their people: who belongs to whom, and how both change."""
+"""Companies and contacts: which belong together, and how both change."""
 
 from collections import Counter
 from datetime import timedelta
@@ -11,7 +11,7 @@ from avesa_site.demo.sample_lake.companies import size_category
 pytestmark = pytest.mark.slow
 
 
-def test_a_company_is_active_exactly_when_its_status_says_so(lake):
+def test_a_company_is_active_exactly_when_its_status_is(lake):
     for history in lake.everywhere("companies"):
         assert all(row["is_active"] == (row["status"] == "Active") for row in history)
 

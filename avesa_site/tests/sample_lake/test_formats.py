@@ -1,4 +1,4 @@
-"""Each tenant's habit of writing: formats, column names, types, and text that tries a reader."""
+"""Each tenant's files: formats, column names, types, and text that is hard to parse."""
 
 import gzip
 import io
@@ -66,7 +66,7 @@ def test_the_medium_tenant_writes_parquet_with_the_other_names(lake):
         assert len(names) == len(canonical)
 
 
-def test_the_inactive_flag_says_the_opposite_of_is_active(lake):
+def test_the_inactive_flag_is_the_opposite_of_is_active(lake):
     one = next(f for f in files_of(lake, "bluepeak") if "/contacts/base/" in f.key)
     flags = [row["inactive_flag"] for row in raw_rows(one)]
     assert [row["is_active"] for row in lake.rows_of_file[one.key]] == [not flag for flag in flags]
@@ -128,7 +128,7 @@ def test_no_text_is_empty_padded_or_stands_for_null(lake, tenant, table):
 
 
 @pytest.mark.parametrize("trial", ['"', ",", "\n", ";", "\\\\", "“", "🙂", "田", "{"])
-def test_descriptions_hold_what_trips_careless_readers(lake, tenant, trial):
+def test_descriptions_contain_text_that_is_hard_to_parse(lake, tenant, trial):
     assert any(
         trial in (row["description"] or "") for row in lake.rows[tenant.tenant_id, "tickets"]
     )
@@ -166,7 +166,7 @@ def rows_of(table):
 
 
 @pytest.mark.parametrize("table", [COMPANIES, CONTACTS, TIME_ENTRIES], ids=lambda one: one.name)
-def test_every_format_says_the_same(table):
+def test_every_format_gives_the_same_rows(table):
     @settings(max_examples=25, deadline=None, database=None)
     @given(rows_of(table))
     def check(rows):

@@ -1,4 +1,4 @@
-"""The lake as a whole: which files there are, that they repeat, and that history is complete."""
+"""The lake as a whole: its files are reproducible, and its history is complete."""
 
 import ast
 import re
@@ -50,7 +50,7 @@ def test_older_months_are_one_file_and_the_last_fortnight_one_file_a_day(lake):
     assert (months[0], months[-1], len(months)) == ("2024-11", "2026-11", 25)
     fortnight = [UNTIL - timedelta(days=14 - number) for number in range(14)]
     assert set(days) <= {day.isoformat() for day in fortnight}
-    # On a Sunday there may be nothing to tell, and then there is no file.
+    # On a Sunday there may be no change, and then there is no file.
     assert set(days) >= {day.isoformat() for day in fortnight if day.weekday() < 5}
     assert names == months + days
 
@@ -150,7 +150,7 @@ def test_a_larger_scale_gives_more_of_everything():
     assert all(2 < large[table] / small[table] < 4.5 for table in large)
 
 
-def test_tenants_differ_in_size_as_they_say(lake):
+def test_tenants_differ_in_size_as_declared(lake):
     large, medium, small = (
         len(lake.current[tenant.tenant_id, "tickets"]) for tenant in SAMPLE_TENANTS
     )
@@ -167,7 +167,7 @@ def test_large_spans_are_split_into_parts(monkeypatch):
 
 
 def test_files_come_one_at_a_time():
-    """The first file must not cost the work of the last: nothing is gathered up before."""
+    """Files are generated lazily: the first one must not take the work of all others."""
     files = generate(UNTIL, 5.0, tenants=SAMPLE_TENANTS[:1])
     first = next(files)
     files.close()

@@ -1,4 +1,4 @@
-"""Tickets: their course, their order of dates, and when they come."""
+"""Tickets: their life cycle, the order of their dates, and when they are opened."""
 
 from collections import Counter
 from datetime import timedelta
@@ -33,7 +33,7 @@ def test_dates_follow_each_other(lake):
             assert known == sorted(known)
 
 
-def test_what_was_said_at_the_opening_stays(lake):
+def test_values_from_the_opening_never_change(lake):
     lasting = ("created_date", "company_id", "contact_id", "summary", "description", "created_by")
     for history in lake.everywhere("tickets"):
         assert len({tuple(row[column] for column in lasting) for row in history}) == 1

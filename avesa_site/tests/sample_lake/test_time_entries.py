@@ -1,4 +1,4 @@
-"""Time entries: what was worked, by whom, and that it adds up on the tickets."""
+"""Time entries: who worked how long, and that the hours add up on the tickets."""
 
 from collections import Counter, defaultdict
 from datetime import timedelta
@@ -41,7 +41,7 @@ def test_internal_work_has_no_customer_and_never_passes_for_a_ticket(lake, tenan
     for entry in internal:
         assert entry["company_id"] is None
         assert entry["ticket_id"] not in tickets
-        # Files that say "charge_to_id" name the charge code there.
+        # Files with "charge_to_id" have the charge code there.
         assert (entry["ticket_id"] is not None) == tenant.aliased
 
 
@@ -87,7 +87,7 @@ def test_work_types_roles_and_billing_vary(lake):
     assert 0.01 < types["After Hours"] / types.total() < 0.15
 
 
-def test_members_do_a_believable_amount_of_work(lake):
+def test_members_do_a_realistic_amount_of_work(lake):
     tenant = SAMPLE_TENANTS[0]
     hours = sum(one["actual_hours"] for one in entries_of(lake, tenant))
     per_member_and_workday = float(hours) / SCALE / tenant.technicians / 515

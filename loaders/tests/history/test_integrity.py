@@ -14,10 +14,10 @@ from loaders import tasks
 from loaders.history import integrity
 from loaders.history.integrity import check
 from loaders.jobs import queue, worker
-from loaders.jobs.load import Load
 from loaders.models import IntegrityCheck, LoadedFile, LoadJob
 from loaders.staging.scratch_tables import ScratchTables, scratch_tables
 from loaders.tests.histories import deliver, history, load, remove, row, stored
+from loaders.tests.injuries import fail_to_log
 from loaders.tests.lakes import put_jsonl
 from tenants.models import Alert
 
@@ -120,11 +120,11 @@ def test_a_fault_is_found_and_repaired(loaded, change, where, expected):
     assert expected in faults(loaded)
     before = stored(loaded, "*")
     preview = repair(loaded, dry_run=True)
-    assert preview.notes[0].startswith("Would mend: ")
+    assert preview.notes[0].startswith("Would repair: ")
     assert stored(loaded, "*") == before
     done = repair(loaded)
     assert done.state == LoadJob.State.SUCCEEDED, done.error
-    assert done.notes[0].startswith("Mended: ")
+    assert done.notes[0].startswith("Repaired: ")
     assert faults(loaded) == {}
     assert history(loaded) == SOUND
     assert repair(loaded).notes == ["There is nothing to repair."]
@@ -227,7 +227,7 @@ def test_a_repair_that_leaves_no_rows_succeeds(acme):
     assert "orphaned" in faults(acme)
     job = repair(acme)
     assert (job.state, job.error) == (LoadJob.State.SUCCEEDED, "")
-    assert job.notes[0].startswith("Mended: 1 rows")
+    assert job.notes[0].startswith("Repaired: 1 rows")
     assert stored(acme) == [(0,)]
     assert faults(acme) == {}
 
@@ -299,7 +299,7 @@ def test_the_command_checks_repairs_and_reports(loaded, capsys):
     corrupt(loaded, "is_current = false", "status = 'C'")
     with pytest.raises(CommandError, match="1 table has faults"):
         call_command("warehouse_integrity", **arguments, repair=True, dry_run=True)
-    assert "Would mend: 1 versions with a wrong validity." in capsys.readouterr().out
+    assert "Would repair: 1 versions with a wrong validity." in capsys.readouterr().out
     call_command("warehouse_integrity", **arguments, repair=True)
     assert "sound" in capsys.readouterr().out.splitlines()[-1]
     with pytest.raises(CommandError, match="No active tenant: unknown"):
@@ -334,7 +334,7 @@ def test_a_retried_load_counts_the_versions_it_added(acme, lake, monkeypatch):
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
     put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1)])
     with monkeypatch.context() as patch:
-        patch.setattr(Load, "_log", lambda self: 1 / 0)
+        fail_to_log(patch)
         job = load(acme)
     worker.run(job.pk)
     job.refresh_from_db()

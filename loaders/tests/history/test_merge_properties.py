@@ -11,7 +11,7 @@ from analytics.warehouse.catalog import SENTINEL, TABLES
 from analytics.warehouse.client import Writer
 from loaders.history import merge
 from loaders.jobs import load as load_module
-from loaders.jobs.load import Kind, Load, Vanished
+from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.tests import memory_lake
 from loaders.tests.crashing import Crash, crash_at
 from loaders.tests.history_model import Model
@@ -87,9 +87,9 @@ class Scenario:
         memory_lake.use(lake, patch)
         number = next(_numbers)
         vanished = Vanished.CLOSE if close else Vanished.IGNORE
-        return lambda attempt: Load(
-            self.tenant, TABLES["companies"], number, attempt, kind, vanished
-        ).run()
+        return lambda attempt: run_load(
+            LoadRequest(self.tenant, TABLES["companies"], number, attempt, kind, vanished)
+        )
 
     def seen(self):
         found = Writer().rows(

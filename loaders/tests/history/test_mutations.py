@@ -8,7 +8,7 @@ import pytest
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
 from loaders.history import merge
-from loaders.jobs.load import Kind, Load, Vanished
+from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.lake.results import LoadFailed
 from loaders.tests import memory_lake
 from loaders.tests.histories import current, day
@@ -132,11 +132,13 @@ def play_reject():
         lake.files = {f"{scenario.tenant.id}/canonical/companies/a.parquet": (rows, day(number))}
         with pytest.MonkeyPatch.context() as patch:
             memory_lake.use(lake, patch)
-            Load(
-                scenario.tenant,
-                TABLES["companies"],
-                next(_numbers),
-                kind=INCREMENTAL if number == 6 else REFRESH,
-                vanished=Vanished.CLOSE,
-            ).run()
+            run_load(
+                LoadRequest(
+                    scenario.tenant,
+                    TABLES["companies"],
+                    next(_numbers),
+                    kind=INCREMENTAL if number == 6 else REFRESH,
+                    vanished=Vanished.CLOSE,
+                )
+            )
     assert current(scenario.tenant) == {"x", "y"}

@@ -10,9 +10,9 @@ import pytest
 from analytics.warehouse.catalog import TABLES
 from loaders.history.integrity import check
 from loaders.jobs import queue, worker
-from loaders.jobs.load import Load
 from loaders.models import LoadedFile, LoadJob
 from loaders.tests.histories import current, deliver, history, load, remove, row, stored
+from loaders.tests.injuries import fail_to_log
 from loaders.tests.lakes import put_bytes, put_jsonl, put_text, zst
 
 pytestmark = pytest.mark.usefixtures("warehouse")
@@ -99,7 +99,7 @@ def test_a_retried_refresh_remembers_when_it_closed_keys(acme, lake, twenty, mon
     remove(lake, acme, "a.jsonl")
     monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
     with monkeypatch.context() as patch:
-        patch.setattr(Load, "_log", lambda self: 1 / 0)
+        fail_to_log(patch)
         job = load(acme, kind=LoadJob.Kind.REFRESH)
     assert job.state == LoadJob.State.QUEUED
     assert not queue.cancel(job), "readers have seen it"
@@ -184,7 +184,7 @@ def test_a_rejected_row_keeps_its_key_open(acme, lake, twenty):
 def test_a_rejected_row_without_a_key_closes_nothing(acme, lake, twenty):
     put_jsonl(lake, acme, "companies", "a.jsonl", ["{broken"])
     job = refresh(acme, Vanished.CLOSE)
-    assert "do not say whose they are" in job.notes[0]
+    assert "rejected rows have no key" in job.notes[0]
     assert current(acme) == twenty
 
 
@@ -211,7 +211,7 @@ def test_a_closed_key_that_returns_unchanged_is_current_again(acme, lake, twenty
 
 def test_a_refresh_without_new_files_reads_keys_and_writes_nothing(acme, lake, twenty, monkeypatch):
     before = stored(acme, "*")
-    monkeypatch.setattr("loaders.staging.stage.Staging.stage", lambda *_: pytest.fail("staged"))
+    monkeypatch.setattr("loaders.jobs.load.stage", lambda *_: pytest.fail("staged"))
     job = refresh(acme)
     assert job.rows_unchanged == job.rows_loaded == 20
     assert stored(acme, "*") == before

@@ -8,7 +8,7 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
 from loaders.history import merge
 from loaders.jobs import load as load_module
-from loaders.jobs.load import Kind, Load
+from loaders.jobs.load import Kind, LoadRequest, run_load
 from loaders.tests.crashing import Crash, crash_at
 from loaders.tests.histories import history, remove, row, stored
 from loaders.tests.lakes import put_jsonl, put_parquet
@@ -26,7 +26,7 @@ def seen(tenant):
 
 
 def load(tenant, load_id):
-    return Load(tenant, TABLES["companies"], load_id, kind=Kind.BULK).run()
+    return run_load(LoadRequest(tenant, TABLES["companies"], load_id, kind=Kind.BULK))
 
 
 @pytest.mark.slow
@@ -84,15 +84,15 @@ def test_versions_of_an_abandoned_load_never_become_visible(acme, lake, monkeypa
         put_jsonl(lake, acme, "companies", f"{name}.jsonl", [row(status, at)])
         with monkeypatch.context() as patch:
             if name == "wrong":
-                patch.setattr(merge.History, "show", lambda self: crash())
+                patch.setattr(merge, "publish", lambda *_: crash())
             with contextlib.suppress(Crash):
-                Load(acme, TABLES["companies"], number).run()
+                run_load(LoadRequest(acme, TABLES["companies"], number))
         if name == "wrong":
             assert stored(acme) == [(2,)], "its version was added"
             remove(lake, acme, "wrong.jsonl")
     assert history(acme) == [("A", 1, 3), ("B", 3, None)]
     put_jsonl(lake, acme, "companies", "wrong.jsonl", [row("wrong", 2)])
-    Load(acme, TABLES["companies"], 9).run()
+    run_load(LoadRequest(acme, TABLES["companies"], 9))
     assert history(acme) == [("A", 1, 2), ("wrong", 2, 3), ("B", 3, None)]
 
 

@@ -12,12 +12,11 @@ from avesa_site.celery import app
 from common.heartbeat import beating
 from loaders import tasks
 from loaders.jobs import queue, worker
-from loaders.jobs.load import Load
 from loaders.lake.results import LoadResult
 from loaders.models import LoadedFile, LoadJob
 from loaders.staging import readers
 from loaders.staging.scratch_tables import label_of
-from loaders.staging.stage import Staging
+from loaders.tests.injuries import after_staging, fail_to_log
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import Alert
 
@@ -210,13 +209,7 @@ def test_a_load_cannot_be_canceled_once_readers_may_see_it(job):
 
 def test_a_canceled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, acme, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
-    staged = Staging.count
-
-    def cancel_when_staged(self, files):
-        staged(self, files)
-        queue.cancel(job)
-
-    monkeypatch.setattr(Staging, "count", cancel_when_staged)
+    after_staging(monkeypatch, lambda scratch: queue.cancel(job))
     assert worker.run(job.pk) is None
     job.refresh_from_db()
     assert (job.state, job.rows_loaded, job.files.count()) == (State.CANCELED, 0, 0)
@@ -227,7 +220,7 @@ def test_a_canceled_run_does_not_swap_and_claims_no_rows(job, lake, warehouse, a
 def test_a_load_whose_notes_failed_is_tried_again(job, lake, warehouse, acme, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     with monkeypatch.context() as patch:
-        patch.setattr(Load, "_log", lambda self: 1 / 0)
+        fail_to_log(patch)
         assert worker.run(job.pk) == State.QUEUED
     LoadJob.objects.update(not_before=None)
     assert worker.run(job.pk) == State.SUCCEEDED
@@ -331,9 +324,7 @@ def test_canceling_ends_the_statement_under_way(acme, lake, warehouse, monkeypat
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     job = queue.request_load(acme, TABLES["companies"])
     other = Writer(label=label_of(job.pk, 10))
-    monkeypatch.setattr(
-        Staging, "count", lambda self, files: self._scratch.run(ENDLESS, max_execution_time=30)
-    )
+    after_staging(monkeypatch, lambda scratch: scratch.run(ENDLESS, max_execution_time=30))
 
     def run():
         try:

@@ -17,7 +17,7 @@ from common import logs
 from loaders.jobs import queue, worker
 from loaders.models import LoadJob, PipelineRun
 from loaders.pipelines import runs
-from loaders.staging.stage import Staging
+from loaders.tests.injuries import after_staging
 from loaders.tests.lakes import put_bytes, put_jsonl, put_parquet
 
 SECRETS = {
@@ -103,7 +103,7 @@ def _fail_in_every_way(acme, settings, monkeypatch):
     """The lake is down, the warehouse is down, an unexpected error holds a secret."""
     right = settings.LAKE_ENDPOINT_URL, settings.CLICKHOUSE_URL
 
-    def fail_unforeseen(self, files):
+    def fail_unforeseen(scratch):
         raise RuntimeError(f"it was {SECRETS['LAKE_SECRET_ACCESS_KEY']}")
 
     settings.LAKE_ENDPOINT_URL = "http://127.0.0.1:1"
@@ -115,7 +115,7 @@ def _fail_in_every_way(acme, settings, monkeypatch):
     assert MARK not in str(error.value)
     settings.CLICKHOUSE_URL = right[1]
     with monkeypatch.context() as patch:
-        patch.setattr(Staging, "count", fail_unforeseen)
+        after_staging(patch, fail_unforeseen)
         _load(acme)
 
 

@@ -22,12 +22,12 @@ from common import aws
 from common.models import Heartbeat
 from loaders.history import integrity, merge
 from loaders.jobs import queue, worker
-from loaders.jobs.load import Load
 from loaders.lake.s3 import Lake, LakeError
 from loaders.models import IntegrityCheck, LoadJob, PipelineRun
 from loaders.pipelines import lateness, schedule
 from loaders.pipelines import runs as pipelines
 from loaders.pipelines.runs import RunRefused, request_run
+from loaders.tests.injuries import after_staging
 from loaders.tests.lakes import key, put_bytes, put_jsonl, refused
 from tenants.models import Alert, Tenant
 from tenants.signals import data_arrived
@@ -247,7 +247,7 @@ def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
     class Died(BaseException):
         pass
 
-    def die(self):
+    def die(*_):
         raise Died
 
     turn(delivered)
@@ -257,7 +257,7 @@ def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
     job = run.jobs.get(table="tickets")
     with monkeypatch.context() as patch:
         patch.setattr(merge, "SWAP_ABOVE", 100)
-        patch.setattr(merge.History, "show", die)
+        patch.setattr(merge, "publish", die)
         with pytest.raises(Died):
             worker.run(job.pk)
         LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
@@ -356,11 +356,11 @@ def test_an_outage_needs_nobody(delivered, settings, lake):
 def test_a_fault_of_the_surroundings_is_tried_again_with_the_next_run(
     delivered, monkeypatch, fault
 ):
-    def fail(self):
+    def fail(*_):
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr(Load, "run", fail)
+        patch.setattr(worker, "run_load", fail)
         run = request_run(delivered, Trigger.COMMAND)
         for _ in range(queue.MAX_ATTEMPTS):
             work(run)
@@ -509,13 +509,13 @@ def test_alerts_end_with_a_suspension_and_with_files_that_are_gone(delivered, la
 
 
 def test_a_load_that_meets_a_suspension_is_canceled(delivered, monkeypatch, nothing_is_young):
-    def suspend(self, files):
+    def suspend(scratch):
         Tenant.objects.update(is_active=False)
 
     run = request_run(delivered, Trigger.COMMAND)
     pipelines.advance(run.pk)
     with monkeypatch.context() as patch:
-        patch.setattr(Load, "_check_unchanged", suspend)
+        after_staging(patch, suspend)
         worker.run_next()
     queue.sweep()
     pipelines.sweep()
@@ -850,10 +850,10 @@ def test_a_pipeline_that_does_not_run_is_late(acme, beat_for_hours, warehouse):
 
 def test_nobody_is_late_just_after_beat_came_back(acme, beat_for_hours, warehouse):
     Heartbeat.objects.update(at=timezone.now() - timedelta(hours=1))
-    Heartbeat.note("beat")
+    Heartbeat.record("beat")
     assert lateness.watch() == 0
     Heartbeat.objects.update(since=timezone.now() - timedelta(hours=1))
-    Heartbeat.note("beat")
+    Heartbeat.record("beat")
     assert lateness.watch() == 1, "it has beaten without a break since"
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
-from loaders.jobs.load import Kind, Load, Vanished
+from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.lake.results import LoadFailed
 from loaders.staging.csv_records import MalformedCsv, records
 from loaders.tests.lakes import put_bytes, zst
@@ -102,7 +102,7 @@ def load(settings, lake, transport, form, body, tenant=None, **options):
     tenant = tenant or Tenant.objects.create(id=f"bytes-{next(_numbers)}", name="b")
     put_bytes(lake, tenant, "companies", f"a.{form}", body)
     try:
-        return tenant, Load(tenant, TABLES["companies"], next(_numbers), **options).run()
+        return tenant, run_load(LoadRequest(tenant, TABLES["companies"], next(_numbers), **options))
     except LoadFailed as error:
         if not re.search("could be loaded|was kept", str(error)):
             raise
@@ -203,11 +203,11 @@ def test_a_damaged_file_is_reported_and_closes_nothing(settings, lake, form, cha
         event(f"{name}: {'quarantined' if is_quarantined else 'read'}")
         if is_quarantined:
             assert len(seen[transport][0]) == len(KEYS)
-            assert result is None or not result.keys_closed
+            assert result is None or not result.versions.keys_closed
             continue
         _, rejects = seen[transport]
         if any(not key for _, key, *_ in rejects):
-            assert not result.keys_closed
+            assert not result.versions.keys_closed
         delivered = rows_of(form, body)
         assert delivered is None or result.rows_read == delivered
         assert result.rows_rejected == len({number for number, *_ in rejects})

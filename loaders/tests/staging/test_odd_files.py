@@ -9,13 +9,13 @@ import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import Unreachable, UnreadableData
-from loaders.jobs.load import Kind, Load
+from loaders.jobs.load import Kind, LoadRequest, run_load
 from loaders.lake.results import LoadFailed
 from loaders.lake.s3 import LakeChanged, LakeError, LakeRefused
-from loaders.staging import stage as staging
+from loaders.staging import file_selection
 from loaders.staging.scratch_tables import ScratchTables
 from loaders.tests.lakes import key, put_bytes, put_jsonl, put_parquet, put_text, refused
-from loaders.tests.staging.test_stage import load, rejects_of, rows_of, transport
+from loaders.tests.staging.test_stage import Hooked, load, rejects_of, rows_of, transport
 
 __all__ = ["transport"]
 UNREADABLE = UnreadableData("Something was wrong with some data.")
@@ -83,12 +83,12 @@ def test_amounts_in_json_numbers_are_exact(acme, lake, warehouse, transport):
 def test_a_file_replaced_during_the_load_fails_it(acme, lake, warehouse):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"name": "x"}])
 
-    def replace(step):
+    def replace_when_explaining(step):
         if step.startswith("Explaining"):
             put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "7"}, {"id": "8"}])
 
     with pytest.raises(LakeChanged, match=r"a\.jsonl was replaced"):
-        load(acme, progress=replace)
+        load(acme, on_step=replace_when_explaining)
     assert rows_of(warehouse, acme, "companies", "company_id") == []
 
 
@@ -97,12 +97,12 @@ def test_a_parquet_file_that_grows_during_the_load_is_not_quarantined(
 ):
     put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1"}])
 
-    def replace(step):
+    def replace_when_staging(step):
         if step.startswith("Staging"):
             put_parquet(lake, acme, "companies", "a.parquet", [{"id": "1"}, {"id": "2"}])
 
     with pytest.raises(LakeChanged, match=r"a\.parquet was replaced"):
-        load(acme, progress=replace)
+        load(acme, on_step=replace_when_staging)
 
 
 @pytest.mark.parametrize("kind", [Kind.INCREMENTAL, Kind.REFRESH])
@@ -112,7 +112,7 @@ def test_an_archived_file_is_quarantined_and_the_rest_loads(
 ):
     _put_two(lake, acme, form)
     _archive(lake, acme, f"b.{form}")
-    result = Load(acme, TABLES["companies"], 1, kind=kind).run()
+    result = run_load(LoadRequest(acme, TABLES["companies"], 1, kind=kind))
     assert "is archived" in errors_of(result)[f"b.{form}"]
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
 
@@ -230,13 +230,13 @@ def test_a_parquet_file_with_fewer_rows_than_its_footer_states_is_quarantined(
     acme, lake, warehouse, transport, monkeypatch
 ):
     _put_two(lake, acme, "parquet")
-    read = staging.read_schema
+    read = file_selection.read_schema
 
     def promise_more(lake, found, table):
         file = read(lake, found, table)
         return replace(file, rows=4) if "b.parquet" in found.key else file
 
-    monkeypatch.setattr(staging, "read_schema", promise_more)
+    monkeypatch.setattr(file_selection, "read_schema", promise_more)
     assert "should have 4 rows" in errors_of(load(acme))["b.parquet"]
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",)]
 
@@ -371,23 +371,23 @@ def test_rejects_of_an_earlier_attempt_do_not_count(acme, lake, warehouse):
         pass
 
     def boom(step):
-        if step.startswith("Showing"):
+        if step.startswith("Publishing"):
             raise Boom
 
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"name": "bad"}, {"id": "0"}])
     with pytest.raises(Boom):
-        Load(acme, TABLES["companies"], 555, 1, Kind.BULK, progress=boom).run()
+        run_load(LoadRequest(acme, TABLES["companies"], 555, 1, Kind.BULK), Hooked(boom))
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}, {"id": "0"}])
-    result = Load(acme, TABLES["companies"], 555, 2, Kind.BULK).run()
+    result = run_load(LoadRequest(acme, TABLES["companies"], 555, 2, Kind.BULK))
     assert (result.rows_read, result.rows_rejected) == (2, 0)
 
 
 def test_a_finished_run_keeps_its_successors_tables(acme, lake, warehouse):
     """A canceled run that ends while the next one works."""
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
-    late = Load(acme, TABLES["companies"], 900, kind=Kind.BULK)
-    warehouse.run(f"CREATE TABLE `stage:{acme.id}:companies:901:1:staged` AS shared_companies")
-    late._scratch.tidy_up()
+    late = ScratchTables(acme, TABLES["companies"], 900, 1)
+    with late.in_use():
+        warehouse.run(f"CREATE TABLE `stage:{acme.id}:companies:901:1:staged` AS shared_companies")
     left = warehouse.rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {p:String})",
         {"p": f"stage:{acme.id}:"},

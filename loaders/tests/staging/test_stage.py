@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from loaders.jobs.load import Kind, Load
+from loaders.jobs.load import Kind, LoadRequest, Run, run_load
 from loaders.lake.results import LoadFailed
 from loaders.lake.s3 import LakeError
 from loaders.models import LoadJob
@@ -19,8 +19,17 @@ T3 = T1 + timedelta(days=2)
 _load_ids = iter(range(1, 1_000_000))
 
 
-def load(tenant, table="companies", **options):
-    return Load(tenant, TABLES[table], next(_load_ids), kind=Kind.BULK, **options).run()
+class Hooked(Run):
+    """Calls `on_step` with each step."""
+
+    def __init__(self, on_step):
+        self.on_step = on_step
+        super().__init__()
+
+
+def load(tenant, table="companies", on_step=lambda step: None, **options):
+    request = LoadRequest(tenant, TABLES[table], next(_load_ids), kind=Kind.BULK, **options)
+    return run_load(request, Hooked(on_step))
 
 
 def rows_of(warehouse, tenant, table, columns, where="true"):
@@ -125,7 +134,7 @@ def test_bad_values_reject_their_row_and_no_other(acme, lake, warehouse, transpo
     )
     result = load(acme)
     assert (result.rows_read, result.rows_loaded, result.rows_rejected) == (6, 2, 4)
-    assert result.unknown_columns == ["surprise"]
+    assert result.unknown_columns == ("surprise",)
     assert [(row, column, value) for _, row, column, value, _ in rejects_of(warehouse, acme)] == [
         (1, "number_of_employees", "many"),
         (1, "updated_at", "2026-02-30"),
@@ -157,7 +166,7 @@ def test_csv_rows_with_the_wrong_number_of_fields_are_rejected(acme, lake, wareh
     text = 'id,company_name,extra\n1,"a,""b\n c",x\n2,,y\n3\n4,"",z,zz\n5,e,x\n'
     put_text(lake, acme, "companies", "a.csv.gz", text)
     result = load(acme)
-    assert result.unknown_columns == ["extra"]
+    assert result.unknown_columns == ("extra",)
     assert [(row, value) for _, row, _, value, _ in rejects_of(warehouse, acme)] == [
         (3, "3"),
         (4, '4,"",z,zz'),
@@ -246,9 +255,13 @@ def test_no_scratch_table_is_left_behind(acme, lake, warehouse):
 
 
 def test_a_superseded_load_does_not_publish(acme, lake, warehouse):
+    class Superseded(Run):
+        def may_publish(self):
+            return False
+
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     with pytest.raises(LoadFailed, match="taken over"):
-        load(acme, still_ours=lambda: False)
+        run_load(LoadRequest(acme, TABLES["companies"], 1, kind=Kind.BULK), Superseded())
     assert rows_of(warehouse, acme, "companies", "company_id") == []
 
 
@@ -294,7 +307,9 @@ def test_a_bulk_load_refuses_to_lose_what_an_unreadable_file_had_brought(acme, l
     put_parquet(lake, acme, "companies", "b.parquet", [{"id": "2"}, {"id": "3"}])
     load(acme)
     put_bytes(lake, acme, "companies", "b.parquet", b"PAR1 nothing PAR1")
-    with pytest.raises(LoadFailed, match=r"what 1 file had brought.*b\.parquet.* full refresh"):
+    with pytest.raises(
+        LoadFailed, match=r"History holds rows of 1 file.*b\.parquet.* full refresh"
+    ):
         load(acme)
     assert rows_of(warehouse, acme, "companies", "company_id") == [("1",), ("2",), ("3",)]
     put_bytes(lake, acme, "companies", "never-loaded.parquet", b"PAR1 nothing PAR1")
@@ -313,7 +328,7 @@ def test_a_file_that_only_confirmed_versions_counts_as_having_brought_them(acme,
     lake.client.delete_object(Bucket=lake.bucket, Key=f"{acme.id}/canonical/companies/a.csv")
     put_text(lake, acme, "companies", "b.csv", 'id,name\n1,x\n2,y\n3,"z\n')
     put_text(lake, acme, "companies", "c.csv", "id,name\n9,w\n")
-    with pytest.raises(LoadFailed, match=r"what 1 file had brought.*b\.csv"):
+    with pytest.raises(LoadFailed, match=r"History holds rows of 1 file.*b\.csv"):
         load(acme)
 
 

@@ -9,7 +9,7 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
 from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
 from avesa_site.tests.sample_lake.reading import read_rows
-from loaders.jobs.load import Kind, Load
+from loaders.jobs.load import Kind, LoadRequest, run_load
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.slow
@@ -35,9 +35,11 @@ def _load_all(transport):
     found = {}
     with override_settings(LOAD_TRANSPORT=transport):
         for number, (tenant_id, table) in enumerate(EVERYTHING):
-            result = Load(Tenant(id=tenant_id), table, 1000 + number, kind=Kind.BULK).run()
+            result = run_load(
+                LoadRequest(Tenant(id=tenant_id), table, 1000 + number, kind=Kind.BULK)
+            )
             assert result.rows_rejected == 0
-            assert result.unknown_columns == []
+            assert result.unknown_columns == ()
             found[tenant_id, table.name] = _contents(tenant_id, table)
     return found
 
