@@ -131,7 +131,7 @@ def examinations(tenant: Tenant, table: Table) -> Iterator[tuple[int, str, Exami
     """(load, key, what it found there), of loads that succeeded, in their order.
 
     Those before the last one that began history anew do not count, nor does a file that the lake
-    refused: nobody examined it.
+    refused: no load could examine it.
     """
     loads = LoadJob.objects.filter(
         tenant=tenant, table=table.name, state=LoadJob.State.SUCCEEDED, dry_run=False

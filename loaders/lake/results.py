@@ -7,7 +7,7 @@ from loaders.lake.s3 import LakeObject
 
 
 class LoadFailed(Exception):
-    """The load cannot succeed as things are. The text says what to do."""
+    """The load cannot succeed as things are. Its text explains what to do."""
 
 
 @dataclass(frozen=True)

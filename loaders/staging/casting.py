@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
 from analytics.warehouse.sql import literal, quote
-from loaders.staging.file_schema import TEXT_LANE, FileSchema
+from loaders.staging.file_schema import TEXT_TYPE, FileSchema
 
 _TRUE = "'true', '1', '1.0', 't', 'yes', 'y'"
 _FALSE = "'false', '0', '0.0', 'f', 'no', 'n'"
@@ -38,7 +38,7 @@ _NOT_SINGLE = "a list or an object, not a single value"
 class Cast:
     """One catalog column as this schema delivers it; expressions over `raw`'s columns.
 
-    `value` is typed as the catalog says or NULL, `text` is what the file says. `faults` are
+    `value` has the catalog's type or is NULL, `text` is the text in the file. `faults` are
     (condition, reason): where a condition is true the value was present but cannot be taken.
     """
 
@@ -61,11 +61,11 @@ def readable(table: Table, schema: FileSchema) -> list[str]:
     """The source columns that a statement over `schema` reads. JSON lines may hold any."""
     if schema.format == "jsonl":
         return list(dict.fromkeys([*table.source_names, TENANT_COLUMN.name]))
-    return list(schema.lane_of)
+    return list(schema.read_type_of)
 
 
 def tenant_fault(table: Table, schema: FileSchema) -> str:
-    """True where the row says that it belongs to another tenant; '' if it cannot say."""
+    """True where the row names another tenant; '' if rows name none."""
     if TENANT_COLUMN.name not in readable(table, schema):
         return ""
     return f"ifNull({raw_name(TENANT_COLUMN.name)}, {{tenant_id:String}}) != {{tenant_id:String}}"
@@ -95,7 +95,7 @@ def _cast(column: Column, schema: FileSchema) -> Cast:
     present = [
         source
         for source in column.sources
-        if schema.format == "jsonl" or source.name in schema.lane_of
+        if schema.format == "jsonl" or source.name in schema.read_type_of
     ]
     if not present:
         nothing = f"CAST(NULL, {literal(column.kind.ddl(required=False))})"
@@ -136,7 +136,7 @@ def _conditional(
     if only_when is None:
         return value
     column, accepted = only_when
-    if schema.format != "jsonl" and column not in schema.lane_of:
+    if schema.format != "jsonl" and column not in schema.read_type_of:
         return "CAST(NULL, 'Nullable(String)')"
     folded = f"lower(replaceRegexpAll(ifNull({raw_name(column)}, ''), '[ _]', ''))"
     return f"if({folded} IN ({', '.join(map(literal, accepted))}), {value}, NULL)"
@@ -144,11 +144,11 @@ def _conditional(
 
 def _from(column: Column, source: str, schema: FileSchema) -> Cast:
     raw = raw_name(source)
-    lane = schema.lane_of.get(source, TEXT_LANE)
+    read_type = schema.read_type_of.get(source, TEXT_TYPE)
     if column.kind.is_text:
         return Cast(column, source, raw, _text_faults(source, raw, schema), raw)
     reason = _REASONS[column.kind]
-    if lane == TEXT_LANE:
+    if read_type == TEXT_TYPE:
         value = _parsed(column.kind, f"nullIf(trimBoth({raw}), '')")
         fault = f"(trimBoth(ifNull({raw}, '')) != '' AND isNull({value}))"
         return Cast(column, source, value, ((fault, reason),), raw)

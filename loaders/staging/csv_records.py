@@ -39,7 +39,7 @@ class Readable(Protocol):
 
 
 class MalformedCsv(ValueError):
-    """The file cannot be cut into records. The text says where and why."""
+    """The file cannot be split into records. Its text explains where and why."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class CsvScan:
 
 @dataclass(frozen=True)
 class Record:
-    """A record's fields (None for NULL), or why it is broken and what its line says."""
+    """A record's fields (None for NULL), or why it is broken and the text of its line."""
 
     fields: list[bytes | None]
     reason: str = ""

@@ -18,8 +18,8 @@ from loaders.lake.discovery import compression_of, format_of
 from loaders.lake.s3 import Lake, LakeObject
 from loaders.staging import csv_records
 
-TEXT_LANE = "Nullable(String)"
-_INSTANT_LANE = f"Nullable({Kind.INSTANT.value})"
+TEXT_TYPE = "Nullable(String)"
+_INSTANT_TYPE = f"Nullable({Kind.INSTANT.value})"
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY = 86_400
 # The range of instants that is stored (casting.py), in seconds since 1970.
@@ -29,7 +29,7 @@ _BLOCK = 4 << 20
 
 
 class UnusableFile(Exception):
-    """The file cannot be loaded at all; the text says why. `file` where several were at hand."""
+    """The file cannot be loaded at all; the text is why. `file` where several were read together."""
 
     def __init__(self, reason: str, file: "SourceFile | None" = None) -> None:
         super().__init__(reason)
@@ -40,18 +40,18 @@ class UnusableFile(Exception):
 class FileSchema:
     """How to read a file.
 
-    `lanes`: (source column, ClickHouse type to read it as) of the columns that the catalog knows;
+    `read_types`: (source column, ClickHouse type to read it as) of the columns that the catalog knows;
     `unknown`: its other columns; both None-free and empty for JSON lines, whose columns are known
     only once they are read. Files of equal schema are read in one statement.
     """
 
     format: str
-    lanes: tuple[tuple[str, str], ...]
+    read_types: tuple[tuple[str, str], ...]
     unknown: tuple[str, ...] = field(default=(), compare=False)  # does not matter for reading
 
     @property
-    def lane_of(self) -> dict[str, str]:
-        return dict(self.lanes)
+    def read_type_of(self) -> dict[str, str]:
+        return dict(self.read_types)
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UnusableFile(f"Not a readable Parquet file: {error}") from error
     names = _distinct(list(columns.names))
-    lanes = []
+    read_types = []
     for name, column in _known(names, table).items():
-        lane = _lane(columns.field(name).type, column, name)
-        if lane == _INSTANT_LANE and not _are_storable(metadata, columns.field(name)):
-            lane = TEXT_LANE
-        lanes.append((name, lane))
-    schema = FileSchema("parquet", *_finish(names, lanes, table))
+        read_type = _read_type(columns.field(name).type, column, name)
+        if read_type == _INSTANT_TYPE and not _are_storable(metadata, columns.field(name)):
+            read_type = TEXT_TYPE
+        read_types.append((name, read_type))
+    schema = FileSchema("parquet", *_finish(names, read_types, table))
     types = tuple((each.name, str(each.type)) for each in columns)
     return SourceFile(found, schema, metadata.num_rows, types)
 
@@ -132,8 +132,8 @@ def _csv(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
         except csv_records.MalformedCsv as error:
             raise UnusableFile(str(error)) from error
     names = _distinct(scan.header)
-    lanes = [(name, TEXT_LANE) for name in _known(names, table)]
-    schema = FileSchema("csv", *_finish(names, lanes, table))
+    read_types = [(name, TEXT_TYPE) for name in _known(names, table)]
+    schema = FileSchema("csv", *_finish(names, read_types, table))
     columns = tuple((name, "text") for name in names)
     return SourceFile(found, schema, scan.rows, columns, is_plain=scan.is_plain)
 
@@ -178,17 +178,17 @@ def _known(names: list[str], table: Table) -> dict[str, Column | None]:
 
 
 def _finish(
-    names: list[str], lanes: list[tuple[str, str]], table: Table
+    names: list[str], read_types: list[tuple[str, str]], table: Table
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    present = {name for name, _ in lanes}
+    present = {name for name, _ in read_types}
     key = table.column(table.key)
     accepted = [source.name for source in key.sources]
     if not present.intersection(accepted):
         raise UnusableFile(f"It has no column {' or '.join(accepted)}, which identifies a row.")
-    return tuple(sorted(lanes)), tuple(sorted(set(names) - present))
+    return tuple(sorted(read_types)), tuple(sorted(set(names) - present))
 
 
-def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
+def _read_type(arrow: pa.DataType, column: Column | None, name: str) -> str:
     """The type to read a Parquet column as: its own where the footer proves that every value
     fits, else text, which is then cast value by value."""
     if pa.types.is_nested(arrow):
@@ -196,10 +196,10 @@ def _lane(arrow: pa.DataType, column: Column | None, name: str) -> str:
     if pa.types.is_time(arrow):
         raise UnusableFile(f"Column {name} holds times of day without a date.")
     if column is None or column.kind.is_text:
-        return TEXT_LANE
+        return TEXT_TYPE
     if _fits(arrow, column.kind):
         return f"Nullable({column.kind.value})"
-    return TEXT_LANE
+    return TEXT_TYPE
 
 
 def _fits(arrow: pa.DataType, kind: Kind) -> bool:

@@ -19,7 +19,7 @@ from analytics.warehouse.client import Writer
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
-from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
+from loaders.staging.file_schema import TEXT_TYPE, FileSchema, SourceFile
 from loaders.staging.progress import Progress
 from loaders.staging.streaming import text_batches
 
@@ -87,9 +87,9 @@ class WorkerSource:
     def relation(self, table: Table, files: Sequence[SourceFile]) -> Iterator[Relation]:
         schema = files[0].schema
         writer = Writer()
-        names = ["line"] if schema.format == "jsonl" else [name for name, _ in schema.lanes]
-        lane = "String" if schema.format == "jsonl" else TEXT_LANE
-        columns = [f"{quote(name)} {lane}" for name in names]
+        names = ["line"] if schema.format == "jsonl" else [name for name, _ in schema.read_types]
+        read_type = "String" if schema.format == "jsonl" else TEXT_TYPE
+        columns = [f"{quote(name)} {read_type}" for name in names]
         writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
         writer.run(
             f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
@@ -110,7 +110,7 @@ class WorkerSource:
                     rows += batch.rows
                 self.streamed[file.object.path] = rows
             text_schema = FileSchema(
-                schema.format, tuple((name, TEXT_LANE) for name, _ in schema.lanes)
+                schema.format, tuple((name, TEXT_TYPE) for name, _ in schema.read_types)
             )
             relation = raw_columns(table, text_schema, self._raw_table, "_reason", "_broken")
             yield Relation(relation, text_schema)
@@ -180,7 +180,7 @@ def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:
 def _structure(schema: FileSchema) -> str:
     if schema.format == "jsonl":
         return "line String"
-    return ", ".join(f"{quote(name)} {lane}" for name, lane in schema.lanes)
+    return ", ".join(f"{quote(name)} {read_type}" for name, read_type in schema.read_types)
 
 
 def raw_columns(
@@ -193,7 +193,7 @@ def raw_columns(
     position = "_path, _row_number, _time"
     if schema.format == "jsonl":
         return _json_columns(table, schema, relation, position)
-    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in schema.lanes)
+    columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in schema.read_types)
     return (
         f"(SELECT {columns}, {position}, {text} AS broken_text, {reason} AS broken FROM {relation})"
     )

@@ -1,4 +1,4 @@
-"""The SQL that stages rows and sets bad ones aside, generated from the catalog.
+"""The SQL that stages good rows and writes bad ones as rejects, generated from the catalog.
 
 Values are bound, identifiers quoted.
 """

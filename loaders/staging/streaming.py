@@ -28,7 +28,7 @@ _BATCH_CHARACTERS = 16 << 20
 class TextBatch:
     """Rows of one file: text columns, which may hold any bytes, and per row its number from 0.
 
-    Of broken rows, which have no columns, also why they are broken and what they say; else ''.
+    Broken rows have no columns, but a reason and their text; both are '' for the others.
     """
 
     columns: list[list[Text]]
@@ -194,7 +194,7 @@ def _extension_text(column: pa.ExtensionArray) -> list[Text]:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    """Text too: a file may call text what is none."""
+    """Text, too: a file may declare as text what is not."""
     types = pa.types
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     is_binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)

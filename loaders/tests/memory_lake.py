@@ -35,7 +35,7 @@ class MemoryLake:
     @contextmanager
     def relation(self, table, files):
         schema = files[0].schema
-        names = [name for name, _ in schema.lanes]
+        names = [name for name, _ in schema.read_types]
         selects = []
         for file in files:
             rows, modified = self.files[file.object.key]
