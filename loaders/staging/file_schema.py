@@ -29,7 +29,7 @@ _BLOCK = 4 << 20
 
 
 class UnusableFile(Exception):
-    """The file cannot be loaded at all; the text is why. `file` where several were read together."""
+    """The file cannot be loaded at all; the text is why. `file` if several were read."""
 
     def __init__(self, reason: str, file: "SourceFile | None" = None) -> None:
         super().__init__(reason)
@@ -40,9 +40,9 @@ class UnusableFile(Exception):
 class FileSchema:
     """How to read a file.
 
-    `read_types`: (source column, ClickHouse type to read it as) of the columns that the catalog knows;
-    `unknown`: its other columns; both None-free and empty for JSON lines, whose columns are known
-    only once they are read. Files of equal schema are read in one statement.
+    `read_types`: (source column, ClickHouse type to read it as) of the columns that the catalog
+    knows; `unknown`: its other columns. Both are empty for JSON lines, whose columns are known only
+    once they are read. Files of equal schema are read in one statement.
     """
 
     format: str
