@@ -315,7 +315,7 @@ class LogTable:
     doc: str
 
 
-REPAIR, PUBLISHING = "repair", "showing"  # kinds in the load log that are no finished loads
+REPAIR, PUBLISHING = "repair", "publishing"  # kinds in the load log that are no finished loads
 
 LOAD_LOG = LogTable(
     name="load_log",
@@ -328,7 +328,7 @@ LOAD_LOG = LogTable(
         SystemColumn(
             "kind",
             "LowCardinality(String)",
-            "bulk, incremental, refresh or repair; showing until it has finished.",
+            "bulk, incremental, refresh or repair; publishing until it has finished.",
         ),
         SystemColumn("finished_at", INSTANT, "When its rows had become visible."),
         SystemColumn("files", "UInt64", "Files read."),
