@@ -122,13 +122,13 @@ def _many_at_once(user, tenants):
 
 def _fill(tenant, divisor):
     """Two years of tickets and time entries straight into the warehouse, and their loads."""
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    writer = Writer()
+    warehouse = WarehouseClient()
     tickets, entries = TICKETS // divisor, ENTRIES // divisor
     seconds = 2 * 365 * 86_400
     names = "effective_date, is_current, load_id"
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_tickets (tenant_id, ticket_id, ticket_number, summary, status, "
         f"priority, board_name, team_name, type_name, subtype_name, owner_id, owner_name, "
         f"company_id, company_name, created_date, first_response_date, closed_date, actual_hours, "
@@ -145,7 +145,7 @@ def _fill(tenant, divisor):
         f"FROM (SELECT number, number % 25 = 0 AS is_open, now64(3) - toIntervalSecond("
         f"number * {seconds // 1000} % {seconds} + 3600 * 120) AS opened FROM numbers({tickets}))"
     )
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_time_entries (tenant_id, entry_id, ticket_id, company_id, member_id, "
         f"member_name, work_type_name, billable_option, time_start, time_end, date_entered, "
         f"actual_hours, {names}) SELECT '{tenant}', leftPad(toString(number), 8, '0'), "
@@ -156,7 +156,7 @@ def _fill(tenant, divisor):
         f"FROM (SELECT number, now64(3) - toIntervalSecond(number * {seconds // 3000} % {seconds}) "
         f"AS began FROM numbers({entries}))"
     )
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_companies (tenant_id, company_id, name, company_type, is_active, "
         f"number_of_employees, annual_revenue, {names}) SELECT '{tenant}', toString(number), "
         f"concat('Company ', toString(number)), concat('Segment ', toString(number % 4)), "
@@ -164,7 +164,7 @@ def _fill(tenant, divisor):
         f"FROM numbers({COMPANIES})"
     )
     for table in ("tickets", "time_entries", "companies"):
-        writer.run(f"OPTIMIZE TABLE shared_{table} PARTITION '{tenant}' FINAL")
+        warehouse.run(f"OPTIMIZE TABLE shared_{table} PARTITION '{tenant}' FINAL")
     now = datetime.now(UTC)
     for table in ("companies", "tickets", "time_entries"):
         row = {
@@ -176,7 +176,7 @@ def _fill(tenant, divisor):
             "newest_file": "bench/a.parquet",
             "newest_file_time": now - timedelta(hours=1),
         }
-        writer.insert("load_log", list(row), [[value] for value in row.values()])
+        warehouse.insert("load_log", list(row), [[value] for value in row.values()])
 
 
 def _statements_of(page):

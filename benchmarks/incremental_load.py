@@ -76,15 +76,15 @@ def spread(edition, count):
 
 
 def _read():
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    return median(timed(lambda: Writer().rows(READ))[0] for _ in range(READS))
+    return median(timed(lambda: WarehouseClient().rows(READ))[0] for _ in range(READS))
 
 
 def _optimize():
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    Writer().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")
+    WarehouseClient().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")
 
 
 def _spread(ratios):

@@ -36,9 +36,9 @@ class Section:
 
 
 def _machine():
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    engine = Writer().value("SELECT version()")
+    engine = WarehouseClient().value("SELECT version()")
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({platform.machine()}, "
         f"{platform.system()}), Python {platform.python_version()}, ClickHouse {engine} embedded."

@@ -101,7 +101,7 @@ def _report():
 
     from analytics.reports.models import Recipient, Report, Schedule
     from analytics.tests.versions import log_load
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
     from tenants.models import Membership, Tenant, User
 
     tenant = Tenant.objects.create(
@@ -110,7 +110,7 @@ def _report():
     owner = User.objects.create_user("bench", "bench@client.example")
     Membership.objects.create(user=owner, tenant=tenant, role=Membership.Role.ADMIN)
     for table in ("companies", "tickets", "time_entries"):
-        log_load(Writer(), tenant, table, finished_at=timezone.now().isoformat())
+        log_load(WarehouseClient(), tenant, table, finished_at=timezone.now().isoformat())
     report = Report.objects.create(
         tenant=tenant, owner=owner, name="Overview", dashboard="overview"
     )

@@ -100,7 +100,7 @@ def bare_source(keys):
 def bare_insert(keys):
     """Inserts these files, typed, into a table with the target's keys and codec; nothing else."""
     from analytics.warehouse.catalog import TABLES
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
     from analytics.warehouse.sql import quote
 
     table = TABLES["tickets"]
@@ -108,22 +108,22 @@ def bare_insert(keys):
     source = bare_source(keys)
 
     def insert():
-        Writer().run("DROP TABLE IF EXISTS bare SYNC")
-        Writer().run(
+        WarehouseClient().run("DROP TABLE IF EXISTS bare SYNC")
+        WarehouseClient().run(
             f"CREATE TABLE bare ({columns}) ENGINE = MergeTree ORDER BY {quote(table.key)} "
             "SETTINGS default_compression_codec = 'ZSTD(1)'"
         )
-        Writer().run(f"INSERT INTO bare SELECT * FROM {source}")
+        WarehouseClient().run(f"INSERT INTO bare SELECT * FROM {source}")
 
     return insert
 
 
 def bare_read(keys):
     """Reads every column of these files, typed, and throws them away."""
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
     source = bare_source(keys)
-    return lambda: Writer().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")
+    return lambda: WarehouseClient().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")
 
 
 def _plain(column):

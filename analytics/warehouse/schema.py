@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from analytics.warehouse import ddl
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.ddl import ColumnSpec, Placement, TableSpec, ViewSpec
 from analytics.warehouse.pool import address
 
@@ -53,14 +53,14 @@ def placement() -> Placement:
     return Placement(address().database, settings.CLICKHOUSE_CLUSTER)
 
 
-def _server() -> Writer:
-    """Statements with qualified names, sent from a database that is there before ours is."""
-    return Writer("default")
+def _server() -> WarehouseClient:
+    """For statements with qualified names; `default` exists before our database does."""
+    return WarehouseClient("default")
 
 
-def _questions() -> Writer:
-    """The same for what only reads, and is quick or not answered at all."""
-    return Writer("default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+def _inspector() -> WarehouseClient:
+    """The same for quick reads, with the short timeout."""
+    return WarehouseClient("default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
 
 
 def plan(at: Placement | None = None) -> list[Change]:
@@ -92,16 +92,16 @@ def apply(changes: Iterable[Change]) -> None:
 def _existing(at: Placement) -> _Existing | None:
     """None when the database is not there."""
     of_database = {"database": at.database}
-    if not _questions().rows(
+    if not _inspector().rows(
         "SELECT name FROM system.databases WHERE name = {database:String}", of_database
     ):
         return None
     names = "name, engine, partition_key, sorting_key, as_select"
-    rows = _questions().rows(
+    rows = _inspector().rows(
         f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",
         of_database,
     )
-    columns = _questions().rows(
+    columns = _inspector().rows(
         "SELECT table, name, type, default_expression FROM system.columns "
         "WHERE database = {database:String}",
         of_database,
@@ -190,7 +190,7 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
 def _normalized(specs: list[ViewSpec]) -> dict[str, str]:
     """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
     selects = [spec.select for spec in specs]
-    texts = _questions().value(
+    texts = _inspector().value(
         "SELECT arrayMap(x -> formatQuerySingleLine(x), {selects:Array(String)})",
         {"selects": selects},
     )

@@ -10,7 +10,7 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from analytics.warehouse import pool
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import AuthenticationFailed, Unreachable
 from analytics.warehouse.pool import WarehouseAddress, address
 from common import aws, logs
@@ -174,18 +174,18 @@ def test_a_rotated_password_is_taken_up_without_a_restart(keeper, settings, monk
     keeper("warehouse", {"host": "h", "password": "old-password"})
     pool.close_all()
     with pytest.raises(AuthenticationFailed):
-        Writer().rows("SELECT 1")
+        WarehouseClient().rows("SELECT 1")
     keeper("warehouse", {"host": "h", "password": "new-password"})
     with pytest.raises(Unreachable, match="rotated"):  # which loads and reads try again
-        Writer().rows("SELECT 1")
-    assert Writer().rows("SELECT 1") == [(1,)]
-    old = Writer()
+        WarehouseClient().rows("SELECT 1")
+    assert WarehouseClient().rows("SELECT 1") == [(1,)]
+    old = WarehouseClient()
     keeper("warehouse", {"host": "h", "password": "newer-password"})
     monkeypatch.setattr(Refuses, "right", "newer-password")
     assert aws.was_rotated("warehouse"), "another thread was refused first"
     with pytest.raises(Unreachable, match="rotated"):
         old.rows("SELECT 1")
-    assert Writer().rows("SELECT 1") == [(1,)]
+    assert WarehouseClient().rows("SELECT 1") == [(1,)]
     pool.close_all()
 
 

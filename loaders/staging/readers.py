@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
@@ -80,12 +80,12 @@ class WorkerSource:
     @contextmanager
     def relation(self, table: Table, files: Sequence[SourceFile]) -> Iterator[Relation]:
         schema = files[0].schema
-        writer = Writer()
+        client = WarehouseClient()
         names = ["line"] if schema.format == "jsonl" else [name for name, _ in schema.lanes]
         lane = "String" if schema.format == "jsonl" else TEXT_LANE
         columns = [f"{quote(name)} {lane}" for name in names]
-        writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
-        writer.run(
+        client.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+        client.run(
             f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
             "_row_number UInt64, _time DateTime64(3, 'UTC'), "
             "_reason LowCardinality(String), _broken String) "
@@ -96,7 +96,7 @@ class WorkerSource:
                 rows = 0
                 for batch in text_batches(self._lake, file, names):
                     self._on_step(f"Streaming {len(files)} {schema.format} files")
-                    writer.insert(
+                    client.insert(
                         self._raw_table,
                         [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
                         batch.columns_for(file.object),
@@ -109,7 +109,7 @@ class WorkerSource:
             relation = raw_columns(table, text_schema, self._raw_table, "_reason", "_broken")
             yield Relation(relation, text_schema)
         finally:
-            writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+            client.run(f"DROP TABLE IF EXISTS {self._raw_table}")
 
 
 def s3_function(lake: Lake, keys: list[str], *arguments: str) -> str:

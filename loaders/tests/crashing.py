@@ -1,6 +1,6 @@
 """Dying at a chosen statement."""
 
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 
 
 class Crash(BaseException):
@@ -13,7 +13,7 @@ def crash_at(monkeypatch, number, *, before):
     Returns a function that tells how many statements were tried.
     """
     count = 0
-    methods = {name: getattr(Writer, name) for name in ("run", "insert")}
+    methods = {name: getattr(WarehouseClient, name) for name in ("run", "insert")}
 
     def dying(name):
         def call(self, *args, **kwargs):
@@ -29,14 +29,14 @@ def crash_at(monkeypatch, number, *, before):
         return call
 
     for name in methods:
-        monkeypatch.setattr(Writer, name, dying(name))
+        monkeypatch.setattr(WarehouseClient, name, dying(name))
     return lambda: count
 
 
 def before_statement(monkeypatch, number, action):
     """Call `action` just before the `number`th statement; tells afterwards whether it was."""
     count = 0
-    methods = {name: getattr(Writer, name) for name in ("run", "insert", "rows")}
+    methods = {name: getattr(WarehouseClient, name) for name in ("run", "insert", "rows")}
 
     def counting(name):
         def call(self, *args, **kwargs):
@@ -49,5 +49,5 @@ def before_statement(monkeypatch, number, action):
         return call
 
     for name in methods:
-        monkeypatch.setattr(Writer, name, counting(name))
+        monkeypatch.setattr(WarehouseClient, name, counting(name))
     return lambda: count >= number

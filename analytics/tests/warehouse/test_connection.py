@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from analytics.warehouse import errors
 from analytics.warehouse import pool as connection
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.pool import WarehouseAddress
 from analytics.warehouse.tenant_reader import TenantReader
 
@@ -44,9 +44,9 @@ def test_wrong_urls_say_what_is_wrong(url, hint):
 
 def test_nothing_connects_before_the_first_statement():
     with override_settings(CLICKHOUSE_URL="clickhouse://127.0.0.1:1/avesa"):
-        writer = Writer()
+        client = WarehouseClient()
         with pytest.raises(errors.Unreachable, match=r"refused.*CLICKHOUSE_URL"):
-            writer.rows("SELECT 1")
+            client.rows("SELECT 1")
 
 
 def test_a_silent_server_times_out(settings):
@@ -114,7 +114,7 @@ def test_a_wrong_password_names_the_setting(tmp_path, settings):
     with EmbeddedClickHouse(tmp_path, password="right") as process:
         settings.CLICKHOUSE_URL = f"clickhouse://default:wrong@127.0.0.1:{process.port}/default"
         with pytest.raises(errors.AuthenticationFailed, match="CLICKHOUSE_URL"):
-            Writer().rows("SELECT 1")
+            WarehouseClient().rows("SELECT 1")
 
 
 def test_denied_s3_names_the_lakes_credentials():
@@ -158,7 +158,7 @@ def test_a_forked_process_gets_connections_of_its_own(warehouse):
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:  # the child only says whether it could read, then leaves without clean-up
-        ok = Writer().rows("SELECT 42") == [(42,)]
+        ok = WarehouseClient().rows("SELECT 42") == [(42,)]
         os.write(write_end, b"1" if ok else b"0")
         os._exit(0)
     os.close(write_end)
@@ -173,7 +173,7 @@ def test_threads_share_the_pool_without_mixing_answers(warehouse):
 
     def ask(number):
         for _ in range(20):
-            if Writer().rows("SELECT {n:UInt32}", {"n": number}) != [(number,)]:
+            if WarehouseClient().rows("SELECT {n:UInt32}", {"n": number}) != [(number,)]:
                 wrong.append(number)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from analytics.warehouse import catalog, ddl, schema
 from analytics.warehouse.catalog import Alias, Column, Kind
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.schema import Action, SchemaRefused
 
 _numbers = itertools.count(1)
@@ -24,7 +24,7 @@ def database(endpoint, settings):
 @pytest.fixture
 def applied(database):
     schema.apply(schema.plan())
-    return Writer()
+    return WarehouseClient()
 
 
 def test_the_second_plan_is_empty(database):

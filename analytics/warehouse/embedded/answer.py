@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from analytics.warehouse.embedded import compression, protocol
 from analytics.warehouse.embedded.blocks import EMPTY, Block
-from analytics.warehouse.embedded.errors import ServerError
 from analytics.warehouse.embedded.protocol import ServerPacket
+from analytics.warehouse.embedded.server_errors import ServerError
 
 _PROGRESS_FIELDS = (
     "read_rows",

@@ -7,9 +7,9 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.protocol import string, varint
-from analytics.warehouse.embedded.reader import Reader
 
 # Field 1 (overflows) = 0, field 2 (bucket) = -1, end.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"

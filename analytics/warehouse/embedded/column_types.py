@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from analytics.warehouse.embedded.errors import UNKNOWN_TYPE, ServerError
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.byte_reader import Reader
+from analytics.warehouse.embedded.server_errors import UNKNOWN_TYPE, ServerError
 
 
 class Layout(Protocol):

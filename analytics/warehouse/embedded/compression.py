@@ -6,12 +6,12 @@ import zstd
 from clickhouse_cityhash.cityhash import CityHash128
 from lz4 import block as lz4
 
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.byte_reader import Reader
+from analytics.warehouse.embedded.server_errors import (
     CHECKSUM_DOESNT_MATCH,
     UNEXPECTED_PACKET,
     ServerError,
 )
-from analytics.warehouse.embedded.reader import Reader
 
 LZ4 = 0x82
 ZSTD = 0x90

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from analytics.warehouse.embedded import protocol
 from analytics.warehouse.embedded.answer import Answer
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.engine import Engine
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.execution import Execution
+from analytics.warehouse.embedded.incoming import Incoming
+from analytics.warehouse.embedded.protocol import ClientPacket, Hello, ServerPacket
+from analytics.warehouse.embedded.server_errors import (
     AUTHENTICATION_FAILED,
     NOT_IMPLEMENTED,
     UNEXPECTED_PACKET,
     ServerError,
 )
-from analytics.warehouse.embedded.execution import Execution
-from analytics.warehouse.embedded.incoming import Incoming
-from analytics.warehouse.embedded.protocol import ClientPacket, Hello, ServerPacket
-from analytics.warehouse.embedded.reader import Reader
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.watcher import Watcher
 

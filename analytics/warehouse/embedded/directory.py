@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from analytics.warehouse.embedded import spool
-from analytics.warehouse.embedded.errors import StartupError
+from analytics.warehouse.embedded.server_errors import StartupError
 
 _LOCK = "endpoint.lock"
 _SPOOL = "spool"

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from analytics.warehouse.embedded.errors import from_engine
 from analytics.warehouse.embedded.protocol import TIMEZONE
+from analytics.warehouse.embedded.server_errors import from_engine
 from analytics.warehouse.embedded.statements import QUERY_ID_SQL
 
 

@@ -12,10 +12,10 @@ from analytics.warehouse.embedded.answer import Answer
 from analytics.warehouse.embedded.blocks import from_buffers, from_native, header
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.engine import identifier, literal
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELED, ServerError
 from analytics.warehouse.embedded.incoming import ExternalTable, Incoming
 from analytics.warehouse.embedded.inserts import ClientInsert
 from analytics.warehouse.embedded.protocol import Query
+from analytics.warehouse.embedded.server_errors import QUERY_WAS_CANCELED, ServerError
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.spool import Spool
 from analytics.warehouse.embedded.statements import Kind, Statement, parse

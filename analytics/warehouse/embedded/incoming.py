@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analytics.warehouse.embedded.blocks import Column, pass_block
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.compression import read_frame
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELED, UNEXPECTED_PACKET, ServerError
 from analytics.warehouse.embedded.protocol import ClientPacket
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.server_errors import (
+    QUERY_WAS_CANCELED,
+    UNEXPECTED_PACKET,
+    ServerError,
+)
 from analytics.warehouse.embedded.spool import Spool
 
 

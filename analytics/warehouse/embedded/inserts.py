@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from analytics.warehouse.embedded.errors import SYNTAX_ERROR, ServerError
+from analytics.warehouse.embedded.server_errors import SYNTAX_ERROR, ServerError
 from analytics.warehouse.embedded.tokens import Token, tokens
 
 _TERMINATORS = ("VALUES", "FORMAT", "SELECT", "WITH", "FROM", "WATCH")

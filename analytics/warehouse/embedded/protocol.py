@@ -8,7 +8,7 @@ driver nothing that it uses.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.byte_reader import Reader
 
 REVISION = 54459
 TIMEZONE = "UTC"  # clickhouse-driver decodes three times slower when its own zone's name differs

@@ -18,8 +18,8 @@ from types import FrameType
 from analytics.warehouse.embedded.connection import Connection, Services
 from analytics.warehouse.embedded.directory import DataDirectory
 from analytics.warehouse.embedded.engine import Engine
-from analytics.warehouse.embedded.errors import ServerError, StartupError
 from analytics.warehouse.embedded.execution import log
+from analytics.warehouse.embedded.server_errors import ServerError, StartupError
 from analytics.warehouse.embedded.watcher import Watcher
 
 _BACKLOG = 256

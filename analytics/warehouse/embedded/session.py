@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from analytics.warehouse.embedded.blocks import Column
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.engine import Engine, identifier, literal
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.inserts import ClientInsert
+from analytics.warehouse.embedded.protocol import Query, Setting
+from analytics.warehouse.embedded.server_errors import (
     NO_SUCH_COLUMN_IN_TABLE,
     READONLY,
     UNKNOWN_SETTING,
     ServerError,
     from_engine,
 )
-from analytics.warehouse.embedded.inserts import ClientInsert
-from analytics.warehouse.embedded.protocol import Query, Setting
-from analytics.warehouse.embedded.reader import Reader
 
 # A client that sends `1` must hear of its error; drivers parse types in their short spelling.
 _BASE_SETTINGS = {"implicit_select": "0", "print_pretty_type_names": "0"}

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO
 from uuid import uuid4
 
-from analytics.warehouse.embedded.errors import ServerError, disk_full
+from analytics.warehouse.embedded.server_errors import ServerError, disk_full
 
 _SUFFIX = ".native"
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
+from analytics.warehouse.embedded.server_errors import (
     NOT_IMPLEMENTED,
     SUPPORT_IS_DISABLED,
     SYNTAX_ERROR,
     ServerError,
 )
-from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
 from analytics.warehouse.embedded.tokens import Token, tokens, until_end
 
 # log_comment holds our query id, and on a second line what the client itself put there.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analytics.warehouse.embedded.errors import SYNTAX_ERROR, ServerError
+from analytics.warehouse.embedded.server_errors import SYNTAX_ERROR, ServerError
 
 _TOKEN = re.compile(
     r"""

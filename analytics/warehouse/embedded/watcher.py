@@ -9,8 +9,11 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from analytics.warehouse.embedded.errors import QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, ServerError
 from analytics.warehouse.embedded.protocol import ClientPacket
+from analytics.warehouse.embedded.server_errors import (
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+    ServerError,
+)
 
 _INTERVAL = 0.05  # seconds between looks: the most that a cancel waits
 

@@ -220,9 +220,9 @@ def test_nothing_new_reads_keys_alone_and_writes_nothing(acme, lake, twenty, mon
 
 
 def test_rows_that_the_warehouse_lost_come_back(acme, lake, twenty):
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    Writer().run(
+    WarehouseClient().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE company_id = '7'",
         {"t": acme.id},
     )

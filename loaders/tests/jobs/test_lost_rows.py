@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.history import merge as history_module
 from loaders.jobs import load as load_module
 from loaders.jobs import queue, worker
@@ -53,4 +53,4 @@ def test_rows_lost_before_any_statement_never_pass_for_success(
 
 def lose(tenant):
     for name in scratch_tables(tenant, TABLES["companies"]):
-        Writer().run(f"TRUNCATE TABLE `{name}`")
+        WarehouseClient().run(f"TRUNCATE TABLE `{name}`")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.server_errors import ServerError
 from analytics.warehouse.embedded.statements import QUERY_ID_SQL, Kind, parse
 
 

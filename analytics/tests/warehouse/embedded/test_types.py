@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.warehouse.embedded.column_types import layout, split_type
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.server_errors import ServerError
 
 LONG = "ü" * 5000
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

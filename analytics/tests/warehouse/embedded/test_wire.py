@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.warehouse.embedded import compression
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.protocol import _undump, string, varint
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.server_errors import ServerError
 
 
 def in_pieces(data, size):
