@@ -1,7 +1,7 @@
-"""The difference between what the catalog declares and what the warehouse has.
+"""Compares the warehouse with the catalog and applies the differences.
 
-`plan` only reads. `apply` runs a plan's additions. Differences that would lose or rewrite data are
-refusals: they are explained, and never carried out.
+`plan` only reads. `apply` runs the statements of a plan. Changes that would lose or rewrite data
+are refused with an explanation.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: the object, why it differs, and the statement that mends it, if any may."""
+    """One difference: the object, the reason, and the statement that resolves it, if allowed."""
 
     action: Action
     name: str
@@ -38,12 +38,12 @@ class Change:
 
 
 class SchemaRefused(Exception):
-    """The plan holds differences that need a person."""
+    """The plan has differences that must be resolved by hand."""
 
 
 @dataclass(frozen=True)
 class _Existing:
-    """What system.tables and system.columns say of one database, by object name."""
+    """The rows of system.tables and system.columns for one database, by object name."""
 
     tables: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, tuple[str, str]]]
@@ -64,7 +64,7 @@ def _inspector() -> WarehouseClient:
 
 
 def plan(at: Placement | None = None) -> list[Change]:
-    """What must change, in the order in which it can; empty when all is as declared."""
+    """The changes to make, in order; empty if the warehouse matches the catalog."""
     at = at or placement()
     existing = _existing(at)
     changes: list[Change] = []
@@ -80,7 +80,7 @@ def plan(at: Placement | None = None) -> list[Change]:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Run the plan. Raises SchemaRefused, before anything is done, if part of it may not be run."""
+    """Run the plan. Raises SchemaRefused, before any change, if part of it is refused."""
     changes = list(changes)
     refused = [change for change in changes if change.action is Action.REFUSE]
     if refused:
@@ -90,7 +90,7 @@ def apply(changes: Iterable[Change]) -> None:
 
 
 def _existing(at: Placement) -> _Existing | None:
-    """None when the database is not there."""
+    """The existing objects; None if the database does not exist."""
     of_database = {"database": at.database}
     if not _inspector().rows(
         "SELECT name FROM system.databases WHERE name = {database:String}", of_database
@@ -135,8 +135,8 @@ def _table_changes(spec: TableSpec, existing: _Existing, at: Placement) -> list[
         Change(
             Action.REFUSE,
             f"{spec.name}.{name}",
-            "the catalog does not declare this column. Declare it, or drop it by hand once "
-            "nothing needs its data.",
+            "the catalog does not declare this column. Declare it, or drop it by hand if "
+            "its data is no longer needed.",
         )
         for name in undeclared
     ]
@@ -164,8 +164,8 @@ def _refusal(name: str, what: str, found: str, wanted: str) -> Change:
     return Change(
         Action.REFUSE,
         name,
-        f"its {what} is {found or 'empty'}, declared is {wanted or 'empty'}. Changing it would "
-        "rewrite or lose data: load into a new database, or migrate it by hand.",
+        f"its {what} is {found or 'empty'}, but {wanted or 'empty'} is declared. Changing it would "
+        "rewrite or lose data. Load into a new database, or migrate it by hand.",
     )
 
 
@@ -188,7 +188,7 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
 
 
 def _normalized(specs: list[ViewSpec]) -> dict[str, str]:
-    """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
+    """Each view's SELECT in the engine's own format, as system.tables shows it."""
     selects = [spec.select for spec in specs]
     texts = _inspector().value(
         "SELECT arrayMap(x -> formatQuerySingleLine(x), {selects:Array(String)})",

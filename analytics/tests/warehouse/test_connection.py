@@ -37,7 +37,7 @@ def test_urls_name_native_ports(url, port, secure, database):
         ("clickhouse://user:sec/ret@host/d", "not a number"),
     ],
 )
-def test_wrong_urls_say_what_is_wrong(url, hint):
+def test_wrong_urls_have_a_specific_message(url, hint):
     with pytest.raises(ValueError, match=hint):
         WarehouseAddress.from_url(url)
 
@@ -89,12 +89,12 @@ def test_server_errors_come_with_cause_and_remedy(warehouse, sql, kind, remedy):
         ("(total) memory limit exceeded: would use 9 GiB", errors.Unavailable),
     ],
 )
-def test_memory_that_others_use_up_is_no_fault_of_the_statement(text, kind):
+def test_memory_used_by_other_statements_counts_as_an_outage(text, kind):
     error = errors.translate(errors.driver.ServerException(f"DB::Exception: {text}", 241))
     assert type(error) is kind
 
 
-def test_after_an_error_the_pool_goes_on(warehouse):
+def test_the_pool_works_after_an_error(warehouse):
     with pytest.raises(errors.UnknownTable):
         warehouse.rows("SELECT * FROM nowhere")
     assert warehouse.rows("SELECT 1") == [(1,)]
@@ -157,7 +157,7 @@ def test_a_forked_process_gets_connections_of_its_own(warehouse):
     warehouse.rows("SELECT 1")
     read_end, write_end = os.pipe()
     child = os.fork()
-    if child == 0:  # the child only says whether it could read, then leaves without clean-up
+    if child == 0:  # the child only reports whether it could read, then exits without clean-up
         ok = WarehouseClient().rows("SELECT 42") == [(42,)]
         os.write(write_end, b"1" if ok else b"0")
         os._exit(0)

@@ -1,4 +1,4 @@
-"""The schema command on the real engine, in databases of each test's own."""
+"""The schema command on the real engine, with one database per test."""
 
 import itertools
 
@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def database(endpoint, settings):
-    """The name of a database that is not there yet; settings point to it."""
+    """The name of a database that does not exist yet; settings point to it."""
     name = f"schema_{next(_numbers)}"
     settings.CLICKHOUSE_URL = f"clickhouse://default@127.0.0.1:{endpoint.port}/{name}"
     return name
@@ -121,7 +121,7 @@ def test_nothing_is_done_when_a_part_is_refused(applied):
     )
 
 
-def test_a_changed_view_is_mended_and_a_foreign_one_left_alone(applied):
+def test_a_changed_view_is_repaired_and_an_unknown_one_is_kept(applied):
     applied.run("CREATE OR REPLACE VIEW tickets_current AS SELECT 1 AS x")
     applied.run("CREATE VIEW stray AS SELECT 1 AS x")
     assert [(c.action, c.name) for c in schema.plan()] == [

@@ -1,4 +1,4 @@
-"""Compressed frames: a checksum, a header, and up to 1 MiB of block data."""
+"""Compressed frames: a checksum, a header and up to 1 MiB of block data."""
 
 import struct
 
@@ -35,7 +35,7 @@ def read_frame(reader: Reader) -> bytes:
     body = reader.read(size - _HEADER.size)
     if _checksum(header + body) != checksum:
         raise ServerError(
-            CHECKSUM_DOESNT_MATCH, "A compressed frame was damaged (CHECKSUM_DOESNT_MATCH)"
+            CHECKSUM_DOESNT_MATCH, "A compressed frame is damaged (CHECKSUM_DOESNT_MATCH)"
         )
     return _decompress(method, body, data_size)
 

@@ -1,4 +1,4 @@
-"""One client's conversation: hello, then queries until it leaves."""
+"""One client connection: a hello, then queries until the client disconnects."""
 
 import hmac
 import socket
@@ -26,7 +26,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Services:
-    """What all connections share."""
+    """Objects shared by all connections."""
 
     engine: Engine
     watcher: Watcher
@@ -36,7 +36,7 @@ class Services:
 
 
 class Connection:
-    """Serves one socket until the client leaves; closes what it opened."""
+    """Serves one socket until the client disconnects."""
 
     def __init__(self, client: socket.socket, services: Services) -> None:
         self._client = client
@@ -82,7 +82,7 @@ class Connection:
             )
 
     def _packet(self, session: Session) -> bool:
-        """Handles the next packet; tells whether the conversation goes on."""
+        """Handles the next packet; returns whether to continue."""
         kind = self._reader.varint()
         if kind == ClientPacket.PING:
             self._client.sendall(protocol.varint(ServerPacket.PONG))

@@ -1,4 +1,4 @@
-"""The data directory: who may write to it, and that only one process does."""
+"""The data directory and its lock: only one process may use it."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _SPOOL = "spool"
 
 
 class DataDirectory:
-    """Holds the directory for this process, which must keep the object until it ends."""
+    """Locks the directory for this process. Keep the object until the process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
