@@ -1,4 +1,4 @@
-"""The overview of a large tenant: cold against its own statements alone, warm, and many at once."""
+"""The overview of a large tenant: cold against its statements alone, warm, and under load."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from benchmarks.report import Figure, Section
 from benchmarks.stack import timed
 
 TICKETS, ENTRIES, COMPANIES = 1_000_000, 3_000_000, 500
-SMALL = 20  # the other tenants have a twentieth of that
+SMALL = 20  # the other tenants have 1/20 of that
 REQUESTS, WARM, USERS, TENANTS, EACH = 20, 60, 20, 5, 5
 COLD_BAR, WARM_BAR = 2.0, 50
 
@@ -58,7 +58,7 @@ def measure():
         f"after the other, before each; warm: {WARM} requests; then {USERS} users at once on "
         f"{TENANTS} tenants, {EACH} pages each with an emptied cache",
         [
-            Figure("its statements alone, added up, median", _ms(median(bare))),
+            Figure("its statements alone, total, median", _ms(median(bare))),
             Figure("cold page, median", _ms(median(cold))),
             Figure("cold page, p95", _ms(_p95(cold))),
             Figure("**cold p95 / statements alone**", f"**{ratio:.2f}** (bar: < {COLD_BAR:.0f})"),
@@ -90,7 +90,7 @@ def _fetch(client, tenant):
 
 
 def _many_at_once(user, tenants):
-    """(errors, seconds of each page) of many users who all come at the same moment."""
+    """(errors, seconds per page) of many users who start at the same moment."""
     from django.core.cache import cache
     from django.db import connections
     from django.test import Client
@@ -121,7 +121,7 @@ def _many_at_once(user, tenants):
 
 
 def _fill(tenant, divisor):
-    """Two years of tickets and time entries straight into the warehouse, and their loads."""
+    """Insert two years of tickets and time entries directly into the warehouse, with load log."""
     from analytics.warehouse.client import WarehouseClient
 
     warehouse = WarehouseClient()
@@ -180,7 +180,7 @@ def _fill(tenant, divisor):
 
 
 def _statements_of(page):
-    """[(sql, bound parameters)] that one cold page sends."""
+    """[(sql, parameters, settings)] of the statements that one cold page sends."""
     from django.core.cache import cache
 
     from analytics.warehouse.tenant_reader import TenantReader
@@ -189,11 +189,11 @@ def _statements_of(page):
     sent = []
     original = TenantReader._send
 
-    def note(self, sql, bound):
+    def record(self, sql, bound):
         sent.append((sql, bound, self._settings()))
         return original(self, sql, bound)
 
-    TenantReader._send = note
+    TenantReader._send = record
     try:
         page()
     finally:
@@ -202,7 +202,7 @@ def _statements_of(page):
 
 
 def _runner(statements):
-    """Sends each statement as it is, over one connection; gives the seconds of each."""
+    """A function that sends the statements over one connection and returns their seconds."""
     from analytics.warehouse.pool import address
 
     client = address().client(read_timeout=60)

@@ -1,4 +1,4 @@
-"""Turning the pages of a long list: the first page against pages in its depths."""
+"""Pages of a long list: the first page against later pages."""
 
 from dataclasses import replace
 from statistics import median
@@ -21,12 +21,12 @@ def measure():
     figures, worst = [], 0.0
     for sort in ("-created_date", "ticket_id", "summary"):
         wanted = listing.listing(TABLE, sort=sort)
-        depths = {"first": "", **_cursors(listing, wanted)}
-        spent = {name: _seconds(listing, tenant, wanted, after) for name, after in depths.items()}
+        cursors = {"first": "", **_cursors(listing, wanted)}
+        spent = {name: _seconds(listing, tenant, wanted, after) for name, after in cursors.items()}
         ratio = max(spent.values()) / spent["first"]
         worst = max(worst, ratio)
-        told = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
-        figures.append(Figure(f"by `{sort}`", f"{told}: {ratio:.2f} ×"))
+        timings = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
+        figures.append(Figure(f"by `{sort}`", f"{timings}: {ratio:.2f} ×"))
     return Section(
         "explore",
         f"Pages of {listing.PAGE} of {TICKETS:,} tickets: the first, one in the middle, one near "
@@ -42,7 +42,7 @@ def _seconds(listing, tenant, wanted, after):
 
 
 def _cursors(listing, wanted):
-    """Cursors that stand after half and after 99 % of the records, taken from the records there."""
+    """Cursors after half and after 99 % of the records."""
     from analytics.warehouse.client import WarehouseClient
 
     key, column = wanted.table.key, wanted.sorted_column.name
