@@ -376,7 +376,7 @@ UNFOLD = {
                         "link": reverse_lazy("doctor"),
                     },
                     {
-                        "title": "Kept answers",
+                        "title": "Query cache",
                         "icon": "cached",
                         "link": reverse_lazy("query_cache"),
                     },
