@@ -78,7 +78,7 @@ def test_a_figure_is_exported_over_time_and_broken_down(opened, acme, put_rows):
     assert sum(int(row[2]) for row in table[1:]) == 3
     assert len(table) == 8
     _, parts = read_xlsx(opened("figures/tickets_by_category.xlsx", period="last-7-days"))
-    assert parts == [["Category", "Tickets by category (tickets)", "Period before"], ["=A", 3, 0]]
+    assert parts == [["Category", "Tickets by category (tickets)", "Previous period"], ["=A", 3, 0]]
 
 
 @pytest.mark.parametrize("of", ["series", "parts"])

@@ -57,9 +57,7 @@ class WarehouseAddress:
         native, note = PORTS["clickhouses" if secure else "clickhouse"], ""
         if protocol in {"http", "https"} or port in HTTP_PORTS:
             port = 0
-            note = (
-                f"the secret has an HTTP port or protocol; the native port {native} is used instead"
-            )
+            note = f"the secret names HTTP; the native port {native} is used instead"
         return cls(
             host=host,
             port=port or native,

@@ -26,7 +26,7 @@ class Command(BaseCommand):
             self._show(changes, with_statements=mode != "check")
             if mode == "apply" and changes:
                 schema.apply(changes)
-                self.stdout.write(self.style.SUCCESS(f"{len(changes)} changes applied."))
+                self.stdout.write(self.style.SUCCESS(f"Changes applied: {len(changes)}."))
         except schema.SchemaRefused:
             raise CommandError(
                 "Nothing was changed. Resolve the refused differences above by hand first."
@@ -34,7 +34,9 @@ class Command(BaseCommand):
         except WarehouseError as error:
             raise CommandError(str(error)) from error
         if mode == "check" and changes:
-            raise CommandError(f"The warehouse differs from the catalog in {len(changes)} places.")
+            raise CommandError(
+                f"The warehouse does not match the catalog. Differences: {len(changes)}."
+            )
 
     def _show(self, changes: list[schema.Change], *, with_statements: bool) -> None:
         if not changes:

@@ -68,7 +68,7 @@ def test_a_silent_server_times_out(settings):
             errors.OutOfMemory,
             "shorter period",
         ),
-        ("SELECT sleep(1) SETTINGS max_execution_time = 0.1", errors.QueryTimeout, "Ask for less"),
+        ("SELECT sleep(1) SETTINGS max_execution_time = 0.1", errors.QueryTimeout, "Request less"),
         ("SELEC", errors.StatementFailed, "refused a statement"),
     ],
 )

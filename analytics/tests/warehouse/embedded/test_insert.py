@@ -121,6 +121,6 @@ def test_no_spool_file_is_left(endpoint, table):
     ["INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", "SELECT 1 INTO OUTFILE '/tmp/x'"],
 )
 def test_files_of_the_server_are_refused(table, sql):
-    with pytest.raises(ServerException, match="client's task") as caught:
+    with pytest.raises(ServerException, match="handled by the client") as caught:
         table.execute(sql)
     assert caught.value.code == 344
