@@ -290,7 +290,7 @@ def gate(monkeypatch, sent_tasks):
     def stop_there(self, group, source):
         stage(self, group, source)
         while not opened.wait(0.1):
-            self._progress("Staging, slowly")  # which stops the load if it was canceled
+            self._on_step("Staging, slowly")  # which stops the load if it was canceled
 
     monkeypatch.setattr(Staging, "_stage_group", stop_there)
     monkeypatch.setattr(Staging, "_groups", lambda self, files: _one_by_one(self, files))
