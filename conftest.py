@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from analytics.metrics import cache as answers
 from analytics.warehouse import pool, schema
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from avesa_site.celery import app
 from common import aws, logs
@@ -86,7 +86,7 @@ def _emptied():
     for url in _schemas:
         with override_settings(CLICKHOUSE_URL=url):
             for table in (*(each.shared_name for each in TABLES.values()), "load_log"):
-                Writer().run(f"TRUNCATE TABLE {table}")
+                WarehouseClient().run(f"TRUNCATE TABLE {table}")
 
 
 def _url(endpoint):
@@ -97,14 +97,14 @@ def _url(endpoint):
 def warehouse(endpoint, _schema, settings):
     """The warehouse with AVESA's schema, and settings that point to it."""
     settings.CLICKHOUSE_URL = _url(endpoint)
-    return Writer()
+    return WarehouseClient()
 
 
 @pytest.fixture(scope="module")
 def module_warehouse(endpoint, _schema):
     """The same for a whole module, for data that is costly to load."""
     with override_settings(CLICKHOUSE_URL=_url(endpoint)):
-        yield Writer()
+        yield WarehouseClient()
 
 
 @pytest.fixture(scope="session")

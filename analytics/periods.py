@@ -1,4 +1,4 @@
-"""Periods: whole days in a tenant's time zone, and how query strings name them.
+"""Periods: whole days in a tenant's time zone, and their query strings.
 
 A day begins at the tenant's local midnight, so it has 23 or 25 hours when the clocks change.
 """
@@ -17,7 +17,7 @@ _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class PeriodError(ValueError):
-    """A period that cannot be. `field` names the parameter at fault, `message` says why."""
+    """An invalid period. `field` is the invalid parameter, `message` the reason."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -52,22 +52,22 @@ class Period:
         return midnight(self.end, self.zone)
 
     def up_to(self, instant: datetime) -> "Period":
-        """The part that had begun by `instant`; the period itself if none of it had."""
+        """The part that had started by `instant`; the whole period if none of it had."""
         end = instant.astimezone(self.zone).date() + DAY
         return Period(self.start, end, self.zone) if self.start < end < self.end else self
 
     @property
     def previous(self) -> "Period":
-        """As many days, ending where this period begins."""
+        """The period of the same length just before this one."""
         return Period(self.start - (self.end - self.start), self.start, self.zone)
 
     @property
     def bucket_unit(self) -> str:
-        """How finely a chart of this period is drawn: day, week or month."""
+        """The resolution of a chart of this period: day, week or month."""
         return "day" if self.days <= 31 else "week" if self.days <= 184 else "month"
 
     def buckets(self) -> Iterator["Period"]:
-        """The period cut at the days, Mondays or firsts of months in it."""
+        """The period, split into days, or at Mondays, or at the first of each month."""
         start = self.start
         while start < self.end:
             end = min(_next_cut(start, self.bucket_unit), self.end)
@@ -78,8 +78,8 @@ class Period:
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """The instant, in UTC, at which `day` begins in `zone`.
 
-    Where the clocks skip midnight, that is the moment of the change; where midnight comes twice,
-    it is the first.
+    Where the clocks skip midnight, it is the moment of the change; where midnight comes twice,
+    the first.
     """
     return datetime.combine(day, time.min, zone).astimezone(UTC)
 
@@ -96,7 +96,7 @@ def today_in(zone: ZoneInfo, now: datetime) -> date:
     return now.astimezone(zone).date()
 
 
-# --- Presets: (first day, last day) for the day that is today
+# --- Presets
 
 PRESETS = {
     "yesterday": "Yesterday",
@@ -108,8 +108,8 @@ PRESETS = {
     "last-month": "Last month",
     "last-12-months": "12 months",
 }
-# Those that pages offer beside each other; whole days and weeks are for reports.
-OFFERED = {name: PRESETS[name] for name in list(PRESETS)[2:]}
+# The presets that pages offer; the others are for reports.
+PAGE_PRESETS = {name: PRESETS[name] for name in list(PRESETS)[2:]}
 DEFAULT_PRESET = "last-30-days"
 
 
@@ -173,21 +173,21 @@ def between(
     now: datetime,
     fields: tuple[str, str] = ("start", "end"),
 ) -> Period:
-    """The days `start` to `end`, both included, written as ISO dates; `fields` name them in errors.
+    """The days from `start` to `end`, both included, as ISO dates; `fields` are named in errors.
 
-    Without `end` they run to today, without `start` they are the 30 days up to `end`.
+    `end` defaults to today, `start` to 30 days that end with `end`.
     """
     last = parse_day(end, fields[1]) if end else today_in(zone, now)
     first = parse_day(start, fields[0]) if start else last - timedelta(days=DEFAULT_DAYS - 1)
     if first > last:
-        raise PeriodError(fields[0], f"It must not be after {fields[1]} ({last}).")
+        raise PeriodError(fields[0], f"Use a date on or before {fields[1]} ({last}).")
     if (last - first).days >= MAX_DAYS:
-        raise PeriodError(fields[0], f"A period has at most {MAX_DAYS:,} days.")
+        raise PeriodError(fields[0], f"Use a period of at most {MAX_DAYS:,} days.")
     return Period(first, last + DAY, zone)
 
 
 def from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> tuple[Period, str]:
-    """The period of a page's query string and the name of its preset ("" for custom dates)."""
+    """The period in a page's query string and the name of its preset ("" for custom dates)."""
     start, end = query.get("start", ""), query.get("end", "")
     if start or end:
         return between(start, end, zone, now), ""
@@ -196,7 +196,7 @@ def from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> tuple
 
 
 def as_of_from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> datetime | None:
-    """The last millisecond of the day that `as_of` names; None for today, later days or none."""
+    """The last millisecond of the day `as_of`; None if it is empty, today or later."""
     text = query.get("as_of", "")
     if not text:
         return None

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from analytics.reports.models import Delivery, Occurrence
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.schema import placement
 from common.models import MAX_SIGNAL_AGE, Heartbeat
@@ -159,11 +159,11 @@ def _stored_data() -> tuple[dict[str, TenantData], str, str]:
     """(stored data by tenant id, the warehouse's version, the error if it cannot be read)."""
     found: dict[str, TenantData] = {}
     try:
-        writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-        version = str(writer.value("SELECT version()"))
+        client = WarehouseClient(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+        version = str(client.value("SELECT version()"))
         for tenant_id, newest in newest_files().items():
             found.setdefault(tenant_id, TenantData()).newest = newest
-        for tenant_id, rows, size in writer.rows(
+        for tenant_id, rows, size in client.rows(
             "SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active "
             "AND database = {database:String} AND table IN {tables:Array(String)} "
             "GROUP BY partition",

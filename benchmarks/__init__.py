@@ -1,1 +1,1 @@
-"""`python -m benchmarks` (make bench): every figure a ratio against something named, in one run."""
+"""`python -m benchmarks` (make bench): each result is a ratio to a baseline of the same run."""

@@ -1,6 +1,6 @@
 """Run all benchmarks, or one of them: `python -m benchmarks [bulk_load]`.
 
-Each runs in a process of its own, since Django can be set up for one stack only.
+Each runs in its own process, since Django can be set up only once.
 """
 
 import subprocess
@@ -41,6 +41,6 @@ def run_one(name):
 
 
 if __name__ == "__main__":
-    missed = run_one(sys.argv[1]) if sys.argv[1:] else run_all()
-    if missed:
-        sys.exit(f"below the bar: {', '.join(missed)}")
+    failed = run_one(sys.argv[1]) if sys.argv[1:] else run_all()
+    if failed:
+        sys.exit(f"below the bar: {', '.join(failed)}")

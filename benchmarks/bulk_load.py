@@ -1,4 +1,4 @@
-"""Bulk load of a million tickets against a bare INSERT … SELECT FROM s3() of the same columns."""
+"""Bulk load of a million tickets against a plain INSERT … SELECT FROM s3()."""
 
 from statistics import median
 

@@ -1,4 +1,4 @@
-"""The overview of a large tenant: cold against its own statements alone, warm, and many at once."""
+"""The overview of a large tenant: cold against its statements alone, warm, and under load."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from benchmarks.report import Figure, Section
 from benchmarks.stack import timed
 
 TICKETS, ENTRIES, COMPANIES = 1_000_000, 3_000_000, 500
-SMALL = 20  # the other tenants have a twentieth of that
+SMALL = 20  # the other tenants have 1/20 of that
 REQUESTS, WARM, USERS, TENANTS, EACH = 20, 60, 20, 5, 5
 COLD_BAR, WARM_BAR = 2.0, 50
 
@@ -58,7 +58,7 @@ def measure():
         f"after the other, before each; warm: {WARM} requests; then {USERS} users at once on "
         f"{TENANTS} tenants, {EACH} pages each with an emptied cache",
         [
-            Figure("its statements alone, added up, median", _ms(median(bare))),
+            Figure("its statements alone, total, median", _ms(median(bare))),
             Figure("cold page, median", _ms(median(cold))),
             Figure("cold page, p95", _ms(_p95(cold))),
             Figure("**cold p95 / statements alone**", f"**{ratio:.2f}** (bar: < {COLD_BAR:.0f})"),
@@ -90,7 +90,7 @@ def _fetch(client, tenant):
 
 
 def _many_at_once(user, tenants):
-    """(errors, seconds of each page) of many users who all come at the same moment."""
+    """(errors, seconds per page) of many users who start at the same moment."""
     from django.core.cache import cache
     from django.db import connections
     from django.test import Client
@@ -121,14 +121,14 @@ def _many_at_once(user, tenants):
 
 
 def _fill(tenant, divisor):
-    """Two years of tickets and time entries straight into the warehouse, and their loads."""
-    from analytics.warehouse.client import Writer
+    """Insert two years of tickets and time entries directly into the warehouse, with load log."""
+    from analytics.warehouse.client import WarehouseClient
 
-    writer = Writer()
+    warehouse = WarehouseClient()
     tickets, entries = TICKETS // divisor, ENTRIES // divisor
     seconds = 2 * 365 * 86_400
     names = "effective_date, is_current, load_id"
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_tickets (tenant_id, ticket_id, ticket_number, summary, status, "
         f"priority, board_name, team_name, type_name, subtype_name, owner_id, owner_name, "
         f"company_id, company_name, created_date, first_response_date, closed_date, actual_hours, "
@@ -145,7 +145,7 @@ def _fill(tenant, divisor):
         f"FROM (SELECT number, number % 25 = 0 AS is_open, now64(3) - toIntervalSecond("
         f"number * {seconds // 1000} % {seconds} + 3600 * 120) AS opened FROM numbers({tickets}))"
     )
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_time_entries (tenant_id, entry_id, ticket_id, company_id, member_id, "
         f"member_name, work_type_name, billable_option, time_start, time_end, date_entered, "
         f"actual_hours, {names}) SELECT '{tenant}', leftPad(toString(number), 8, '0'), "
@@ -156,7 +156,7 @@ def _fill(tenant, divisor):
         f"FROM (SELECT number, now64(3) - toIntervalSecond(number * {seconds // 3000} % {seconds}) "
         f"AS began FROM numbers({entries}))"
     )
-    writer.run(
+    warehouse.run(
         f"INSERT INTO shared_companies (tenant_id, company_id, name, company_type, is_active, "
         f"number_of_employees, annual_revenue, {names}) SELECT '{tenant}', toString(number), "
         f"concat('Company ', toString(number)), concat('Segment ', toString(number % 4)), "
@@ -164,7 +164,7 @@ def _fill(tenant, divisor):
         f"FROM numbers({COMPANIES})"
     )
     for table in ("tickets", "time_entries", "companies"):
-        writer.run(f"OPTIMIZE TABLE shared_{table} PARTITION '{tenant}' FINAL")
+        warehouse.run(f"OPTIMIZE TABLE shared_{table} PARTITION '{tenant}' FINAL")
     now = datetime.now(UTC)
     for table in ("companies", "tickets", "time_entries"):
         row = {
@@ -176,11 +176,11 @@ def _fill(tenant, divisor):
             "newest_file": "bench/a.parquet",
             "newest_file_time": now - timedelta(hours=1),
         }
-        writer.insert("load_log", list(row), [[value] for value in row.values()])
+        warehouse.insert("load_log", list(row), [[value] for value in row.values()])
 
 
 def _statements_of(page):
-    """[(sql, bound parameters)] that one cold page sends."""
+    """[(sql, parameters, settings)] of the statements that one cold page sends."""
     from django.core.cache import cache
 
     from analytics.warehouse.tenant_reader import TenantReader
@@ -189,11 +189,11 @@ def _statements_of(page):
     sent = []
     original = TenantReader._send
 
-    def note(self, sql, bound):
+    def record(self, sql, bound):
         sent.append((sql, bound, self._settings()))
         return original(self, sql, bound)
 
-    TenantReader._send = note
+    TenantReader._send = record
     try:
         page()
     finally:
@@ -202,7 +202,7 @@ def _statements_of(page):
 
 
 def _runner(statements):
-    """Sends each statement as it is, over one connection; gives the seconds of each."""
+    """A function that sends the statements over one connection and returns their seconds."""
     from analytics.warehouse.pool import address
 
     client = address().client(read_timeout=60)

@@ -1,4 +1,4 @@
-"""Turning the pages of a long list: the first page against pages in its depths."""
+"""Pages of a long list: the first page against later pages."""
 
 from dataclasses import replace
 from statistics import median
@@ -21,12 +21,12 @@ def measure():
     figures, worst = [], 0.0
     for sort in ("-created_date", "ticket_id", "summary"):
         wanted = listing.listing(TABLE, sort=sort)
-        depths = {"first": "", **_cursors(listing, wanted)}
-        spent = {name: _seconds(listing, tenant, wanted, after) for name, after in depths.items()}
+        cursors = {"first": "", **_cursors(listing, wanted)}
+        spent = {name: _seconds(listing, tenant, wanted, after) for name, after in cursors.items()}
         ratio = max(spent.values()) / spent["first"]
         worst = max(worst, ratio)
-        told = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
-        figures.append(Figure(f"by `{sort}`", f"{told}: {ratio:.2f} ×"))
+        timings = ", ".join(f"{name} {seconds * 1000:,.0f} ms" for name, seconds in spent.items())
+        figures.append(Figure(f"by `{sort}`", f"{timings}: {ratio:.2f} ×"))
     return Section(
         "explore",
         f"Pages of {listing.PAGE} of {TICKETS:,} tickets: the first, one in the middle, one near "
@@ -42,14 +42,14 @@ def _seconds(listing, tenant, wanted, after):
 
 
 def _cursors(listing, wanted):
-    """Cursors that stand after half and after 99 % of the records, taken from the records there."""
-    from analytics.warehouse.client import Writer
+    """Cursors after half and after 99 % of the records."""
+    from analytics.warehouse.client import WarehouseClient
 
     key, column = wanted.table.key, wanted.sorted_column.name
     direction = "DESC" if wanted.is_descending else "ASC"
     found = {}
     for name, share in (("middle", 0.5), ("end", 0.99)):
-        [(record, value)] = Writer().rows(
+        [(record, value)] = WarehouseClient().rows(
             f"SELECT {key}, {column} AS value FROM shared_tickets WHERE tenant_id = 'bench' "
             f"ORDER BY value {direction}, {key} LIMIT 1 OFFSET {int(TICKETS * share)}"
         )
@@ -58,11 +58,11 @@ def _cursors(listing, wanted):
 
 
 def _fill():
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
     part = TICKETS // 10
     for number in range(10):
-        Writer().run(
+        WarehouseClient().run(
             f"INSERT INTO shared_tickets (tenant_id, ticket_id, ticket_number, summary, status, "
             f"priority, company_name, board_name, owner_name, created_date, effective_date, "
             f"is_current) SELECT 'bench', leftPad(toString(number), 9, '0'), toString(number), "
@@ -71,4 +71,4 @@ def _fill():
             f"now64(3) - toIntervalSecond(cityHash64(number) % {SPAN}), "
             f"toDateTime64('2026-01-01', 3, 'UTC'), true FROM numbers({number * part}, {part})"
         )
-    Writer().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")
+    WarehouseClient().run("OPTIMIZE TABLE shared_tickets PARTITION 'bench' FINAL")

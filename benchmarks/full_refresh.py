@@ -1,4 +1,4 @@
-"""A full refresh in which nothing changed, against a raw read of its files."""
+"""A full refresh without changes, against a raw read of its files."""
 
 from statistics import median
 
@@ -48,7 +48,7 @@ def measure():
 
 
 def _same_rows_in_new_files(tenant):
-    """Unknown files cannot be skipped: all their rows are staged and compared."""
+    """Deliver the same rows in new files, so that all of them are staged and compared."""
     from loaders.models import LoadJob
 
     cut = ROWS // FILES

@@ -1,4 +1,4 @@
-"""The same batch, mostly recent tickets, against ever more current ones."""
+"""The same batch, mostly recent tickets, with a growing number of current tickets."""
 
 import random
 from statistics import median

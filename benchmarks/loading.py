@@ -1,4 +1,4 @@
-"""What the load benchmarks share: jobs run to their end, batches, and memory."""
+"""Helpers of the load benchmarks: running jobs, batches and memory."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def run_load(tenant, **options):
 
 
 def tidy(tenant, job):
-    """The upkeep that follows a load in a task of its own."""
+    """Run the compaction that follows a load in a separate task."""
     from analytics.warehouse.catalog import TABLES
     from loaders.history import compaction
 
@@ -44,7 +44,7 @@ def put_base(tenant, rows, keys, files=10):
 def put_batch(tenant, edition, keys, of_rows, known):
     """A file with 39,000 unchanged, 10,000 changed and 1,000 new tickets.
 
-    `known(edition, count)` names the known tickets of the batch, the first of which changed.
+    `known(edition, count)` returns the numbers of the known tickets; the first of them changed.
     """
     numbers = known(edition, CHANGED + SAME)
     fresh = range(of_rows + (edition - 1) * NEW, of_rows + edition * NEW)
@@ -57,13 +57,13 @@ def put_batch(tenant, edition, keys, of_rows, known):
 
 
 def only_new_files():
-    """Let loads take only files they have not seen, as if others were older than the overlap."""
+    """Let loads read only new files, without the overlap."""
     from django.conf import settings
 
     settings.LOAD_OVERLAP_MINUTES = 0
 
 
 def peak_memory(process_id=None):
-    """The most memory a process ever had, in MB."""
+    """Peak memory of a process, in MB."""
     status = Path(f"/proc/{process_id or os.getpid()}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024

@@ -1,4 +1,4 @@
-"""Loading one of 200 tenants in one table, against loading it alone."""
+"""Loading one of 200 tenants in a table, against loading the only tenant."""
 
 from statistics import median
 

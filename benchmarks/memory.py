@@ -1,4 +1,4 @@
-"""Peak memory of a worker and of the warehouse, for loads of ever more rows."""
+"""Peak memory of a worker and of the warehouse, for loads of increasing size."""
 
 import os
 import subprocess
@@ -25,9 +25,9 @@ import sys
 import django
 django.setup()
 from benchmarks.loading import only_new_files, peak_memory
-from loaders import runs
+from loaders.jobs import worker
 only_new_files()
-print(runs.run(int(sys.argv[1])), peak_memory())
+print(worker.run(int(sys.argv[1])), peak_memory())
 """
 
 
@@ -57,7 +57,7 @@ def measure():
         "memory",
         f"Peak resident memory of a worker process that runs one load, first of all tickets in 10 "
         f"files, then of a batch of {SAME + CHANGED + NEW:,}, and of the embedded warehouse over "
-        "its life so far (it keeps caches, and spills sorts over 4 GB to disk)",
+        "the whole run (it has caches, and spills sorts over 4 GB to disk)",
         [
             *figures,
             Figure("**worker, largest / smallest**", f"**{ratio:.2f}** (bar: ≤ {BAR})"),

@@ -1,4 +1,4 @@
-"""Figures as tables, on the terminal and in docs/performance.md."""
+"""Writes results as tables, to the terminal and to docs/performance.md."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One measurement; `name` marks its place in the document."""
+    """The results of one benchmark; `name` marks its place in the document."""
 
     name: str
     title: str
@@ -36,9 +36,9 @@ class Section:
 
 
 def _machine():
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    engine = Writer().value("SELECT version()")
+    engine = WarehouseClient().value("SELECT version()")
     return (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores ({platform.machine()}, "
         f"{platform.system()}), Python {platform.python_version()}, ClickHouse {engine} embedded."
@@ -46,11 +46,11 @@ def _machine():
 
 
 def record(section):
-    """Print a section and put it between its marks in the document."""
+    """Print a section and write it between its markers in the document."""
     print(section.text(), flush=True)
     text = DOCUMENT.read_text()
     start, end = f"<!-- bench:{section.name} -->", f"<!-- /bench:{section.name} -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
     if not pattern.search(text):
-        raise SystemExit(f"{DOCUMENT} has no place for {section.name}")
+        raise SystemExit(f"{DOCUMENT} has no markers for {section.name}")
     DOCUMENT.write_text(pattern.sub(lambda _: f"{start}\n{section.markdown()}\n{end}", text))

@@ -1,4 +1,4 @@
-"""Reports: what one costs, of what it is made, and how many a worker sends."""
+"""Reports: the cost of one and of its steps, and how many a worker sends."""
 
 import socket
 import subprocess
@@ -24,7 +24,7 @@ def measure():
 
     from analytics.charts import render
     from analytics.reports import deliveries, documents, mails, occurrences
-    from analytics.reports.content import asks_of, compose
+    from analytics.reports.content import compose, scoped_tiles
 
     _fill("bench", 20)
     report = _report()
@@ -32,7 +32,7 @@ def measure():
 
     def content_now():
         cache.clear()
-        return compose(report, asks_of(report), now, now)
+        return compose(report, scoped_tiles(report), now, now)
 
     with _sink() as port:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -52,16 +52,16 @@ def measure():
         spent = {
             "figures": _median(content_now),
             "chart as PNG": _median(lambda: render.png(specs[0], width=mails.CHART_WIDTH)),
-            "document": _median(lambda: documents.pdf(content, report.tenant)),
-            "mail's words": _median(lambda: mails.rendered(composed, links)),
-            "mail, put together": _median(lambda: mails.report_mail(composed, delivery).message()),
-            "mail, sent": _median(send),
+            "PDF": _median(lambda: documents.pdf(content, report.tenant)),
+            "email, text": _median(lambda: mails.rendered(composed, links)),
+            "email, assembled": _median(lambda: mails.report_mail(composed, delivery).message()),
+            "email, sent": _median(send),
         }
         alone = (
             spent["figures"]
             + len(specs) * spent["chart as PNG"]
-            + spent["document"]
-            + RECIPIENTS * (spent["mail, put together"] + spent["mail, sent"])
+            + spent["PDF"]
+            + RECIPIENTS * (spent["email, assembled"] + spent["email, sent"])
         )
 
         def many():
@@ -78,18 +78,18 @@ def measure():
         "reports",
         f"A report of the Overview dashboard (12 tiles, {len(specs)} charts, {pages} PDF pages) of "
         f"a tenant with 50,000 tickets and 150,000 time entries, to {RECIPIENTS} recipients of an "
-        f"SMTP server on the same machine; medians of {ROUNDS}. `its parts alone` are the figures, "
-        "charts, document and mails made and sent one after the other with nothing recorded",
+        f"SMTP server on the same machine; medians of {ROUNDS}. `its steps alone` are the "
+        "figures, charts, PDF and emails, made and sent one by one, with nothing recorded",
         [
             *(Figure(what, f"{seconds * 1000:,.1f} ms") for what, seconds in spent.items()),
-            Figure("document, per page", f"{spent['document'] / pages * 1000:,.1f} ms"),
-            Figure("size of the mail", f"{len(mail.message().as_bytes()) / 1000:,.0f} kB"),
-            Figure("its parts alone", f"{alone * 1000:,.0f} ms"),
+            Figure("PDF, per page", f"{spent['document'] / pages * 1000:,.1f} ms"),
+            Figure("size of the email", f"{len(mail.message().as_bytes()) / 1000:,.0f} kB"),
+            Figure("its steps alone", f"{alone * 1000:,.0f} ms"),
             Figure("an occurrence, planned to delivered", f"{median(cold) * 1000:,.0f} ms"),
-            Figure("**occurrence / its parts alone**", f"**{ratio:.2f}** (bar: ≤ {BAR})"),
+            Figure("**occurrence / its steps alone**", f"**{ratio:.2f}** (bar: ≤ {BAR})"),
             Figure(
                 f"occurrences per minute and worker process, {OCCURRENCES} in a row",
-                f"{60 / whole:,.0f}, or {60 * RECIPIENTS / whole:,.0f} mails",
+                f"{60 / whole:,.0f}, or {60 * RECIPIENTS / whole:,.0f} emails",
             ),
         ],
         passed=ratio <= BAR,
@@ -101,7 +101,7 @@ def _report():
 
     from analytics.reports.models import Recipient, Report, Schedule
     from analytics.tests.versions import log_load
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
     from tenants.models import Membership, Tenant, User
 
     tenant = Tenant.objects.create(
@@ -110,7 +110,7 @@ def _report():
     owner = User.objects.create_user("bench", "bench@client.example")
     Membership.objects.create(user=owner, tenant=tenant, role=Membership.Role.ADMIN)
     for table in ("companies", "tickets", "time_entries"):
-        log_load(Writer(), tenant, table, finished_at=timezone.now().isoformat())
+        log_load(WarehouseClient(), tenant, table, finished_at=timezone.now().isoformat())
     report = Report.objects.create(
         tenant=tenant, owner=owner, name="Overview", dashboard="overview"
     )
@@ -123,7 +123,7 @@ def _report():
 
 
 def _run(report, occurrences, deliveries, count):
-    """Plans and sends so many occurrences as one worker would; returns a delivery."""
+    """Plans and sends `count` occurrences as one worker would; returns a delivery."""
     from django.utils import timezone
 
     from analytics.reports.models import Delivery, Occurrence
@@ -149,7 +149,7 @@ def _median(action):
 
 @contextmanager
 def _sink():
-    """A mail server that throws everything away, in a process of its own."""
+    """A mail server that discards everything, in its own process."""
     port = _free_port()
     server = subprocess.Popen(
         [

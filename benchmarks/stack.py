@@ -1,4 +1,4 @@
-"""A stack for measuring: the embedded endpoint, an S3 emulation and a database, all fresh."""
+"""A fresh stack for benchmarks: the embedded endpoint, an S3 emulation and a database."""
 
 import os
 import shutil
@@ -20,9 +20,9 @@ POSTGRES, REDIS = "postgres://postgres@127.0.0.1:5432", "redis://127.0.0.1:6379/
 
 @contextmanager
 def stack(services=False):
-    """Starts the parts, sets the environment for them and sets Django up.
+    """Starts the services, sets the environment and sets up Django.
 
-    With `services` on the PostgreSQL and Redis of this machine, else on their stand-ins.
+    With `services`, uses the local PostgreSQL and Redis, else their replacements.
     """
     folder = Path(tempfile.mkdtemp(prefix="avesa-bench-"))
     port = _free_port()
@@ -72,7 +72,7 @@ def _set_environment(folder, s3_port, warehouse_port):
 
 
 def _use_services(cleanup):
-    """A database of this run's own, dropped at its end, and a Redis database, emptied."""
+    """Uses a new database, dropped at the end, and an emptied Redis database."""
     name = f"avesa_bench_{os.getpid()}"
 
     def run(sql):

@@ -1,4 +1,4 @@
-"""Tickets to measure with: realistic cardinalities, a tenth of NULLs, the same on every run."""
+"""Test tickets: realistic cardinalities, some NULLs, the same on every run."""
 
 import io
 
@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 
 
 def shuffled_keys(numbers):
-    """Keys whose order has nothing to do with the numbers'."""
+    """Keys in random order."""
     return pc.cast(_shuffled(numbers), pa.string())
 
 
 def rising_keys(numbers):
-    """Keys that rise with the numbers, as most systems number their tickets."""
+    """Keys in rising order, as most systems number their tickets."""
     return pc.utf8_lpad(pc.cast(numbers, pa.string()), 10, "0")
 
 
@@ -24,8 +24,8 @@ def _shuffled(numbers):
 def tickets(numbers, keys, *, edition=0):
     """One version of each numbered ticket, as a pyarrow table.
 
-    Edition 0 is the same whenever it is made. A higher one differs in status and summary, and took
-    effect later.
+    Edition 0 is always the same. Higher editions differ in status and summary, and take effect
+    later.
     """
     from analytics.warehouse.catalog import TABLES, Kind
 
@@ -82,7 +82,7 @@ def put_tickets(tenant, name, data):
 
 
 def bare_source(keys):
-    """`s3(…)` over these files with the catalog's columns, typed."""
+    """`s3(…)` over these files with the catalog's column types."""
     from django.conf import settings
 
     from analytics.warehouse.catalog import TABLES
@@ -98,9 +98,9 @@ def bare_source(keys):
 
 
 def bare_insert(keys):
-    """Inserts these files, typed, into a table with the target's keys and codec; nothing else."""
+    """A function that inserts these files into a table with the target's key and codec."""
     from analytics.warehouse.catalog import TABLES
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
     from analytics.warehouse.sql import quote
 
     table = TABLES["tickets"]
@@ -108,22 +108,22 @@ def bare_insert(keys):
     source = bare_source(keys)
 
     def insert():
-        Writer().run("DROP TABLE IF EXISTS bare SYNC")
-        Writer().run(
+        WarehouseClient().run("DROP TABLE IF EXISTS bare SYNC")
+        WarehouseClient().run(
             f"CREATE TABLE bare ({columns}) ENGINE = MergeTree ORDER BY {quote(table.key)} "
             "SETTINGS default_compression_codec = 'ZSTD(1)'"
         )
-        Writer().run(f"INSERT INTO bare SELECT * FROM {source}")
+        WarehouseClient().run(f"INSERT INTO bare SELECT * FROM {source}")
 
     return insert
 
 
 def bare_read(keys):
-    """Reads every column of these files, typed, and throws them away."""
-    from analytics.warehouse.client import Writer
+    """A function that reads every column of these files and discards them."""
+    from analytics.warehouse.client import WarehouseClient
 
     source = bare_source(keys)
-    return lambda: Writer().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")
+    return lambda: WarehouseClient().value(f"SELECT count() FROM {source} WHERE NOT ignore(*)")
 
 
 def _plain(column):

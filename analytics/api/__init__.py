@@ -1,9 +1,9 @@
-"""The JSON API, for sessions and for tenants' bearer tokens: the specification's routes and v1."""
+"""The JSON API: the specification's routes and version 1, for sessions and bearer tokens."""
 
 from analytics.api import specification, v1
 from analytics.api.base import api
 
-# The first route that fits answers, and {table}/{tenant_id}/… of the specification fits v1/… too.
+# v1 comes first: {table}/{tenant_id}/… of the specification would match v1/… too.
 api.add_router("/v1/tenants", v1.router)
 api.add_router("", specification.router)
 

@@ -1,4 +1,4 @@
-"""Who may call, and what a caller is told when something is wrong (RFC 9457)."""
+"""Authentication and error responses (RFC 9457) of the API."""
 
 import json
 from collections.abc import Mapping
@@ -28,29 +28,29 @@ class TokenAuth(HttpBearer):
 
 
 class UserAuth(SessionAuth):
-    """The session of somebody who is logged in."""
+    """The session of a user who is logged in."""
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         return request.user if isinstance(request.user, User) else None
 
 
 class FieldProblem(Schema):
-    field: str = Field(description="The parameter at fault.")
+    field: str = Field(description="The invalid parameter.")
     message: str = Field(description="What is wrong with it.")
 
 
 class Problem(Schema):
-    """What went wrong, as application/problem+json (RFC 9457)."""
+    """An error, as application/problem+json (RFC 9457)."""
 
-    type: str = Field(description="Always about:blank: title and status say what kind it is.")
+    type: str = Field(description="Always about:blank; see title and status.")
     title: str
     status: int
-    detail: str = Field(description="What is wrong and what to do, for people.")
-    errors: list[FieldProblem] = Field([], description="The parameters at fault, if any.")
+    detail: str = Field(description="What went wrong and what to do, for people.")
+    errors: list[FieldProblem] = Field([], description="The invalid parameters, if any.")
 
 
 class NotFound(LookupError):
-    """There is no such thing; the text says what."""
+    """Something does not exist; the message names it."""
 
 
 ERRORS: dict[int, Any] = {400: Problem, 401: Problem, 404: Problem, 503: Problem}
@@ -58,7 +58,7 @@ ERRORS: dict[int, Any] = {400: Problem, 401: Problem, 404: Problem, 503: Problem
 
 class Api(NinjaAPI):
     def get_openapi_schema(self, *args: Any, **options: Any) -> Any:
-        """Ninja's document, with the content type that problems really have."""
+        """Ninja's document, with the content type that errors really have."""
         document = super().get_openapi_schema(*args, **options)
         for path in document["paths"].values():
             for operation in path.values():
@@ -72,8 +72,8 @@ api = Api(
     title="AVESA",
     version="1",
     description=(
-        "A tenant's figures and records. Call it with a session, or with a tenant's bearer token. "
-        "Days are those of the tenant's time zone, instants are UTC. Errors are problem details "
+        "A tenant's figures and records. Log in, or send a tenant's bearer token. "
+        "Dates are in the tenant's time zone, timestamps in UTC. Errors are problem details "
         "(RFC 9457)."
     ),
     auth=[TokenAuth(), UserAuth()],
@@ -82,7 +82,7 @@ api = Api(
 
 
 def tenant_of(request: HttpRequest, tenant_id: str) -> Tenant:
-    """The tenant, if it is the token's own or one of the user's. TenantNotFound otherwise."""
+    """The tenant, if the token or the user has access to it; else raises TenantNotFound."""
     caller = request.auth  # type: ignore[attr-defined] # ninja sets what authenticate returned
     if isinstance(caller, User):
         return access_tenant(caller, tenant_id)
@@ -113,12 +113,12 @@ def _bad_value(request: HttpRequest, error: PeriodError | ListingError) -> HttpR
 @api.exception_handler(ValidationError)
 def _bad_parameter(request: HttpRequest, error: ValidationError) -> HttpResponse:
     errors = {str(each["loc"][-1]): str(each["msg"]) for each in error.errors}
-    return problem(400, "A parameter is wrong.", errors)
+    return problem(400, "A parameter is invalid.", errors)
 
 
 @api.exception_handler(AuthenticationError)
 def _no_credentials(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    response = problem(401, "Log in, or send a tenant's token as a bearer.")
+    response = problem(401, "Log in, or send a tenant's bearer token.")
     response["WWW-Authenticate"] = "Bearer"
     return response
 
@@ -140,5 +140,5 @@ def _nothing(request: HttpRequest, error: NotFound) -> HttpResponse:
 
 @api.exception_handler(WarehouseError)
 def _no_warehouse(request: HttpRequest, error: WarehouseError) -> HttpResponse:
-    # Its text is for administrators; a caller learns that trying again may help.
-    return problem(503, "The figures cannot be computed at the moment. Try again later.")
+    # The error's own text is for administrators only.
+    return problem(503, "The figures are not available right now. Try again later.")

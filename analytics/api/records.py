@@ -12,43 +12,51 @@ from tenants.models import Tenant
 
 class FieldChange(Schema):
     field: str
-    before: Any = Field(description="Its value in the version before.")
-    after: Any = Field(description="Its value in this one.")
+    before: Any = Field(description="Its value in the previous version.")
+    after: Any = Field(description="Its value in this version.")
 
 
 class Lineage(Schema):
-    """Where a version came from."""
+    """The load and file that a version came from."""
 
-    id: int = Field(description="The load that brought it.")
+    id: int = Field(description="The load that stored it.")
     loaded_at: datetime
     file: str = Field(description="The file, below the tenant's canonical/ folder.")
     file_time: datetime = Field(description="When the file was last modified.")
 
 
 class RecordVersion(Schema):
-    """What a record said for a while. Instants are UTC."""
+    """The values of a record during one period of time. Timestamps are UTC."""
 
-    effective_date: datetime = Field(description="From when it was valid.")
-    expiry_date: datetime | None = Field(description="Until when; null if it still is.")
+    effective_date: datetime = Field(description="Start of its validity.")
+    expiry_date: datetime | None = Field(
+        description="End of its validity; null if it is still valid."
+    )
     is_current: bool
-    after_gap: bool = Field(description="Whether the record was gone before this version.")
-    changes: list[FieldChange] = Field(description="Against the version before; [] for the first.")
+    after_gap: bool = Field(
+        description="Whether the record did not exist just before this version."
+    )
+    changes: list[FieldChange] = Field(
+        description="Changes from the previous version; [] for the first."
+    )
     values: dict[str, Any] = Field(description="All columns of the data dictionary.")
     load: Lineage
 
 
 class RecordHistory(Schema):
-    """Every version of a record, the oldest first."""
+    """Every version of a record, oldest first."""
 
     table: str
     tenant_id: str
     id: str
-    is_cut: bool = Field(description=f"Whether versions before the newest {MAX_VERSIONS} exist.")
+    is_cut: bool = Field(
+        description=f"Whether only the newest {MAX_VERSIONS} versions are returned."
+    )
     versions: list[RecordVersion]
 
 
 def history_of(tenant: Tenant, table: str, record_id: str) -> dict[str, Any]:
-    """A RecordHistory. RecordNotFound, WarehouseError."""
+    """The fields of a RecordHistory. Raises RecordNotFound, WarehouseError."""
     found = record_history(tenant, table, record_id)
     return {
         "table": table,
@@ -84,5 +92,5 @@ def lineage(version: Version) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A column's value as JSON has it: amounts and hours are numbers, as everywhere in this API."""
+    """A column's value in JSON: decimals become numbers, as everywhere in this API."""
     return float(value) if isinstance(value, Decimal) else value

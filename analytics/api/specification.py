@@ -20,21 +20,23 @@ MAX_TREND_DAYS = 366
 
 
 class CompanyAnalytics(Schema):
-    """Companies of a period. Money is a JSON number, exact to 2 decimals up to 15 digits in all."""
+    """Companies in a period. Money is a JSON number, exact to 2 decimals with up to 15 digits."""
 
-    total_companies: int = Field(description="Companies valid at some time within the period.")
-    active_companies: int = Field(description="Those that are marked active.")
-    avg_employees: float | None = Field(description="Mean of the known numbers of employees.")
-    total_revenue: float = Field(description="Sum of the annual revenues.")
+    total_companies: int = Field(description="Companies that existed at any time in the period.")
+    active_companies: int = Field(description="Companies marked active.")
+    avg_employees: float | None = Field(description="Mean number of employees, where known.")
+    total_revenue: float = Field(description="Total annual revenue.")
 
 
 class TicketTrend(Schema):
-    """One day of the tenant's calendar."""
+    """One day in the tenant's time zone."""
 
     date: date
     ticket_count: int = Field(description="Tickets created on this day.")
     closed_count: int = Field(description="Tickets closed on this day.")
-    avg_hours: float | None = Field(description="Mean actual hours of those closed.")
+    avg_hours: float | None = Field(
+        description="Mean actual hours of the tickets closed on this day."
+    )
 
 
 router = Router()
@@ -43,7 +45,7 @@ router = Router()
 @router.get(
     "/companies/analytics/{tenant_id}",
     response={200: CompanyAnalytics, **ERRORS},
-    summary="Companies of a period",
+    summary="Companies in a period",
     tags=["companies"],
 )
 @decorate_view(never_cache)
@@ -51,10 +53,10 @@ def company_analytics(
     request: HttpRequest,
     tenant_id: str,
     startDate: str = Query(  # noqa: N803 (the specification's name)
-        "", description="First day, as 2026-03-01; 30 days before the last if not given."
+        "", description="First day, such as 2026-03-01. Default: 30 days before the last day."
     ),
     endDate: str = Query(  # noqa: N803
-        "", description="Last day, which is included; today if not given."
+        "", description="Last day, included. Default: today."
     ),
 ) -> dict[str, Any]:
     tenant = tenant_of(request, tenant_id)
@@ -72,9 +74,7 @@ def company_analytics(
 def ticket_trends(
     request: HttpRequest,
     tenant_id: str,
-    period: int = Query(
-        30, ge=1, le=MAX_TREND_DAYS, description="How many days, the last being today."
-    ),
+    period: int = Query(30, ge=1, le=MAX_TREND_DAYS, description="Number of days, ending today."),
 ) -> list[dict[str, Any]]:
     tenant = tenant_of(request, tenant_id)
     days = last_days(period, tenant.zone, timezone.now())

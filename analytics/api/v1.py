@@ -1,4 +1,4 @@
-"""Version 1: metrics, records and histories, with the same answers as the pages."""
+"""Version 1: metrics, records and histories, with the same results as the pages."""
 
 from datetime import date, datetime
 from typing import Any
@@ -24,15 +24,15 @@ OPERATORS = ", ".join(listing.OPERATORS)
 
 
 class MetricOut(Schema):
-    """What a figure counts."""
+    """The definition of a metric."""
 
     name: str
     title: str
     unit: str
     description: str
-    filters: list[str] = Field(description="The filters that it can be narrowed by.")
+    filters: list[str] = Field(description="The filters it supports.")
     is_state: bool = Field(description="Measured at the end of the period, not over it.")
-    breakdown: str = Field(description="What its parts are; empty if it has none.")
+    breakdown: str = Field(description="What it is broken down by; empty if it has no breakdown.")
 
 
 class Bucket(Schema):
@@ -44,7 +44,7 @@ class Bucket(Schema):
 
 
 class PartOut(Schema):
-    """A part of the figure. Its label is empty where the records say nothing."""
+    """One row of the breakdown. The label is empty where the records have no value."""
 
     label: str
     figure: float | None
@@ -52,7 +52,7 @@ class PartOut(Schema):
 
 
 class FreshnessOut(Schema):
-    """The newest finished load of a table that the figure rests on."""
+    """The newest finished load of a table that the figure is based on."""
 
     table: str
     load_id: int
@@ -61,24 +61,26 @@ class FreshnessOut(Schema):
 
 
 class MetricAnswer(Schema):
-    """A figure. Amounts and hours are JSON numbers; null where there is nothing to measure."""
+    """A metric's figures, as JSON numbers; null where there is nothing to measure."""
 
     metric: MetricOut
     first_day: date
     last_day: date
     as_of: datetime
-    filters: dict[str, str] = Field(description="Those that were applied.")
-    not_applied: list[str] = Field(description="Filters that this figure does not know.")
+    filters: dict[str, str] = Field(description="The filters that were applied.")
+    not_applied: list[str] = Field(description="Filters that this metric does not support.")
     figure: float | None
-    previous: float | None = Field(description="Of the period before, of as many days.")
-    series: list[Bucket]
-    parts: list[PartOut]
-    is_cut: bool = Field(description="Whether there are more parts than these.")
+    previous: float | None = Field(
+        description="The figure of the previous period of the same length."
+    )
+    series: list[Bucket] = Field(description="The figure for each day, week or month.")
+    parts: list[PartOut] = Field(description="The breakdown, if the metric has one.")
+    is_cut: bool = Field(description="Whether the breakdown has more rows than these.")
     freshness: list[FreshnessOut]
 
 
 class RecordsPage(Schema):
-    """Some records, and what `after` must be for those that follow; null at the end."""
+    """One page of records. Pass `next` as `after` to get the next page; null on the last page."""
 
     table: str
     records: list[dict[str, Any]]
@@ -86,7 +88,7 @@ class RecordsPage(Schema):
 
 
 class Record(Schema):
-    """A record as it is now, or as it was last."""
+    """The current version of a record, or its last one."""
 
     table: str
     id: str
@@ -96,17 +98,19 @@ class Record(Schema):
 
 
 class ScopeIn(Schema):
-    """Of when, as of when, of which part."""
+    """The period, the as-of date and the filters."""
 
-    period: str = Field("", description=f"One of {', '.join(PRESETS)}; the last 30 days if none.")
-    start: str = Field("", description="First day, as 2026-03-01, instead of `period`.")
-    end: str = Field("", description="Last day, which is included; today if only `start` is given.")
-    as_of: str = Field("", description="As it was at the end of this day; as it is now if empty.")
+    period: str = Field("", description=f"One of {', '.join(PRESETS)}. Default: last-30-days.")
+    start: str = Field("", description="First day, such as 2026-03-01, instead of `period`.")
+    end: str = Field("", description="Last day, included. Default: today.")
+    as_of: str = Field("", description="Show the data as of the end of this day. Default: now.")
     company: str = Field("", max_length=MAX_FILTER_CHARACTERS, description="A company_id.")
     board: str = Field("", max_length=MAX_FILTER_CHARACTERS)
     priority: str = Field("", max_length=MAX_FILTER_CHARACTERS)
     team: str = Field("", max_length=MAX_FILTER_CHARACTERS)
-    technician: str = Field("", max_length=MAX_FILTER_CHARACTERS, description="A name.")
+    technician: str = Field(
+        "", max_length=MAX_FILTER_CHARACTERS, description="A technician's name."
+    )
 
 
 assert FILTERS.keys() <= ScopeIn.model_fields.keys()
@@ -115,7 +119,7 @@ assert FILTERS.keys() <= ScopeIn.model_fields.keys()
 @router.get("/{tenant_id}/metrics", response={200: list[MetricOut], **ERRORS}, tags=["metrics"])
 @decorate_view(never_cache)
 def metrics(request: HttpRequest, tenant_id: str) -> list[dict[str, Any]]:
-    """Every figure with its definition."""
+    """All metrics with their definitions."""
     tenant_of(request, tenant_id)
     return [_metric(metric) for metric in METRICS.values()]
 
@@ -128,12 +132,12 @@ def metric(
     name: str = Path(..., enum=list(METRICS)),
     scope: ScopeIn = Query(...),  # noqa: B008 (how ninja declares parameters)
 ) -> dict[str, Any]:
-    """A figure of a period, of the one before, over time and by its parts."""
+    """A metric's figure for a period and the previous one, over time and broken down."""
     tenant = tenant_of(request, tenant_id)
     if name not in METRICS:
         raise NotFound("No such metric.")
-    asked = Scope.of_query(tenant, scope.dict())
-    result = run_metric(tenant, name, asked.period, asked.as_of, asked.filters)
+    requested = Scope.of_query(tenant, scope.dict())
+    result = run_metric(tenant, name, requested.period, requested.as_of, requested.filters)
     return _answer(result)
 
 
@@ -147,12 +151,12 @@ def records(
     where: list[str] = Query(  # noqa: B008
         [],
         max_length=listing.MAX_CONDITIONS,
-        description=f"Conditions such as status~is~Closed; between the ~ signs one of {OPERATORS}.",
+        description=f"Conditions such as status~is~Closed. Operators: {OPERATORS}.",
     ),
-    columns: list[str] = Query([], description="All if none are named."),  # noqa: B008
-    sort: str = Query("", description="A column; with - before it, the largest first."),
-    as_of: str = Query("", description="As it was at the end of this day."),
-    after: str = Query("", description="The `next` of the page before."),
+    columns: list[str] = Query([], description="Columns to return. Default: all."),  # noqa: B008
+    sort: str = Query("", description="A column to sort by; -column sorts descending."),
+    as_of: str = Query("", description="Show the data as of the end of this day."),
+    after: str = Query("", description="The `next` of the previous page."),
     limit: int = Query(listing.PAGE, ge=1, le=listing.MAX_PER_PAGE),
 ) -> dict[str, Any]:
     """Records of a table, page by page."""
@@ -204,7 +208,7 @@ def record(
     record_id: str,
     table: str = Path(..., enum=list(TABLES)),
 ) -> dict[str, Any]:
-    """A record as it is now, or as it was last."""
+    """The current version of a record, or its last one."""
     tenant = tenant_of(request, tenant_id)
     found = record_history(tenant, _table(table).name, record_id)
     return {

@@ -1,4 +1,4 @@
-"""Vega, Vega-Lite and Embed as one script, from the vl-convert package: nothing is downloaded."""
+"""Vega, Vega-Lite and Vega-Embed as one script, from the vl-convert package, not from a CDN."""
 
 import gzip
 from functools import cache
@@ -13,12 +13,12 @@ VERSION = version("vl-convert-python")
 
 @cache
 def script() -> bytes:
-    """The script, gzipped. Made once per version and kept in VAR_DIR, as that takes a while."""
+    """The script, gzipped. Built once per version and stored in VAR_DIR, since building is slow."""
     path = Path(settings.VAR_DIR) / "static" / f"vega-{VERSION}.js.gz"
     if not path.exists():
         bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg] # its stub errs
         made = gzip.compress(bundle.encode(), mtime=0)
         part = path.with_suffix(".part")
         part.write_bytes(made)
-        part.replace(path)  # in one step, since several processes may start at once
+        part.replace(path)  # atomic: several processes may start at once
     return path.read_bytes()

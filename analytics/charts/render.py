@@ -1,4 +1,4 @@
-"""Specifications drawn without a browser, for downloads, mails and documents."""
+"""Charts as PNG and SVG, for downloads, emails and PDFs."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PIXELS_PER_POINT = 2
 
 
 def png(spec: Spec, title: str = "", width: int = WIDTH) -> bytes:
-    """Twice as many pixels as points, so that it is sharp on paper and on good screens."""
+    """A PNG with two pixels per point, sharp in print and on high-resolution screens."""
     on_paper = _on_paper(spec, title, width)
     image: bytes = vl_convert.vegalite_to_png(on_paper, scale=PIXELS_PER_POINT)
     return image
@@ -23,7 +23,7 @@ def svg(spec: Spec, title: str = "", width: int = WIDTH) -> str:
 
 
 def _on_paper(spec: Spec, title: str, width: int) -> dict[str, Any]:
-    """On white, in one width: with a margin around it under a title of its own, or with neither."""
+    """The chart at a fixed width on white; with a title, it also gets a margin."""
     fixed = spec | {"width": width, "background": "white"}
     if not title:
         return fixed

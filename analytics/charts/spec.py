@@ -1,7 +1,7 @@
-"""Charts: a metric's result in, one Vega-Lite specification out.
+"""Charts: turns a metric's result into a Vega-Lite specification.
 
-The same specification is drawn by browsers, in mails and in documents. It is colored for paper;
-the pages' script puts the colors of the reader's light or dark theme in place of these.
+Browsers, emails and PDFs draw the same specification. Its colors are for paper; on pages, a
+script replaces them with those of the light or dark theme.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Spec = dict[str, Any]
 HEIGHT = 240
 PART_HEIGHT = 26
 MAX_PARTS = 15
-PADDING = {"left": 0, "right": 0, "top": 0, "bottom": 6}  # below, room for the tails of letters
+PADDING = {"left": 0, "right": 0, "top": 0, "bottom": 6}  # room for descenders below
 FIGURES = "figures"
 INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 CATEGORY = ["#2459c9", "#0f8a78"]
@@ -30,7 +30,7 @@ NOT_GIVEN = "not given"
 
 
 def over_time(results: Sequence[MetricResult]) -> Spec:
-    """One or two metrics over the buckets of their period: bars for what adds up, else lines."""
+    """One or two metrics over time: bars for sums and counts, lines for everything else."""
     first = results[0]
     titles = tuple(each.metric.title for each in results)
     are_bars = first.metric.aggregate.is_additive and not first.metric.is_state
@@ -66,7 +66,7 @@ def _line(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
 
 
 def by_part(result: MetricResult) -> Spec:
-    """The largest labels of a breakdown, or all of those that have an order of their own."""
+    """A breakdown as bars: the largest labels, or all labels if the metric orders them."""
     shown = result.parts if result.metric.labels else result.parts[:MAX_PARTS]
     rows = [{"label": part.label or NOT_GIVEN, "figure": _plain(part.figure)} for part in shown]
     bars = (
@@ -86,18 +86,18 @@ def by_part(result: MetricResult) -> Spec:
 
 
 def days_of(bucket: Period) -> str:
-    """The days of a bucket as people read them."""
+    """The days of a bucket as text, such as Mar 2, 2026."""
     first, last = (f"{day:%b} {day.day}, {day.year}" for day in (bucket.start, bucket.last_day))
     return first if bucket.days == 1 else f"{first} – {last}"
 
 
 def _series(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
-    """One measure in the color that stands for `title` among `titles`."""
+    """One metric, in its own color among `titles`."""
     key: alt.Legend | None = alt.Legend(
         title=None, orient="top", symbolType="square", symbolOpacity=1, labelLimit=240
     )
     if len(titles) == 1:
-        key = None  # the heading says it
+        key = None  # the heading has the title
     chart: alt.Chart = (
         alt.Chart()
         .transform_calculate(series=f"'{title}'")
@@ -118,7 +118,7 @@ def _amounts() -> alt.Axis:
 
 
 def _hover(fields: dict[str, str], unit: str) -> alt.Chart:
-    """A full-height band under the pointer that tells the figures of its bucket."""
+    """A full-height band under the pointer, whose tooltip shows the figures of its bucket."""
     pointer = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
     figures = [
         alt.Tooltip(f"{field}:Q", title=title, format=NUMBER) for field, title in fields.items()
@@ -134,7 +134,7 @@ def _hover(fields: dict[str, str], unit: str) -> alt.Chart:
 
 
 def _days() -> alt.X:
-    """One band per row, with as many of the days written below as there is room for."""
+    """One band per row, with as many day labels as fit."""
     axis = alt.Axis(
         format=DAY_FORMAT, grid=False, labelAngle=0, labelOverlap="parity", labelSeparation=8
     )
@@ -142,12 +142,12 @@ def _days() -> alt.X:
 
 
 def _with(rows: Sequence[dict[str, Any]], spec: Spec) -> Spec:
-    """`spec`, which Altair takes a while to make and which never changes, with its figures."""
+    """`spec` with its figures. Altair is slow, so the rest of the specification is cached."""
     return {**spec, "datasets": {FIGURES: rows}}
 
 
 def _spec(chart: alt.Chart | alt.LayerChart, description: str) -> Spec:
-    """The finished specification but for its figures, as wide as what holds it."""
+    """The specification without its figures, as wide as its container."""
     spec: Spec = (
         chart.properties(
             data=alt.NamedData(name=FIGURES),

@@ -1,4 +1,4 @@
-"""The dashboards: which figures stand on which page, and how each is shown."""
+"""The dashboards: which tiles each page shows."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What the pages offer to filter by."""
+"""The choices that each filter offers."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,20 +17,20 @@ from tenants.models import Tenant
 
 Choice = tuple[str, str]
 NAME = "choices"
-RESTS_ON = ("companies", "tickets", "time_entries")
+TABLES = ("companies", "tickets", "time_entries")
 
 
 def choices(tenant: Tenant, freshness: Sequence[Freshness]) -> dict[str, list[Choice]]:
-    """{filter: [(value, name)]} by name, as the tenant's records are now. WarehouseError."""
+    """{filter: [(value, name)]} sorted by name, from current records. Raises WarehouseError."""
     tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
     bound = {"as_of": midnight(tomorrow, tenant.zone)}
-    version = data_version(each for each in freshness if each.table_name in RESTS_ON)
+    version = data_version(each for each in freshness if each.table_name in TABLES)
 
-    def ask() -> tuple[dict[str, Any], float]:
+    def query() -> tuple[dict[str, Any], float]:
         rows = TenantReader(tenant).select(_sql(), bound)
         return rows.one(), rows.milliseconds
 
-    found, _ = cached(tenant, NAME, (_sql(), bound), version, ask)
+    found, _ = cached(tenant, NAME, (_sql(), bound), version, query)
     return {
         name: sorted(
             (each if name == "company" else (each, each) for each in values if each),

@@ -1,4 +1,4 @@
--- What a tenant's figures can be filtered by, as its records are now. Companies are (id, name).
+-- The choices of a tenant's filters, from current records. Companies are (id, name).
 SELECT
     (SELECT groupArray(10000)((company_id, ifNull(name, company_id)))
      FROM companies_as_of(tenant_id = {tenant_id:String}, as_of = {as_of:DateTime64(3, 'UTC')}))

@@ -1,4 +1,4 @@
-"""What a page is about: whose figures, of when, as of when, of which part. Kept in its address."""
+"""The scope of a page: its tenant, period, as-of date and filters, as in its URL."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ class Scope:
         """From period or start and end, as_of, and one parameter per filter. Raises PeriodError."""
         now = timezone.now()
         as_of = periods.as_of_from_query(query, tenant.zone, now)
-        # Turned back, "30 days" are the thirty before that date.
+        # With an as-of date, "30 days" means the 30 days up to that date.
         period, chosen = periods.from_query(query, tenant.zone, as_of or now)
         filters = {name: value for name in FILTERS if (value := query.get(name, ""))}
         for name, value in filters.items():
             if len(value) > MAX_FILTER_CHARACTERS or "\0" in value:
-                raise PeriodError(name, "There is no such value.")
+                raise PeriodError(name, "This is not a valid value.")
         return cls(tenant, period, chosen, as_of, filters)
 
     @classmethod
@@ -44,7 +44,7 @@ class Scope:
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters that make this scope again."""
+        """The URL parameters of this scope."""
         when = (
             {"period": self.chosen}
             if self.chosen

@@ -1,7 +1,7 @@
-"""Answers kept by data version: a load makes a new version, so nothing stale is ever shown.
+"""A cache of query results by data version: a load makes a new version, so no hit is ever stale.
 
-The key holds everything that the answer depends on: the tenant, the statement with all of its
-parameters, and the version of the tables that it reads. Nothing is deleted by hand.
+The key covers everything that the result depends on: the tenant, the statement with all of its
+parameters, and the version of the tables that it reads. Entries expire; none is deleted.
 """
 
 import hashlib
@@ -16,80 +16,80 @@ from django.core.cache import cache
 
 from tenants.models import Tenant
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class NotCached(LookupError):
-    """The answer is not in the cache."""
+class CacheMiss(LookupError):
+    """The result is not in the cache."""
 
 
 def cached(
     tenant: Tenant,
     name: str,
-    question: Any,
+    query: Any,
     version: str,
-    answer: Callable[[], tuple[Answer, float]] | None,
-) -> tuple[Answer, float]:
-    """(answer, milliseconds), from the cache in 0.0 if it was asked of this version before.
+    compute: Callable[[], tuple[Result, float]] | None,
+) -> tuple[Result, float]:
+    """(result, milliseconds) of `compute`; a hit takes 0.0 milliseconds.
 
-    `question` is whatever decides the answer besides tenant and version; its repr is compared.
-    What rests on no version is not kept. Without `answer`, what is not kept raises NotCached.
+    `query` is everything besides tenant and version that the result depends on; its repr is
+    compared. Results without a version are not cached. Without `compute`, a miss raises CacheMiss.
     """
     if not version:
-        return _asked(answer)
-    text = repr((tenant.id, name, question, version))
+        return _computed(compute)
+    text = repr((tenant.id, name, query, version))
     key = f"metric:{tenant.id}:{name}:{hashlib.sha256(text.encode()).hexdigest()}"
-    kept = cache.get(key)
-    # Two questions with one hash would have to be told apart, so the question is kept as well.
-    if kept is not None and kept[0] == text:
+    entry = cache.get(key)
+    # The entry holds the query too, so that two queries with the same hash are not confused.
+    if entry is not None and entry[0] == text:
         _count("hits", name)
-        return kept[1], 0.0
-    found, milliseconds = _asked(answer)
+        return entry[1], 0.0
+    result, milliseconds = _computed(compute)
     _count("misses", name)
-    cache.set(key, (text, found), settings.METRIC_CACHE_SECONDS)
-    return found, milliseconds
+    cache.set(key, (text, result), settings.METRIC_CACHE_SECONDS)
+    return result, milliseconds
 
 
-def _asked(answer: Callable[[], tuple[Answer, float]] | None) -> tuple[Answer, float]:
-    if answer is None:
-        raise NotCached
-    return answer()
+def _computed(compute: Callable[[], tuple[Result, float]] | None) -> tuple[Result, float]:
+    if compute is None:
+        raise CacheMiss
+    return compute()
 
 
-# --- How often that helps. Counted here and handed on now and then: a note for each answer would
-# cost more than the answer.
+# --- Hit counts. Each process counts in memory and publishes every few seconds: a write per query
+# would cost more than a hit saves.
 
 _counts: Counter[str] = Counter()
-_handed_on = monotonic()
-_counting = Lock()
-SECONDS_BETWEEN = 10
+_published_at = monotonic()
+_lock = Lock()
+PUBLISH_SECONDS = 10
 
 
-def _count(what: str, name: str) -> None:
-    with _counting:
-        _counts[f"metric-cache:{what}:{name}"] += 1
-    if monotonic() - _handed_on > SECONDS_BETWEEN:
-        _hand_on()
+def _count(outcome: str, name: str) -> None:
+    with _lock:
+        _counts[f"metric-cache:{outcome}:{name}"] += 1
+    if monotonic() - _published_at > PUBLISH_SECONDS:
+        _publish_counts()
 
 
-def _hand_on() -> None:
-    global _handed_on
-    with _counting:
-        waiting = dict(_counts)
+def _publish_counts() -> None:
+    global _published_at
+    with _lock:
+        pending = dict(_counts)
         _counts.clear()
-        _handed_on = monotonic()
-    for key, count in waiting.items():
+        _published_at = monotonic()
+    for key, count in pending.items():
         cache.add(key, 0, None)
         try:
             cache.incr(key, count)
-        except ValueError:  # it was thrown out between the two
+        except ValueError:  # evicted between the two
             cache.set(key, count, None)
 
 
-def uses(names: list[str]) -> dict[str, tuple[int, int]]:
-    """{name: (hits, misses)} since the counters began; of other processes, some seconds late."""
-    _hand_on()
-    keys = [f"metric-cache:{what}:{name}" for name in names for what in ("hits", "misses")]
+def hit_counts(names: list[str]) -> dict[str, tuple[int, int]]:
+    """{name: (hits, misses)} of all processes since the counters started; some seconds late."""
+    _publish_counts()
+    keys = [f"metric-cache:{outcome}:{name}" for name in names for outcome in ("hits", "misses")]
     found = cache.get_many(keys)
     return {
         name: (

@@ -1,4 +1,4 @@
--- Closings are the part, openings the whole.
+-- part: tickets closed, whole: tickets opened.
 SELECT ticket_id AS key, created_date AS at, 0 AS part, 1 AS whole, company_id, board_name, priority, team_name, owner_name AS technician
 FROM tickets_as_of(tenant_id = {tenant_id:String}, as_of = {as_of:DateTime64(3, 'UTC')})
 UNION ALL

@@ -1,4 +1,4 @@
--- Ends of active versions that no active version followed at once.
+-- Ends of active versions without an active version right after.
 SELECT company_id AS key, expiry_date AS at, company_id
 FROM companies_history(tenant_id = {tenant_id:String})
 WHERE is_active

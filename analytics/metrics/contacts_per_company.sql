@@ -1,4 +1,4 @@
--- Active contacts are the part, active companies the whole.
+-- part: active contacts, whole: active companies.
 SELECT contact_id AS key, at, 1 AS part, 0 AS whole, company_id
 FROM contacts_at(tenant_id = {tenant_id:String}, instants = {instants:Array(DateTime64(3, 'UTC'))})
 WHERE is_active

@@ -6,16 +6,17 @@ _HEAD = """# Metrics
 
 Written by `manage.py metric_catalog` from `analytics/metrics/registry.py`; do not edit.
 
-Each metric is one file of facts, `analytics/metrics/<name>.sql`, from which one statement makes the
-figure of a period, that of the period before, its course by day, week or month, and its parts.
-Days are those of the tenant's time zone. With an as-of date, only versions that had taken effect by
-the end of that day count. Medians and percentiles are nearest-rank: a value that occurred.
+Each metric has one file of facts, `analytics/metrics/<name>.sql`. One statement computes from
+it the figure of a period and of the period before, the trend by day, week or month, and the
+breakdown. Days are in the tenant's time zone. With an as-of date, only versions that had taken
+effect by the end of that day count. Medians and percentiles are nearest-rank: always a value that
+occurred.
 """
 _AGGREGATES = {
     Aggregate.COUNT: "number of facts",
     Aggregate.SUM: "sum",
-    Aggregate.SHARE: "part / whole, in percent",
-    Aggregate.RATIO: "part / whole",
+    Aggregate.SHARE: "share, in percent",
+    Aggregate.RATIO: "ratio",
     Aggregate.MEDIAN: "median",
     Aggregate.P90: "90th percentile",
 }
@@ -33,7 +34,7 @@ def _metric(metric: Metric) -> str:
         f"`{metric.name}`, in {metric.unit}. {metric.description}",
         "",
         f"- Measured {measured}: {_AGGREGATES[metric.aggregate]}, {metric.places} decimals shown.",
-        f"- Rests on {' and '.join(metric.tables)}; filters: {', '.join(metric.filters)}.",
+        f"- Based on {' and '.join(metric.tables)}; filters: {', '.join(metric.filters)}.",
     ]
     if metric.breakdown:
         lines.append(f"- Broken down by {metric.breakdown.lower()}.")

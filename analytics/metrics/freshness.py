@@ -1,4 +1,4 @@
-"""What the figures rest on: the newest finished load of each table."""
+"""How fresh the data is: the newest finished load of each table."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ class Freshness:
 
     @property
     def file_name(self) -> str:
-        """The file's name without bucket and path, which are nobody's business but ours."""
+        """The file's name, without its bucket and path, which users do not need to see."""
         return self.newest_file.rsplit("/", 1)[-1]
 
     @property
     def version(self) -> str:
-        """Differs whenever a load or a repair has changed what the table says; "" during one."""
+        """Changes with every load or repair of the table; "" while one publishes its rows."""
         return f"{self.table_name}:{self.load_id}:{self.changed_at}" if self.changed_at else ""
 
 
 def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
-    """The newest finished load of each of `tables` that was ever loaded."""
+    """The newest finished load of each of `tables`; none for tables never loaded."""
     rows = TenantReader(tenant).select(_sql(), {"tables": sorted(tables)}).dicts()
     loads = [row for row in rows if row["kind"] not in (REPAIR, PUBLISHING)]
     later = {row["table_name"]: row for row in rows if row["kind"] in (REPAIR, PUBLISHING)}
@@ -53,7 +53,7 @@ def _freshness(load: dict[str, Any], other: dict[str, Any]) -> Freshness:
 
 
 def data_version(freshness: Iterable[Freshness]) -> str:
-    """The version of all these tables together; "" if there is none to rely on."""
+    """The combined version of these tables; "" if one of them is changing."""
     versions = [each.version for each in freshness]
     return " ".join(sorted(versions)) if all(versions) else ""
 

@@ -1,11 +1,11 @@
-"""Every metric, declared once. A new one is a declaration here and its `.sql` file.
+"""Every metric, declared once. A new metric needs a declaration here and a `.sql` file.
 
-The file gives *facts*: one row for each thing that counts, with
-`key`    the record it is about, in the first of the metric's tables ('' where there is none);
+The file selects *facts*: one row for each thing that counts, with
+`key`    its record in the first of the metric's tables ('' if there is none);
 `at`     when it counts: a moment of the period or, for a metric that is a state, one of `instants`;
-`value`  what is summed or ranked, or `part` and `whole` of a ratio; nothing where rows are counted;
-`label`  what it is broken down by, where the metric has a `breakdown`;
-and the columns that the metric's `filters` name. `statement.py` makes figures of them.
+`value`  the number to sum or rank, or `part` and `whole` of a ratio; absent where rows are counted;
+`label`  its row of the breakdown, if the metric has a `breakdown`;
+and the columns that the metric's `filters` use. `statement.py` computes figures from the facts.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Aggregate(Enum):
 
     @property
     def is_additive(self) -> bool:
-        """Whether nothing means zero, and figures of parts add up to that of the whole."""
+        """Whether no facts mean zero, and figures of labels add up to the total."""
         return self in (Aggregate.COUNT, Aggregate.SUM)
 
     @property
@@ -40,7 +40,7 @@ class Aggregate(Enum):
         return self in (Aggregate.MEDIAN, Aggregate.P90)
 
 
-# What pages may filter by, and the column of the facts that each compares with.
+# The filters, and the column of the facts that each compares with.
 FILTERS = {
     "company": "company_id",
     "board": "board_name",
@@ -56,12 +56,12 @@ OF_TECHNICIANS = ("technician",)
 
 @dataclass(frozen=True)
 class Metric:
-    """A named figure. `description` is its definition as users read it; `tables` are what it rests
-    on, that of the facts' keys first.
+    """A named figure. `description` is its definition for users. `tables` are its data sources,
+    the one with the facts' keys first.
 
-    `is_state`: measured at the end of the period, not over it. `breakdown`: what its labels are;
-    `labels`: their order, where it is not that of the figures. `good`: whether "up" or "down" is
-    welcome. `places`: decimals of the figure.
+    `is_state`: measured at the end of the period, not over it. `breakdown`: the meaning of its
+    labels; `labels`: their order, if not by figure. `good`: which direction is an improvement,
+    "up" or "down". `places`: decimals of the figure.
     """
 
     name: str
@@ -83,10 +83,10 @@ class Metric:
 
 
 AGES = ("Under 1 day", "1 to 7 days", "7 to 30 days", "30 to 90 days", "90 days and more")
-_AT_END = "as it was at the end of the period"
-_AT_CLOSING = "Owner, board and priority are those at closing."
-_REOPENED = "A ticket that was reopened since is not closed."
-_RANK = "the smallest time that {} of them did not exceed"
+_AT_END = "at the end of the period"
+_AT_CLOSING = "Owner, board and priority are those at the time of closing."
+_REOPENED = "Tickets reopened later do not count as closed."
+_RANK = "{} of them took this long or less"
 
 
 def _of_tickets(name: str, title: str, description: str, **more: object) -> Metric:
@@ -114,25 +114,25 @@ _ALL = (
     _of_tickets(
         "tickets_opened",
         "Tickets opened",
-        "Tickets by the day on which they were opened (created_date).",
+        "Tickets opened in the period (by created_date).",
     ),
     _of_tickets(
         "tickets_closed",
         "Tickets closed",
-        f"Tickets by the day on which they were closed (closed_date). {_REOPENED} {_AT_CLOSING}",
+        f"Tickets closed in the period (by closed_date). {_REOPENED} {_AT_CLOSING}",
         good="up",
     ),
     _of_tickets(
         "tickets_net",
         "Net tickets",
-        "Tickets opened minus tickets closed: above zero, the backlog grows.",
+        "Tickets opened minus tickets closed. Above zero, the backlog is growing.",
         aggregate=Aggregate.SUM,
         good="down",
     ),
     _of_tickets(
         "close_rate",
         "Close rate",
-        "Tickets closed in the period per hundred opened in it; above 100 %, the backlog shrinks.",
+        "Tickets closed in the period per 100 opened in it. Above 100 %, the backlog is shrinking.",
         unit="%",
         aggregate=Aggregate.SHARE,
         good="up",
@@ -141,16 +141,16 @@ _ALL = (
     _of_tickets(
         "backlog",
         "Open tickets",
-        f"Tickets without a closing date, {_AT_END}: their version of that moment decides. A "
-        "ticket is known from the first version that was loaded of it.",
+        f"Tickets without a closing date {_AT_END}. A ticket counts from its first loaded version "
+        "on.",
         is_state=True,
         good="down",
     ),
     _of_tickets(
         "backlog_by_age",
         "Open tickets by age",
-        f"Tickets without a closing date, {_AT_END}, by the time since they were opened; the bands "
-        "hold from their lower bound up to, not including, their upper one.",
+        f"Tickets without a closing date {_AT_END}, by the time since they were opened. Each age "
+        "range includes its lower bound but not its upper bound.",
         is_state=True,
         breakdown="Age",
         labels=AGES,
@@ -159,7 +159,7 @@ _ALL = (
     _of_tickets(
         "backlog_by_priority",
         "Open tickets by priority",
-        f"Tickets without a closing date, {_AT_END}, by the priority they had then.",
+        f"Tickets without a closing date {_AT_END}, by their priority at that time.",
         is_state=True,
         breakdown="Priority",
         good="down",
@@ -167,7 +167,7 @@ _ALL = (
     _of_tickets(
         "backlog_by_board",
         "Open tickets by board",
-        f"Tickets without a closing date, {_AT_END}, by the board they were on then.",
+        f"Tickets without a closing date {_AT_END}, by their board at that time.",
         is_state=True,
         breakdown="Board",
         good="down",
@@ -175,15 +175,15 @@ _ALL = (
     _of_tickets(
         "unassigned",
         "New and unassigned",
-        f"Tickets without a closing date and without an owner, {_AT_END}.",
+        f"Tickets without a closing date and without an owner {_AT_END}.",
         is_state=True,
         good="down",
     ),
     _of_tickets(
         "first_response_median",
         "Time to first response, median",
-        "From the opening of a ticket to its first response, of tickets first answered in the "
-        f"period: {_RANK.format('half')}. Hours run around the clock.",
+        "Time from opening a ticket to its first response, for tickets first answered in the "
+        f"period: {_RANK.format('half')}. Nights and weekends count.",
         unit="hours",
         aggregate=Aggregate.MEDIAN,
         good="down",
@@ -192,8 +192,8 @@ _ALL = (
     _of_tickets(
         "first_response_p90",
         "Time to first response, 90th percentile",
-        "From the opening of a ticket to its first response, of tickets first answered in the "
-        f"period: {_RANK.format('nine of ten')}. Hours run around the clock.",
+        "Time from opening a ticket to its first response, for tickets first answered in the "
+        f"period: {_RANK.format('nine in ten')}. Nights and weekends count.",
         unit="hours",
         aggregate=Aggregate.P90,
         good="down",
@@ -202,8 +202,8 @@ _ALL = (
     _of_tickets(
         "resolution_median",
         "Time to resolution, median",
-        "From the opening of a ticket to its closing, of tickets closed in the period: "
-        f"{_RANK.format('half')}. Hours run around the clock. {_REOPENED}",
+        "Time from opening a ticket to closing it, for tickets closed in the period: "
+        f"{_RANK.format('half')}. Nights and weekends count. {_REOPENED}",
         unit="hours",
         aggregate=Aggregate.MEDIAN,
         good="down",
@@ -212,8 +212,8 @@ _ALL = (
     _of_tickets(
         "resolution_p90",
         "Time to resolution, 90th percentile",
-        "From the opening of a ticket to its closing, of tickets closed in the period: "
-        f"{_RANK.format('nine of ten')}. Hours run around the clock. {_REOPENED}",
+        "Time from opening a ticket to closing it, for tickets closed in the period: "
+        f"{_RANK.format('nine in ten')}. Nights and weekends count. {_REOPENED}",
         unit="hours",
         aggregate=Aggregate.P90,
         good="down",
@@ -222,8 +222,8 @@ _ALL = (
     _of_tickets(
         "same_day_rate",
         "Closed on the same day",
-        "Of the tickets closed in the period, those closed on the day on which they were opened; "
-        "days are those of your time zone.",
+        "Share of the tickets closed in the period that were closed on the day they were opened, "
+        "in your time zone.",
         unit="%",
         aggregate=Aggregate.SHARE,
         good="up",
@@ -232,14 +232,14 @@ _ALL = (
     _of_tickets(
         "reopened",
         "Tickets reopened",
-        "How often a ticket lost its closing date, by the moment at which it did; a ticket can be "
-        "reopened more than once.",
+        "How often closed tickets were opened again in the period. A ticket can be reopened more "
+        "than once.",
         good="down",
     ),
     _of_tickets(
         "tickets_by_company",
         "Tickets by company",
-        "Tickets opened in the period, by the present name of their company.",
+        "Tickets opened in the period, by the current name of their company.",
         tables=("tickets", "companies"),
         breakdown="Company",
     ),
@@ -252,10 +252,10 @@ _ALL = (
     _of_tickets(
         "sla_met",
         "SLA met",
-        "Of the tickets closed in the period whose priority has targets, those that were answered "
-        "and resolved within both. A ticket closed without a first response was answered by its "
-        "closing. Targets are hours around the clock, set for each priority; the priority is that "
-        "at closing.",
+        "Share of the tickets closed in the period that met both targets of their priority, for "
+        "first response and for resolution. Priorities without targets do not count. For a ticket "
+        "without a first response, the closing counts as the response. Targets are in hours, "
+        "nights and weekends included; the priority is that at the time of closing.",
         unit="%",
         aggregate=Aggregate.SHARE,
         good="up",
@@ -264,8 +264,8 @@ _ALL = (
     _of_tickets(
         "hours_per_ticket",
         "Hours per closed ticket",
-        "Mean of the actual hours of the tickets closed in the period whose hours are known, as "
-        "they were at closing.",
+        "Mean actual hours of the tickets closed in the period, as of their closing. Tickets "
+        "without hours do not count.",
         unit="hours",
         aggregate=Aggregate.RATIO,
         good="down",
@@ -274,26 +274,26 @@ _ALL = (
     _of_tickets(
         "leader_board",
         "Closed by technician",
-        f"Tickets closed in the period, by who owned them then. {_REOPENED}",
+        f"Tickets closed in the period, by their owner at the time of closing. {_REOPENED}",
         breakdown="Technician",
         good="up",
     ),
     _of_entries(
         "hours_worked",
         "Hours worked",
-        "Actual hours of all time entries, by the start of the work.",
+        "Actual hours of all time entries, dated by the start of the work.",
     ),
     _of_entries(
         "hours_by_technician",
         "Hours by technician",
-        "Actual hours of all time entries, by the start of the work and by who did it.",
+        "Actual hours of all time entries, dated by the start of the work, by technician.",
         breakdown="Technician",
     ),
     _of_entries(
         "hours_by_company",
         "Hours by company",
-        "Actual hours of all time entries, by the start of the work and by the present name of "
-        "the company they were for; work for no company is not given.",
+        "Actual hours of all time entries, dated by the start of the work, by the current name of "
+        "their company. Work for no company is shown as not given.",
         tables=("time_entries", "companies"),
         breakdown="Company",
     ),
@@ -306,8 +306,8 @@ _ALL = (
     _of_entries(
         "utilization",
         "Billable utilization",
-        "Billable hours as a share of capacity. The capacity is your daily hours for every day on "
-        "which a technician recorded any work; days off do not count.",
+        "Billable hours as a share of capacity. Capacity is your daily hours for each day on which "
+        "a technician recorded any work; days off do not count.",
         unit="%",
         filters=OF_TECHNICIANS,
         aggregate=Aggregate.SHARE,
@@ -330,7 +330,7 @@ _ALL = (
     _of_entries(
         "time_entry_lag",
         "Time-entry lag, median",
-        "From the end of the work to its entry, of entries made in the period: "
+        "Time from the end of the work to recording it, for entries made in the period: "
         f"{_RANK.format('half')}.",
         aggregate=Aggregate.MEDIAN,
         good="down",
@@ -339,35 +339,34 @@ _ALL = (
     _of_companies(
         "companies_total",
         "Companies",
-        f"Companies whose record was valid, {_AT_END}.",
+        f"Companies that existed {_AT_END}.",
         is_state=True,
         good="up",
     ),
     _of_companies(
         "companies_active",
         "Active companies",
-        f"Companies that the source system marks active, {_AT_END}.",
+        f"Companies marked active in the source system {_AT_END}.",
         is_state=True,
         good="up",
     ),
     _of_companies(
         "companies_new",
         "New companies",
-        "Companies by the day on which they became known (created_at), active or not.",
+        "Companies created in the period (by created_at), active or not.",
         good="up",
     ),
     _of_companies(
         "companies_lost",
         "Companies lost",
-        "How often a company that was marked active was no longer so, or was gone, by the moment "
-        "from which that holds.",
+        "How often an active company was marked inactive or removed in the period.",
         good="down",
     ),
     _of_companies(
         "revenue_by_segment",
         "Revenue by segment",
-        f"Annual revenue of the active companies, {_AT_END}, by company type, in your currency. "
-        "Companies without a figure add nothing.",
+        f"Annual revenue of the companies active {_AT_END}, by company type, in your currency. "
+        "Companies without a known revenue add nothing.",
         unit="revenue",
         aggregate=Aggregate.SUM,
         is_state=True,
@@ -377,8 +376,8 @@ _ALL = (
     _of_companies(
         "employees_by_segment",
         "Employees by segment",
-        f"Employees of the active companies, {_AT_END}, by company type. Companies without a "
-        "figure add nothing.",
+        f"Employees of the companies active {_AT_END}, by company type. Companies without a known "
+        "number add nothing.",
         unit="employees",
         aggregate=Aggregate.SUM,
         is_state=True,
@@ -388,7 +387,7 @@ _ALL = (
     _of_companies(
         "contacts_per_company",
         "Contacts per company",
-        f"Active contacts for each active company, {_AT_END}.",
+        f"Active contacts per active company {_AT_END}.",
         unit="contacts",
         tables=("contacts", "companies"),
         aggregate=Aggregate.RATIO,

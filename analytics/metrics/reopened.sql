@@ -1,4 +1,4 @@
--- Versions without a closing date that followed at once on one with a closing date.
+-- Versions without a closing date right after a version with one.
 SELECT ticket_id AS key, effective_date AS at, company_id, board_name, priority, team_name, owner_name AS technician
 FROM tickets_history(tenant_id = {tenant_id:String})
 WHERE closed_date IS NULL

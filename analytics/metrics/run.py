@@ -1,4 +1,4 @@
-"""Computing a metric: the one way to its figures, for pages, the API, exports and reports."""
+"""Computes a metric, for pages, the API, exports and reports alike."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _HOUR = Decimal(3_600_000)
 
 @dataclass(frozen=True)
 class Part:
-    """One label of a breakdown; "" where the records say nothing."""
+    """One row of a breakdown; `label` is "" where the records have no value."""
 
     label: str
     figure: Figure
@@ -38,18 +38,18 @@ class Part:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A metric's figure for a period, for the one before, for each of its buckets and labels.
+    """A metric's figures: for the period, the previous period, each bucket and each label.
 
     Counts are ints, all else Decimals; None where there is nothing to measure. Durations are in
-    hours. `parts` come in the metric's order, the largest first unless it has one of its own;
-    `is_cut` if there are more. `filters` are those that were applied. `freshness` holds one entry
-    per table that was ever loaded; `milliseconds` is what the statement took, 0.0 from the cache.
+    hours. `parts` is the breakdown, in the metric's order or else the largest first; `is_cut` if
+    it has more rows. `filters` are those that were applied. `freshness` has one entry per table
+    that was ever loaded. `milliseconds` is how long the statement took, 0.0 from the cache.
     """
 
     metric: Metric
     period: Period
     as_of: datetime
-    asked_filters: dict[str, str]
+    requested_filters: dict[str, str]
     filters: dict[str, str]
     figure: Figure
     previous: Figure
@@ -61,13 +61,13 @@ class MetricResult:
 
     @property
     def was_loaded(self) -> bool:
-        """Whether there is anything to show: a load, or rows that came by another way."""
+        """Whether there is anything to show: a load, or rows that were inserted in another way."""
         return bool(self.freshness) or bool(self.figure)
 
     @property
     def change(self) -> Decimal | None:
-        """From the previous figure to this one, in percent, of shares in percentage points; None
-        where that says nothing."""
+        """Change from the previous figure, in percent (of shares, in percentage points); None if
+        it cannot be computed."""
         if self.figure is None or self.previous is None:
             return None
         difference = Decimal(self.figure - self.previous)
@@ -79,15 +79,15 @@ class MetricResult:
 
     @property
     def is_welcome(self) -> bool | None:
-        """Whether the change is for the better; None if there is none or nobody can tell."""
+        """Whether the change is an improvement; None without a change or a better direction."""
         if not self.change or not self.metric.good:
             return None
         return (self.change > 0) == (self.metric.good == "up")
 
     @property
     def ignored_filters(self) -> tuple[str, ...]:
-        """Filters that were asked for and that the metric does not know."""
-        return tuple(name for name in self.asked_filters if name not in self.filters)
+        """Requested filters that the metric does not support."""
+        return tuple(name for name in self.requested_filters if name not in self.filters)
 
 
 def run_metric(
@@ -98,27 +98,27 @@ def run_metric(
     filters: Mapping[str, str] | None = None,
     freshness: Sequence[Freshness] | None = None,
     *,
-    only_kept: bool = False,
+    only_cached: bool = False,
 ) -> MetricResult:
-    """The metric `name` for `tenant` and `period`, from what was in effect by `as_of`.
+    """The metric `name` for `tenant` and `period`, from the versions in effect by `as_of`.
 
-    Without `as_of`, nothing that is known is left out. `as_of` must be aware. Filters that the
-    metric does not know are left aside. Whoever wants several metrics may ask `freshness_of` once
-    for all and pass it on. Errors: KeyError for an unknown metric, WarehouseError; with `only_kept`
-    NotCached instead of computing it.
+    `as_of` must be aware; the default is now. Filters that the metric does not support are
+    ignored. To compute several metrics, call `freshness_of` once and pass the result. Raises
+    KeyError for an unknown metric and WarehouseError; with `only_cached`, CacheMiss instead of
+    computing it.
     """
     metric = METRICS[name]
-    asked = question(tenant, metric, period, as_of, filters or {})
+    query = metric_query(tenant, metric, period, as_of, filters or {})
     if freshness is None:
         freshness = freshness_of(tenant, metric.tables)
-    rests_on = tuple(each for each in freshness if each.table_name in metric.tables)
-    sql = figures_sql(metric, asked.filters)
+    sources = tuple(each for each in freshness if each.table_name in metric.tables)
+    sql = figures_sql(metric, query.filters)
     rows, milliseconds = cache.cached(
         tenant,
         metric.name,
-        (sql, asked.parameters),
-        data_version(rests_on),
-        None if only_kept else lambda: _rows(tenant, sql, asked.parameters),
+        (sql, query.parameters),
+        data_version(sources),
+        None if only_cached else lambda: _rows(tenant, sql, query.parameters),
     )
     total = _by_span(metric, rows[0][2] if rows and rows[0][0] else [])
     labeled = [
@@ -127,26 +127,26 @@ def run_metric(
     zero: Figure = 0 if metric.aggregate.is_additive else None
     return MetricResult(
         metric=metric,
-        period=asked.period,
+        period=query.period,
         as_of=as_of or timezone.now(),
-        asked_filters=dict(filters or {}),
-        filters=asked.filters,
+        requested_filters=dict(filters or {}),
+        filters=query.filters,
         figure=total.get(PERIOD, zero),
         previous=total.get(PREVIOUS, zero),
         series=tuple(
             (bucket, total.get(number, zero))
-            for number, bucket in enumerate(asked.period.buckets(), PREVIOUS + 1)
+            for number, bucket in enumerate(query.period.buckets(), PREVIOUS + 1)
         ),
         parts=_parts(metric, labeled, zero) if metric.breakdown else (),
         is_cut=len(labeled) > MAX_LABELS,
-        freshness=rests_on,
+        freshness=sources,
         milliseconds=milliseconds,
     )
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of the warehouse: the period as far as it had begun, and all parameters."""
+class MetricQuery:
+    """One query of a metric: the period, cut off at the as-of date, and all parameters."""
 
     period: Period
     as_of: datetime
@@ -154,20 +154,21 @@ class Question:
     parameters: dict[str, Any]
 
 
-def question(
+def metric_query(
     tenant: Tenant,
     metric: Metric,
     period: Period,
     as_of: datetime | None,
     filters: Mapping[str, str],
-) -> Question:
-    """The same parameters for the same question all day long, so that answers can be kept."""
+) -> MetricQuery:
+    """The query; its parameters stay the same all day, so that the result can be cached."""
     if as_of is not None:
-        period = period.up_to(as_of)  # what came later is unknown then, not zero
+        period = period.up_to(as_of)  # later days are unknown, not zero
     tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
     instant = as_of or max(midnight(tomorrow, tenant.zone), period.ends_at)
     applied = filters_of(metric, filters)
-    return Question(period, instant, applied, parameters(tenant, metric, period, instant, applied))
+    bound = parameters(tenant, metric, period, instant, applied)
+    return MetricQuery(period, instant, applied, bound)
 
 
 def _rows(tenant: Tenant, sql: str, bound: dict[str, Any]) -> tuple[list[Any], float]:
@@ -183,7 +184,7 @@ def _figure(metric: Metric, value: Any) -> Figure:
     if value is None or (isinstance(value, int) and not metric.aggregate.is_duration):
         return value
     exact = Decimal(value) / _HOUR if metric.aggregate.is_duration else Decimal(value)
-    # Sums are exact, whatever decimals they are shown with.
+    # Sums are exact, however many decimals are shown.
     places = 2 if metric.aggregate is Aggregate.SUM else metric.places
     return exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 

@@ -1,4 +1,4 @@
--- Of the tickets closed, those closed on the local day on which they were opened.
+-- part: tickets closed on the local day they were opened, whole: tickets closed.
 SELECT
     ticket_id AS key,
     closed_date AS at,

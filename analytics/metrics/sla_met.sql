@@ -1,4 +1,5 @@
--- Of the tickets closed whose priority had targets, those that met both. Targets are milliseconds.
+-- part: tickets that met both targets, whole: closed tickets whose priority has targets. Targets are
+-- in milliseconds.
 SELECT
     ticket_id AS key,
     closed_date AS at,

@@ -1,4 +1,4 @@
-"""The statement that makes figures of a metric's facts, and the one that finds their records."""
+"""Builds the statement that computes a metric's figures, and the one that finds their records."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _QUOTIENT = (
 )
 
 
-# The numbers of the spans in which `at` lies.
+# The numbers of the spans that contain `at`.
 _SPAN = (
     f"arrayJoin(arrayFilter(number -> {{starts:Array({_INSTANT})}}[number] <= at "
     f"AND at < {{ends:Array({_INSTANT})}}[number], "
@@ -43,7 +43,7 @@ class Spans:
 
     @property
     def bound(self) -> dict[str, Any]:
-        """As parameters of a statement."""
+        """The parameters of a statement."""
         return {
             "starts": _instants(self.starts),
             "ends": _instants(self.ends),
@@ -63,7 +63,7 @@ def spans_of(metric: Metric, period: Period, as_of: datetime) -> Spans:
 
 @lru_cache(64)
 def _bound_spans(metric: Metric, period: Period, as_of: datetime) -> dict[str, Any]:
-    """A page asks for the same spans a dozen times, and for the same ones all day."""
+    """Cached, since a page needs the same spans a dozen times, all day long."""
     return spans_of(metric, period, as_of).bound
 
 
@@ -71,7 +71,7 @@ def figures_sql(metric: Metric, filters: Collection[str]) -> str:
     """Rows of is_total, label, figures [(span, figure)]; the total first, then the largest label.
 
     At most one label more than MAX_LABELS. Labels have the first two spans only, the total has
-    all. Spans without facts are left out.
+    all. Spans without facts are omitted.
     """
     return f"""SELECT is_total, label, groupArray((span, figure)) AS figures
 FROM
@@ -99,7 +99,7 @@ def _by_span(metric: Metric, filters: Collection[str]) -> str:
 
 
 def _by_instant(metric: Metric, filters: Collection[str]) -> str:
-    """Figures of a state: added up for each instant first, as most records are there at most."""
+    """Figures of a state: grouped by instant first, since most records exist at most instants."""
     return f"""    SELECT is_total, label, {_SPAN} AS span, figure
     FROM
     (
@@ -152,7 +152,7 @@ def parameters(
     as_of: datetime,
     filters: Mapping[str, str],
 ) -> dict[str, Any]:
-    """All that a metric's statements may name, besides the `tenant_id` that the reader binds."""
+    """All parameters of a metric's statements, except `tenant_id`, which the reader binds."""
     targets = tenant.sla_targets_by_priority
     return {
         "as_of": as_of,
@@ -169,12 +169,12 @@ def parameters(
 
 
 def filters_of(metric: Metric, filters: Mapping[str, str]) -> dict[str, str]:
-    """Those of `filters` that the metric can be filtered by."""
+    """Those of `filters` that the metric supports."""
     return {name: value for name, value in filters.items() if name in metric.filters and value}
 
 
 def _facts(metric: Metric, filters: Collection[str]) -> str:
-    """The facts from the first to the last moment that any span has, under `filters`."""
+    """The filtered facts, from the start of the first span to the end of the last."""
     only = "".join(
         f"\n    AND ifNull(toString({FILTERS[name]}), '') = {{only_{name}:String}}"
         for name in filters
@@ -188,7 +188,7 @@ WHERE at >= {{first_at:{_INSTANT}}} AND at < {{last_at:{_INSTANT}}}{only}"""
 
 
 def _values(metric: Metric) -> list[str]:
-    """What the aggregate takes of the facts."""
+    """The columns of the facts that the aggregate uses."""
     match metric.aggregate:
         case Aggregate.COUNT:
             return []

@@ -1,4 +1,4 @@
--- Billed hours are the part, a day's capacity of each technician who worked on it the whole.
+-- part: billable hours, whole: a day's capacity of each technician who worked on that day.
 SELECT
     entry_id AS key,
     time_start AS at,

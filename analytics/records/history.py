@@ -1,4 +1,4 @@
-"""The history of one record: every version that was ever valid, and what changed between them."""
+"""The history of one record: all its versions, and what changed between them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
 
-# Beyond so many versions, the oldest are left out.
+# Of longer histories, only the newest versions are shown.
 MAX_VERSIONS = 1000
 
 
@@ -28,11 +28,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Version:
-    """What a record said from `effective_date` until `expiry_date` (None: still).
+    """A record from `effective_date` until `expiry_date` (None: still valid).
 
-    `values` holds the catalog's columns in its order. `changes` compares with the version before;
-    the first has none. `after_gap`: the record was gone in between. `file` is the path below the
-    tenant's canonical/ folder.
+    `values` has the catalog's columns in its order. `changes` lists the differences from the
+    previous version; the first has none. `after_gap`: the record did not exist in between. `file`
+    is the path below the tenant's canonical/ folder.
     """
 
     effective_date: datetime
@@ -48,7 +48,7 @@ class Version:
 
 @dataclass(frozen=True)
 class RecordHistory:
-    """Versions from the oldest to the newest; `is_cut` if there are older ones still."""
+    """Versions from oldest to newest; `is_cut` if older ones are omitted."""
 
     table: Table
     key: str
@@ -57,7 +57,7 @@ class RecordHistory:
 
     @property
     def name(self) -> str:
-        """What one such record is called, from its key: ticket_id makes it a Ticket."""
+        """The name of the record's kind, from its key: Ticket for ticket_id."""
         return self.table.key.removesuffix("_id").capitalize()
 
     @property
@@ -70,7 +70,7 @@ class RecordHistory:
 
 
 def record_history(tenant: Tenant, table_name: str, key: str) -> RecordHistory:
-    """Everything that is known of a tenant's record. RecordNotFound, WarehouseError."""
+    """All versions of a tenant's record. Raises RecordNotFound, WarehouseError."""
     table = TABLES.get(table_name)
     if table is None:
         raise RecordNotFound(f"There is no table {table_name}.")

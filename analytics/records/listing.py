@@ -1,7 +1,7 @@
-"""The records of a table: searched, filtered, sorted, page by page, as of any moment.
+"""The records of a table: searched, filtered, sorted and paginated, as of any moment.
 
-Pages are cut by key, not by offset: each begins after the last record of the one before, so that
-the thousandth costs what the first does and nothing shows twice when rows come in between.
+Pagination is by key, not by offset: each page starts after the last record of the previous one.
+So page 1,000 is as fast as page 1, and no record shows twice when new rows arrive in between.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Any
 from django.utils import timezone
 
 from analytics.metrics import Metric
-from analytics.metrics.run import question
+from analytics.metrics.run import metric_query
 from analytics.metrics.statement import keys_sql, spans_of
 from analytics.periods import Period, PeriodError, midnight, parse_day, today_in
 from analytics.warehouse.catalog import Column, Kind, Table
@@ -30,7 +30,7 @@ MAX_CONDITIONS = 10
 MAX_CHARACTERS = 200
 _INSTANT = "DateTime64(3, 'UTC')"
 
-# What lists show unless asked for more, and what they are sorted by.
+# The default columns and the default sort column of each table.
 SHOWN = {
     "companies": "name status company_type industry number_of_employees annual_revenue updated_at",
     "contacts": "last_name first_name title company_name email is_active updated_at",
@@ -54,7 +54,7 @@ SEARCHED = {
 
 
 class ListingError(ValueError):
-    """A question that cannot be answered. `field` names the parameter, `message` says why."""
+    """An invalid request. `field` is the invalid parameter, `message` the reason."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -89,17 +89,17 @@ class Condition:
         if operator not in OPERATORS:
             raise ListingError("where", f"Use one of {', '.join(OPERATORS)} between the ~ signs.")
         if len(text) > MAX_CHARACTERS or "\0" in text:
-            raise ListingError("where", f"A value has at most {MAX_CHARACTERS} characters.")
+            raise ListingError("where", f"Use a value of at most {MAX_CHARACTERS} characters.")
         return cls(table.column(name), operator, text)
 
     def __str__(self) -> str:
         return f"{self.column.name}~{self.operator}~{self.text}"
 
     def sql(self, number: int, tenant: Tenant) -> tuple[str, dict[str, Any]]:
-        """The predicate and its parameter. ListingError if the value does not fit the column."""
+        """The predicate and its parameters. Raises ListingError if the value does not fit."""
         column, name = quote(self.column.name), f"value_{number}"
         if self.operator in ("empty", "filled"):
-            # Empty text says as little as none.
+            # An empty text counts as empty, like NULL.
             empty = f"ifNull(toString({column}), '') = ''"
             return (empty if self.operator == "empty" else f"NOT ({empty})"), {}
         if self.operator == "has":
@@ -113,7 +113,7 @@ class Condition:
         value, kind = self._value()
         sign = {"is": "=", "not": "!=", "min": ">=", "max": "<="}[self.operator]
         predicate = f"{column} {sign} {{{name}:{kind}}}"
-        # A record that says nothing is certainly not that.
+        # A record without a value matches "is not".
         if self.operator == "not":
             predicate = f"ifNull({predicate}, true)"
         return predicate, {name: value}
@@ -125,14 +125,14 @@ class Condition:
         if kind is Kind.BOOL:
             truth = {"yes": 1, "true": 1, "no": 0, "false": 0}.get(self.text.strip().lower())
             if truth is None:
-                raise ListingError("where", f"{self.column.name} is yes or no.")
+                raise ListingError("where", f"Use yes or no for {self.column.name}.")
             return truth, "UInt8"
         try:
             number = Decimal(self.text.strip().replace(",", ""))
         except InvalidOperation:
             number = Decimal("NaN")
         if not number.is_finite() or abs(number) >= 10**15:
-            raise ListingError("where", f"{self.column.name} wants a number, such as 12.5.")
+            raise ListingError("where", f"Use a number for {self.column.name}, such as 12.5.")
         return f"{number:.4f}", "Decimal(38, 4)"
 
     def _on_day(self, column: str, name: str, tenant: Tenant) -> tuple[str, dict[str, Any]]:
@@ -155,7 +155,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class DrillDown:
-    """The records behind a metric's figure, or behind one of its labels."""
+    """The records that a metric's figure counts, or one label of its breakdown."""
 
     metric: Metric
     period: Period
@@ -165,9 +165,9 @@ class DrillDown:
 
 @dataclass(frozen=True)
 class Listing:
-    """What to list. `sort` is a column, with - before it for the largest first.
+    """What to list. `sort` is a column; -column sorts descending.
 
-    `after` is the `next` of the page before. Without `as_of`, what is known now.
+    `after` is the `next` of the previous page. `as_of` defaults to now.
     """
 
     table: Table
@@ -198,7 +198,7 @@ def listing(
     where: Sequence[str] = (),
     **more: Any,
 ) -> Listing:
-    """A listing from the names and texts that an address holds. ListingError."""
+    """A listing from the parameters of a URL. Raises ListingError."""
     for name in columns:
         if name not in table.column_names:
             raise ListingError("columns", f"There is no column {name[:60]!r} in {table.name}.")
@@ -206,9 +206,9 @@ def listing(
     if sort.removeprefix("-") not in table.column_names:
         raise ListingError("sort", f"There is no column {sort[:60]!r} in {table.name}.")
     if len(search) > MAX_CHARACTERS or "\0" in search:
-        raise ListingError("q", f"A search has at most {MAX_CHARACTERS} characters.")
+        raise ListingError("q", f"Search for at most {MAX_CHARACTERS} characters.")
     if len(where) > MAX_CONDITIONS:
-        raise ListingError("where", f"At most {MAX_CONDITIONS} conditions hold at once.")
+        raise ListingError("where", f"Use at most {MAX_CONDITIONS} conditions.")
     shown = dict.fromkeys(columns or SHOWN[table.name].split())
     return Listing(
         table=table,
@@ -222,7 +222,7 @@ def listing(
 
 @dataclass(frozen=True)
 class Page:
-    """`rows` by column name, the key among them. `next` begins the page after; "" at the end."""
+    """`rows` are dicts with the key among their columns. `next` is the cursor; "" at the end."""
 
     rows: list[dict[str, Any]]
     next: str
@@ -230,7 +230,7 @@ class Page:
 
 
 def page(tenant: Tenant, wanted: Listing) -> Page:
-    """One page of records. ListingError, WarehouseError."""
+    """One page of records. Raises ListingError, WarehouseError."""
     source, conditions, bound = _narrowed(tenant, wanted)
     if wanted.after:
         predicate, more = _after(wanted)
@@ -246,14 +246,14 @@ def page(tenant: Tenant, wanted: Listing) -> Page:
 
 
 def count(tenant: Tenant, wanted: Listing) -> int:
-    """How many records there are on all pages."""
+    """The number of records on all pages."""
     source, conditions, bound = _narrowed(tenant, wanted)
     sql = f"SELECT count() FROM {source}{_where(conditions)}"
     return int(TenantReader(tenant).select(sql, bound).values[0][0])
 
 
 def every_row(tenant: Tenant, wanted: Listing) -> Iterator[tuple[Any, ...]]:
-    """All records in order, without a limit, as they come from the warehouse."""
+    """All records in order, without a limit, streamed from the warehouse."""
     source, conditions, bound = _narrowed(tenant, wanted)
     names = ", ".join(quote(column.name) for column in wanted.columns)
     sql = f"SELECT {names} FROM {source}{_where(conditions)} {_order(wanted)}"
@@ -261,7 +261,7 @@ def every_row(tenant: Tenant, wanted: Listing) -> Iterator[tuple[Any, ...]]:
 
 
 def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, Any]]:
-    """Which files and loads the records came from, those with the most records first."""
+    """The files and loads that the records came from, those with the most records first."""
     source, conditions, bound = _narrowed(tenant, wanted)
     sql = (
         "SELECT load_id, source_file, max(source_time) AS file_time, max(loaded_at) AS loaded_at, "
@@ -278,7 +278,7 @@ def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, A
 
 
 def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str, Any]]:
-    """What is read, the conditions on it, and their parameters."""
+    """The source of the records, the conditions on it, and all parameters."""
     if wanted.drill_down:
         source, bound = _drill_down(tenant, wanted.table, wanted.drill_down, wanted.as_of)
     else:
@@ -305,20 +305,20 @@ def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str
 def _drill_down(
     tenant: Tenant, table: Table, drill_down: DrillDown, as_of: datetime | None
 ) -> tuple[str, dict[str, Any]]:
-    """The records behind a figure, each as it was at `as_of` or when a state was measured.
+    """The records that a figure counts, as of `as_of` or of when a state was measured.
 
-    A record that was gone by then shows as it was last.
+    A record that no longer existed then shows its last version.
     """
     if table.name != drill_down.metric.tables[0]:
         raise ListingError("metric", f"{drill_down.metric.title} does not count {table.name}.")
     if drill_down.label is not None and not drill_down.metric.breakdown:
-        raise ListingError("label", f"{drill_down.metric.title} has no parts.")
-    asked = question(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
-    keys = keys_sql(drill_down.metric, asked.filters, labeled=drill_down.label is not None)
-    shown = asked.as_of
+        raise ListingError("label", f"{drill_down.metric.title} has no breakdown.")
+    query = metric_query(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
+    keys = keys_sql(drill_down.metric, query.filters, labeled=drill_down.label is not None)
+    shown = query.as_of
     if drill_down.metric.is_state:
-        shown = spans_of(drill_down.metric, asked.period, asked.as_of).starts[0]
-    bound = asked.parameters | {"shown_as_of": shown}
+        shown = spans_of(drill_down.metric, query.period, query.as_of).starts[0]
+    bound = query.parameters | {"shown_as_of": shown}
     if drill_down.label is not None:
         bound["label"] = drill_down.label
     source = f"""(
@@ -364,7 +364,7 @@ def _cursor(wanted: Listing, row: Mapping[str, Any]) -> str:
 
 
 def _after(wanted: Listing) -> tuple[str, dict[str, Any]]:
-    """What holds of the records after the cursor's, in an order where NULL comes last."""
+    """The predicate for records after the cursor; NULL sorts last."""
     value, key = _parse_cursor(wanted)
     column, key_column = quote(wanted.sorted_column.name), quote(wanted.table.key)
     bound: dict[str, Any] = {"after_key": key}
@@ -391,12 +391,12 @@ def _parse_cursor(wanted: Listing) -> tuple[str | None, str]:
     except (ValueError, TypeError, binascii.Error, RecursionError):
         sound = False
     if not sound or not _fits(wanted.sorted_column.kind, value):
-        raise ListingError("after", "This page does not exist. Begin again with the first.")
+        raise ListingError("after", "This page does not exist. Go back to the first page.")
     return value, key
 
 
 def _fits(kind: Kind, value: str | None) -> bool:
-    """Whether the text of a cursor, which anyone can write, is a value of the column."""
+    """Whether the text of a cursor, which users can change, is a value of the column."""
     if value is None or kind.is_text:
         return True
     try:

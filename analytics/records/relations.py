@@ -1,4 +1,4 @@
-"""Which records belong together: a ticket to its company, its time entries to it."""
+"""How records belong together: a ticket to its company, time entries to their ticket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from analytics.records import listing
 from analytics.warehouse.catalog import COMPANIES, CONTACTS, TABLES, TICKETS, TIME_ENTRIES, Table
 from tenants.models import Tenant
 
-# Column by which records of the first table belong to one of the second.
+# (table, column, other table): the column refers to a record of the other table.
 _BELONGS = (
     (CONTACTS, "company_id", COMPANIES),
     (TICKETS, "company_id", COMPANIES),
@@ -26,7 +26,7 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class Belonging:
-    """The newest few records that belong to one, how many there are, and how to list them all."""
+    """The newest few records that belong to one, their count, and the condition to list all."""
 
     table: Table
     where: str
@@ -36,7 +36,7 @@ class Belonging:
 
 
 def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
-    """{column: table} of those columns that name another record."""
+    """{column: table} of the columns that refer to another record."""
     return {
         column: target.name
         for source, column, target in _BELONGS
@@ -45,7 +45,7 @@ def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
-    """The records that belong to this one, by table. WarehouseError."""
+    """The records that belong to this one, by table. Raises WarehouseError."""
     if len(key) > listing.MAX_CHARACTERS:
         return []
     return [

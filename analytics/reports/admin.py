@@ -1,4 +1,4 @@
-"""Staff's pages for reports: what is due, what went out, what failed. Tenants compose them."""
+"""Admin pages for staff: reports, occurrences and deliveries, read-only."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from unfold.decorators import display
 from analytics.reports.models import Delivery, Occurrence, Report, Unsubscription
 from tenants.admin import ReadOnly
 
-COLOURS = {
+STATE_COLORS = {
     "waiting": "warning",
     "composing": "info",
     "sending": "info",
@@ -30,7 +30,7 @@ COLOURS = {
 
 
 class StateColumn:
-    @display(description="State", label=COLOURS, ordering="state")
+    @display(description="State", label=STATE_COLORS, ordering="state")
     def shown_state(self, row: Any) -> tuple[str, str]:
         return row.state, row.get_state_display()
 
@@ -71,7 +71,7 @@ class OccurrenceAdmin(StateColumn, ReadOnly, ModelAdmin):
     inlines = [DeliveryInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Occurrence]:
-        """Without the figures, which are large and the tenant's own."""
+        """Without the figures, which are large, and private to the tenant."""
         return super().get_queryset(request).defer("content").order_by("-due_at", "-pk")
 
     @display(description="Tenant")

@@ -1,4 +1,4 @@
-"""What mail providers report later: mails that bounced, and complaints."""
+"""Bounces and complaints that email providers report later."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ _COMPLAINTS = {EventType.COMPLAINED, EventType.UNSUBSCRIBED}
 
 @receiver(tracking)
 def record(sender: Any, event: Any, **kwargs: Any) -> None:
-    """Django-anymail's signal, for every provider alike. Events of other mails are ignored."""
+    """Handle django-anymail's signal, for any provider. Events of other emails are ignored."""
     from analytics.reports import (
-        outcomes,  # it draws charts: nothing that every process should load
+        outcomes,  # loads the chart libraries, which not every process needs
     )
 
     if event.event_type not in _BOUNCES | _COMPLAINTS:
@@ -24,21 +24,21 @@ def record(sender: Any, event: Any, **kwargs: Any) -> None:
     delivery = _delivery_of(event)
     if delivery is None:
         return
-    said = event.mta_response or event.description or event.reject_reason or event.event_type
+    reason = event.mta_response or event.description or event.reject_reason or event.event_type
     if event.event_type in _COMPLAINTS:
         report = delivery.occurrence.report
         Unsubscription.objects.get_or_create(
             tenant=report.tenant, report=report, address=delivery.address.lower()
         )
         return
-    gone_out = (Delivery.State.SENT, Delivery.State.UNKNOWN)
-    found = Delivery.objects.filter(pk=delivery.pk, state__in=gone_out)
-    if found.update(state=Delivery.State.BOUNCED, reason=str(said)):
-        outcomes.follow(delivery, Delivery.State.BOUNCED, str(said))
+    may_bounce = (Delivery.State.SENT, Delivery.State.UNKNOWN)
+    found = Delivery.objects.filter(pk=delivery.pk, state__in=may_bounce)
+    if found.update(state=Delivery.State.BOUNCED, reason=str(reason)):
+        outcomes.follow(delivery, Delivery.State.BOUNCED, str(reason))
 
 
 def _delivery_of(event: Any) -> Delivery | None:
-    """By our own key in the mail's metadata, or by the provider's id of the mail."""
+    """The delivery, by its key in the email's metadata or by the provider's id of the email."""
     key = str((event.metadata or {}).get("delivery", ""))
     by_key = Q(pk=int(key)) if key.isdecimal() and len(key) < 19 else Q(pk=None)
     by_id = Q(provider_id=event.message_id) if event.message_id else Q(pk=None)

@@ -1,7 +1,7 @@
-"""What a report says: figures, courses and breakdowns, computed once and pinned.
+"""The content of a report: figures, trends and breakdowns, computed once and stored.
 
-`Content` is plain data that goes through JSON unchanged, so that what was sent can be shown, drawn
-and compared later from the very same figures, whatever has been loaded since.
+`Content` is plain data that survives JSON unchanged. So a report can be shown, rendered and
+compared later with exactly the same figures, whatever has been loaded since.
 """
 
 import hashlib
@@ -23,13 +23,22 @@ from analytics.warehouse.catalog import TABLES
 from tenants.models import Alert, Tenant
 
 Rows = list[list[str]]
-RECORD_HEADING = ["Tile", "Figure", "Unit", "Of", "First day", "Last day", "Value", "Period before"]
+RECORD_HEADING = [
+    "Tile",
+    "Figure",
+    "Unit",
+    "Label",
+    "First day",
+    "Last day",
+    "Value",
+    "Previous period",
+]
 NOTHING = "Nothing in this period."
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A tile with the period and the filters that it is asked with."""
+class ScopedTile:
+    """A tile with its period and filters."""
 
     tile: Tile
     period: str
@@ -38,7 +47,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class TileContent:
-    """One tile as it is shown. `rows` are texts for people, `records` exact values for programs."""
+    """The content of one tile. `rows` are texts for people, `records` exact values for programs."""
 
     type: str
     title: str
@@ -57,7 +66,7 @@ class TileContent:
 
 @dataclass(frozen=True)
 class Source:
-    """The newest load behind a table's figures."""
+    """The newest load of a table that the figures are based on."""
 
     table: str
     load_id: int
@@ -68,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Content:
-    """Instants are ISO 8601 in UTC; `zone` is where days begin and how instants are shown."""
+    """Instants are ISO 8601 in UTC; `zone` is the time zone for days and for display."""
 
     tenant: str
     report: str
@@ -92,7 +101,7 @@ class Content:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything in it, in hexadecimal digits."""
+        """SHA-256 of the whole content, in hexadecimal digits."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -104,18 +113,18 @@ class Content:
         return replace(self, notices=[notice, *self.notices])
 
 
-def asks_of(report: Report) -> list[Ask]:
-    """The tiles of the report's dashboard, or its own."""
+def scoped_tiles(report: Report) -> list[ScopedTile]:
+    """The tiles of the report's dashboard, or its selected tiles."""
     board = DASHBOARDS.get(report.dashboard)
     if board is None:
-        return titled(report, report.tiles.all())
-    return [Ask(tile, report.period, report.filters) for tile in board.tiles]
+        return selected_tiles(report, report.tiles.all())
+    return [ScopedTile(tile, report.period, report.filters) for tile in board.tiles]
 
 
-def titled(report: Report, tiles: Iterable[ReportTile]) -> list[Ask]:
-    """The report's own tiles, but for those whose metrics are no more."""
+def selected_tiles(report: Report, tiles: Iterable[ReportTile]) -> list[ScopedTile]:
+    """The report's selected tiles, except those whose metrics no longer exist."""
     return [
-        Ask(
+        ScopedTile(
             Tile(TileType(each.type), tuple(each.metrics), _title(each)),
             each.period or report.period,
             report.filters | each.filters,
@@ -126,7 +135,7 @@ def titled(report: Report, tiles: Iterable[ReportTile]) -> list[Ask]:
 
 
 def _title(tile: ReportTile) -> str:
-    """As the dashboards call it, or by its metrics."""
+    """The tile's title on a dashboard, else the titles of its metrics."""
     for board in DASHBOARDS.values():
         for known in board.tiles:
             if (known.type, known.names) == (tile.type, tuple(tile.metrics)):
@@ -134,46 +143,46 @@ def _title(tile: ReportTile) -> str:
     return " and ".join(METRICS[name].title for name in tile.metrics)
 
 
-def tables_of(asks: Sequence[Ask]) -> set[str]:
-    return {table for ask in asks for metric in ask.tile.metrics for table in metric.tables}
+def tables_of(tiles: Sequence[ScopedTile]) -> set[str]:
+    return {table for each in tiles for metric in each.tile.metrics for table in metric.tables}
 
 
-def troubles(report: Report, asks: Sequence[Ask], now: datetime) -> list[str]:
-    """Why these figures cannot be trusted now, in plain words; none if they can.
+def data_problems(report: Report, tiles: Sequence[ScopedTile], now: datetime) -> list[str]:
+    """Why these figures may be stale or wrong, as sentences for readers; [] if they are fine.
 
-    The age of data is that of the newest file: a load that finds no new file makes nothing newer.
-    Raises WarehouseError.
+    The age of the data is the age of the newest file, since a load without a new file changes
+    nothing. Raises WarehouseError.
     """
-    tables = tables_of(asks)
+    tables = tables_of(tiles)
     newest = {each.table_name: each for each in freshness_of(report.tenant, tables)}
     since = report.tenant.loading_since
-    found = ["New data are being loaded."] if since and now - since < MAX_LOADING_TIME else []
+    found = ["New data is being loaded."] if since and now - since < MAX_LOADING_TIME else []
     for name in sorted(tables):
         fresh = newest.get(name)
         label = _label(name)
         if fresh is None:
-            found.append(f"{label} were never loaded.")
+            found.append(f"{label} have never been loaded.")
         elif (hours := (now - fresh.newest_file_time).total_seconds() / 3600) > (
             report.freshness_hours
         ):
             found.append(
-                f"The newest data of {label.lower()} are {hours:,.0f} hours old "
+                f"The newest data for {label.lower()} is {hours:,.0f} hours old "
                 f"(limit: {report.freshness_hours} hours)."
             )
     faults = Alert.objects.filter(
-        tenant=report.tenant, kind__in=_IN_WORDS, subject__in=tables, over_at__isnull=True
+        tenant=report.tenant, kind__in=_FAULT_TEXTS, subject__in=tables, over_at__isnull=True
     )
     return found + [
-        _IN_WORDS[each.kind].format(_label(each.subject).lower())
+        _FAULT_TEXTS[each.kind].format(_label(each.subject).lower())
         for each in faults.order_by("subject", "kind")
     ]
 
 
-# After this long whoever was loading has died, or will not be done soon.
+# Once a load has taken this long, it has died or will not finish soon.
 MAX_LOADING_TIME = timedelta(hours=2)
-_IN_WORDS: dict[str, str] = {
+_FAULT_TEXTS: dict[str, str] = {
     Alert.Kind.LOAD: "The last load of {} failed: newer data may be missing.",
-    Alert.Kind.INTEGRITY: "The last check of {} found faults that are not resolved yet.",
+    Alert.Kind.INTEGRITY: "The last check of {} found errors that are not fixed yet.",
 }
 
 
@@ -183,30 +192,30 @@ def _label(table: str) -> str:
 
 def compose(
     report: Report,
-    asks: Sequence[Ask],
+    tiles: Sequence[ScopedTile],
     due_at: datetime,
     as_of: datetime,
     notices: Sequence[str] = (),
 ) -> Content:
-    """The figures of `asks` as of `as_of`, for the periods that they mean at `due_at`.
+    """The content of `tiles` as of `as_of`; periods such as "last week" are relative to `due_at`.
 
-    `asks` are those of the report, or those of a draft. Raises WarehouseError: a report with a
-    hole where a figure should be is never made.
+    `tiles` are those of the report, or of a draft. Raises WarehouseError: a report with missing
+    figures is never made.
     """
     tenant = report.tenant
     freshness = freshness_of(tenant, TABLES)
-    named = _named_filters(tenant, freshness)
-    rests_on = tables_of(asks)
+    describe = _filter_describer(tenant, freshness)
+    source_tables = tables_of(tiles)
     return Content(
         tenant=tenant.name,
         report=report.name,
         period=_days(tenant, report.period, due_at),
-        filters=named(report.filters),
+        filters=describe(report.filters),
         zone=tenant.time_zone,
         due_at=_iso(due_at),
         as_of=_iso(as_of),
         notices=list(notices),
-        tiles=[_tile(tenant, ask, due_at, as_of, freshness, named) for ask in asks],
+        tiles=[_tile(tenant, each, due_at, as_of, freshness, describe) for each in tiles],
         sources=[
             Source(
                 each.table_name,
@@ -216,7 +225,7 @@ def compose(
                 _iso(each.finished_at),
             )
             for each in freshness
-            if each.table_name in rests_on
+            if each.table_name in source_tables
         ],
     )
 
@@ -229,39 +238,40 @@ def _days(tenant: Tenant, period: str, due_at: datetime) -> str:
     return days_of(periods.preset(period, tenant.zone, due_at))
 
 
-def _named_filters(
+def _filter_describer(
     tenant: Tenant, freshness: Sequence[Freshness]
 ) -> Callable[[dict[str, str]], str]:
-    """What puts filters into words, with the names of companies instead of their ids."""
+    """A function that describes filters for people, with company names instead of ids."""
     offered = choices(tenant, freshness)
 
-    def named(filters: dict[str, str]) -> str:
+    def describe(filters: dict[str, str]) -> str:
         return " · ".join(
             f"{name.capitalize()}: {dict(offered.get(name, ())).get(value, value)}"
             for name, value in filters.items()
         )
 
-    return named
+    return describe
 
 
 def _tile(
     tenant: Tenant,
-    ask: Ask,
+    scoped: ScopedTile,
     due_at: datetime,
     as_of: datetime,
     freshness: Sequence[Freshness],
-    named: Callable[[dict[str, str]], str],
+    describe: Callable[[dict[str, str]], str],
 ) -> TileContent:
-    period = periods.preset(ask.period, tenant.zone, due_at)
+    period = periods.preset(scoped.period, tenant.zone, due_at)
     results = [
-        run_metric(tenant, name, period, as_of, ask.filters, freshness) for name in ask.tile.names
+        run_metric(tenant, name, period, as_of, scoped.filters, freshness)
+        for name in scoped.tile.names
     ]
     first = results[0]
     empty = TileContent(
-        type=ask.tile.type.value,
-        title=ask.tile.title,
+        type=scoped.tile.type.value,
+        title=scoped.tile.title,
         period=days_of(period),
-        filters=named(ask.filters),
+        filters=describe(scoped.filters),
         figure=figure(first.metric, first.figure),
         change=change(first),
         tone={True: "good", False: "bad", None: ""}[first.is_welcome],
@@ -272,7 +282,7 @@ def _tile(
         records=[],
         notes=_notes(results),
     )
-    return _TILE_TYPES[ask.tile.type](empty, results)
+    return _TILE_TYPES[scoped.tile.type](empty, results)
 
 
 def _notes(results: Sequence[MetricResult]) -> list[str]:
@@ -293,7 +303,7 @@ def _chart_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileConte
     return replace(
         tile,
         spec=spec.over_time(results) if has_figures else None,
-        alt=". ".join(_in_words(each) for each in results) + "." if has_figures else NOTHING,
+        alt=". ".join(_trend_text(each) for each in results) + "." if has_figures else NOTHING,
         heading=["Days", *(each.metric.title for each in results)],
         rows=[
             [days_of(bucket), *(figure(each.metric, each.series[row][1]) for each in results)]
@@ -316,8 +326,8 @@ def _chart_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileConte
     )
 
 
-def _in_words(result: MetricResult) -> str:
-    """A course for those who cannot see it."""
+def _trend_text(result: MetricResult) -> str:
+    """A trend in words, for readers who cannot see the chart."""
     known = [(value, bucket) for bucket, value in result.series if value is not None]
     if not known:
         return f"{result.metric.title}: {NOTHING}"
@@ -326,7 +336,7 @@ def _in_words(result: MetricResult) -> str:
         max(known, key=lambda pair: pair[0]),
     )
     metric = result.metric
-    when = "at its end" if metric.is_state else "over the period"
+    when = "at the end of the period" if metric.is_state else "over the period"
     return (
         f"{metric.title}: {figure(metric, result.figure)} {when}, "
         f"lowest {figure(metric, low)} ({days_of(low_at)}), "
@@ -337,11 +347,11 @@ def _in_words(result: MetricResult) -> str:
 def _parts_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileContent:
     result = results[0]
     metric, period = result.metric, result.period
-    notes = [f"Only the first {len(result.parts)} are listed."] if result.is_cut else []
+    notes = [f"Only the first {len(result.parts)} rows are listed."] if result.is_cut else []
     return replace(
         tile,
         alt="" if result.parts else NOTHING,
-        heading=[metric.breakdown, metric.unit.capitalize(), "Period before"],
+        heading=[metric.breakdown, metric.unit.capitalize(), "Previous period"],
         rows=[
             [part.label or NOT_GIVEN, figure(metric, part.figure), figure(metric, part.previous)]
             for part in result.parts

@@ -1,4 +1,4 @@
-"""Reports as PDF documents, and their pages as pictures for the preview."""
+"""Reports as PDFs, and their pages as images for the preview."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CHART_WIDTH = 800
 
 
 def pdf(content: Content, tenant: Tenant) -> bytes:
-    """The same bytes for the same content."""
+    """The report as a PDF. The same content always gives the same bytes."""
     document: bytes = typst.compile(str(_TEMPLATE), format="pdf", **_inputs(content, tenant))
     return document
 
@@ -44,7 +44,7 @@ def _inputs(content: Content, tenant: Tenant) -> dict[str, Any]:
 
 @cache
 def _fonts() -> typst.Fonts:
-    """Our own first, so that a document looks the same on every machine."""
+    """Bundled fonts come first, so that a PDF looks the same on every machine."""
     return typst.Fonts(font_paths=[str(files("font_roboto") / "files")])
 
 
@@ -91,11 +91,11 @@ def _tile(tile: TileContent, content: Content) -> dict[str, Any]:
     }
 
 
-# --- What mails and documents say alike
+# --- Texts that emails and PDFs share
 
 
 def aside(tile: TileContent, content: Content) -> str:
-    """Where a tile differs from its report."""
+    """A tile's period and filters, if they differ from the report's."""
     differs: Sequence[str] = (
         tile.period if tile.period != content.period else "",
         tile.filters if tile.filters != content.filters else "",
@@ -113,8 +113,8 @@ def as_of_text(content: Content) -> str:
 
 
 def freshness_text(content: Content) -> str:
-    """The age of the oldest of the newest files: nothing in the report is older than that."""
+    """The data's age: the oldest among the newest files of each table."""
     if not content.sources:
-        return "no data were loaded"
+        return "no data loaded"
     oldest = min(each.file_time for each in content.sources)
     return f"data up to {local_text(oldest, ZoneInfo(content.zone))}"

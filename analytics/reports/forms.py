@@ -1,4 +1,4 @@
-"""Composing a report: what it shows, who gets it, when."""
+"""Forms to compose a report: its content, recipients and schedule."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from analytics.dashboards.boards import DASHBOARDS, TileType
 from analytics.dashboards.choices import Choice
 from analytics.metrics import FILTERS, METRICS
 from analytics.periods import PRESETS
-from analytics.reports.content import Ask, asks_of, titled
+from analytics.reports.content import ScopedTile, scoped_tiles, selected_tiles
 from analytics.reports.models import Recipient, Report, ReportTile, Schedule
 from tenants.models import Tenant, User
 
@@ -31,7 +31,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at 
 
 
 class ReportForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at run time
-    """`offered` are the choices of `analytics.choices`."""
+    """`offered` are the filter choices, from `analytics.dashboards.choices`."""
 
     members = forms.ModelMultipleChoiceField(
         User.objects.none(), required=False, widget=forms.CheckboxSelectMultiple
@@ -68,7 +68,7 @@ class ReportForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
         dashboard.choices = [*((s, b.title) for s, b in DASHBOARDS.items()), ("", "Tiles I choose")]
         for name in FILTERS:
             self.fields[name] = forms.ChoiceField(
-                required=False, choices=_with_kept(offered.get(name, []), self.instance, name)
+                required=False, choices=_with_selected(offered.get(name, []), self.instance, name)
             )
             self.initial.setdefault(name, self.instance.filters.get(name, ""))
         if self.instance.pk:
@@ -84,14 +84,14 @@ class ReportForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
     def clean_addresses(self) -> list[str]:
         found = self.cleaned_data["addresses"].replace(",", " ").replace(";", " ").split()
         if len(found) > MAX_ADDRESSES:
-            raise ValidationError(f"A report goes to at most {MAX_ADDRESSES} other addresses.")
+            raise ValidationError(f"Enter at most {MAX_ADDRESSES} other addresses.")
         for address in found:
             validate_email(address)
             if not self.tenant.allows_address(address):
-                allowed = ", ".join(self.tenant.report_domains.split()) or "none so far"
+                allowed = ", ".join(self.tenant.report_domains.split()) or "none"
                 raise ValidationError(
-                    f"{address} is at no domain that reports may go to ({allowed}). Your "
-                    "provider's administrator can add one."
+                    f"Reports may not be sent to {address}. Allowed domains: {allowed}. Your "
+                    "provider's administrator can add more."
                 )
         return list({address.lower(): address for address in found}.values())
 
@@ -102,12 +102,14 @@ class ReportForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at ru
 
 
 class TileForm(forms.Form):
-    """One row of a report's own tiles."""
+    """One row of a report's selected tiles."""
 
     tile = forms.ChoiceField(required=False)
-    period = forms.ChoiceField(required=False, choices=[("", "As the report"), *PRESETS.items()])
+    period = forms.ChoiceField(
+        required=False, choices=[("", "Same as the report"), *PRESETS.items()]
+    )
     by = forms.ChoiceField(
-        label="Only",
+        label="Filter by",
         required=False,
         choices=[("", "No filter"), *((name, name.capitalize()) for name in FILTERS)],
     )
@@ -123,21 +125,21 @@ class TileForm(forms.Form):
         cleaned: dict[str, Any] = super().clean() or {}
         by, value = cleaned.get("by", ""), cleaned.get("value", "").strip()
         if bool(by) != bool(value):
-            raise ValidationError("A filter needs both, what it looks at and a value.")
+            raise ValidationError("Choose both a filter and a value.")
         if by:
             cleaned["value"] = self._known(by, value)
         return cleaned
 
     def _known(self, by: str, value: str) -> str:
-        """The value as the records have it; a company is also found by its name."""
+        """The value as stored in the records; companies can be entered by name."""
         wanted = value.casefold()
-        for kept, shown in self.offered.get(by, []):
-            if wanted in (str(kept).casefold(), str(shown).casefold()):
-                return kept
+        for stored, shown in self.offered.get(by, []):
+            if wanted in (str(stored).casefold(), str(shown).casefold()):
+                return stored
         raise ValidationError(f"There is no {by} “{value}”.")
 
-    def tile_asked(self) -> ReportTile | None:
-        """The tile of this row, not saved; None for an empty row."""
+    def selected_tile(self) -> ReportTile | None:
+        """The unsaved tile of this row; None for an empty row."""
         if not self.cleaned_data.get("tile"):
             return None
         type, _, names = self.cleaned_data["tile"].partition(":")
@@ -151,7 +153,7 @@ class TileForm(forms.Form):
 
 
 def tile_choices() -> list[tuple[str, Any]]:
-    """Every figure, course and breakdown that a tile can show, in groups."""
+    """Every figure, trend and breakdown that a tile can show, in groups."""
     boards = {tile for board in DASHBOARDS.values() for tile in board.tiles}
     pairs = {tile.names: tile.title for tile in boards if len(tile.names) > 1}
     alone: dict[tuple[str, ...], str] = {(name,): metric.title for name, metric in METRICS.items()}
@@ -159,7 +161,7 @@ def tile_choices() -> list[tuple[str, Any]]:
     return [
         ("", "No tile"),
         ("Figures", _choices(TileType.FIGURE, alone)),
-        ("Courses", _choices(TileType.CHART, pairs | alone)),
+        ("Trends", _choices(TileType.CHART, pairs | alone)),
         ("Breakdowns", _choices(TileType.PARTS, parts)),
     ]
 
@@ -172,7 +174,7 @@ def _choices(type: TileType, titles: dict[tuple[str, ...], str]) -> list[tuple[s
 
 
 def tile_rows(report: Report) -> list[dict[str, str]]:
-    """The report's own tiles as rows of the form."""
+    """The report's selected tiles as rows of the form."""
     if not report.pk:
         return []
     return [
@@ -192,7 +194,7 @@ TileFormSet = forms.formset_factory(
 
 
 class Composer:
-    """The forms of the page together: valid, previewed and saved as one."""
+    """The forms of the page as a unit: validated, previewed and saved together."""
 
     def __init__(self, report: Report, offered: Offered, data: Any = None) -> None:
         schedule = getattr(report, "schedule", None) if report.pk else None
@@ -204,39 +206,41 @@ class Composer:
 
     def is_valid(self) -> bool:
         """Whether it can be saved."""
-        if not self.can_be_shown() or not self.schedule.is_valid():
+        if not self.can_be_previewed() or not self.schedule.is_valid():
             return False
         cleaned = self.report.cleaned_data
         if not cleaned["members"] and not cleaned["addresses"]:
             self.report.add_error(None, "Choose at least one recipient.")
         return self.report.is_valid()
 
-    def can_be_shown(self) -> bool:
+    def can_be_previewed(self) -> bool:
         """Whether there is enough for a preview."""
         if not (self.report.is_valid() and self.tiles.is_valid()):
             return False
-        if not self.report.cleaned_data["dashboard"] and not self._own_tiles():
+        if not self.report.cleaned_data["dashboard"] and not self._selected_tiles():
             self.report.add_error("dashboard", "Choose at least one tile, or a dashboard.")
             return False
         return True
 
-    def asks(self) -> list[Ask]:
-        """What the draft asks for."""
+    def scoped_tiles(self) -> list[ScopedTile]:
+        """The tiles of the draft."""
         draft: Report = self.report.instance
-        return asks_of(draft) if draft.dashboard else titled(draft, self._own_tiles())
+        if draft.dashboard:
+            return scoped_tiles(draft)
+        return selected_tiles(draft, self._selected_tiles())
 
-    def _own_tiles(self) -> list[ReportTile]:
+    def _selected_tiles(self) -> list[ReportTile]:
         rows: Iterable[TileForm] = self.tiles.forms
-        return [tile for row in rows if (tile := row.tile_asked()) is not None]
+        return [tile for row in rows if (tile := row.selected_tile()) is not None]
 
     @transaction.atomic
     def save(self, owner: User) -> Report:
-        """Whoever saves a report owns it from then on: it is sent by their rights."""
+        """Save the report. `owner` becomes its owner: it is sent with that user's permissions."""
         report: Report = self.report.instance
         report.owner = owner
         report.save()
         report.tiles.all().delete()
-        for position, tile in enumerate(self._own_tiles() if not report.dashboard else []):
+        for position, tile in enumerate(self._selected_tiles() if not report.dashboard else []):
             tile.report, tile.position = report, position
             tile.save()
         self._save_recipients(report)
@@ -255,16 +259,17 @@ class Composer:
     def _save_schedule(self, report: Report) -> None:
         schedule: Schedule = self.schedule.instance
         if self.schedule.has_changed() or not schedule.pk:
-            # What a new time would have meant for the past is nobody's business.
+            # A new schedule does not apply to the past.
             schedule.planned_until = timezone.now()
         schedule.report = report
         schedule.save()
 
 
-def _with_kept(offered: list[Choice], report: Report, name: str) -> list[tuple[str, str]]:
-    """What is chosen stays on offer, even if no record has it now."""
-    kept = report.filters.get(name, "")
-    more = [] if not kept or any(value == kept for value, _ in offered) else [(kept, kept)]
+def _with_selected(offered: list[Choice], report: Report, name: str) -> list[tuple[str, str]]:
+    """The choices. The selected value is always included, even if no record has it now."""
+    selected = report.filters.get(name, "")
+    known = any(value == selected for value, _ in offered)
+    more = [] if known or not selected else [(selected, selected)]
     return [("", "All"), *more, *offered]
 
 

@@ -1,6 +1,6 @@
-"""Links for people without a login: each names one delivery and is signed.
+"""Signed links for readers without a login. Each link belongs to one delivery.
 
-Whoever holds a mail holds its link, and sees by it what the mail said, no more.
+Anyone who has the email can open its link. The link shows what the email shows, nothing more.
 """
 
 from typing import Any
@@ -21,23 +21,23 @@ def token_of(delivery: Delivery) -> str:
 
 
 def delivery_of(token: str) -> Delivery:
-    """The delivery that a link names, if its tenant is active and still allows its recipient.
+    """The delivery of a link, if its tenant is active and its recipient is still allowed.
 
-    Raises Http404: forged, withdrawn and never existed look alike.
+    Raises Http404 whether the link is forged, revoked or unknown.
     """
     try:
         key = int(_SIGNER.unsign(token))
     except (BadSignature, ValueError):
-        raise Http404("No such link.") from None
+        raise Http404("This link is not valid.") from None
     related = "occurrence__report__tenant"
     delivery = Delivery.objects.select_related(related, "user").filter(pk=key).first()
     if delivery is None or not may_receive(delivery.occurrence.report.tenant, delivery):
-        raise Http404("No such link.")
+        raise Http404("This link is not valid.")
     return delivery
 
 
 def absolute(name: str, *arguments: Any) -> str:
-    """The address of a page as mails have it."""
+    """The absolute URL of a page, for emails."""
     return f"{settings.SITE_URL.rstrip('/')}{reverse(name, args=arguments)}"
 
 

@@ -1,4 +1,4 @@
-"""The mails: one function for each, which returns it ready to be sent."""
+"""The emails: one function for each, which returns it ready to send."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from analytics.reports.models import FAILURES_THAT_PAUSE, Delivery, Report, Sche
 from tenants.models import Tenant
 
 MAX_BYTES = 1_000_000
-MAX_PARTS = 10
-CHART_WIDTH = 420  # shown wider on desks and narrower on phones, and legible on both
+MAX_BREAKDOWN_ROWS = 10
+CHART_WIDTH = 420  # scaled up on desktops and down on phones, legible on both
 LOGO_HEIGHT = 48
 FIGURES_PER_ROW = 2
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -39,13 +39,13 @@ class Attachment:
 
 @dataclass(frozen=True)
 class ComposedMail:
-    """Everything of a report's mail that is the same for all its recipients."""
+    """The parts of a report's email that are the same for all recipients."""
 
     content: Content
     tenant: Tenant
     pictures: dict[int, bytes]  # PNG, by the number of the tile
     attachments: tuple[Attachment, ...]
-    left_out: tuple[str, ...]
+    omitted: tuple[str, ...]  # a sentence for each attachment that is too large
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Links:
 
 
 def composed_mail(report: Report, content: Content) -> ComposedMail:
-    """Charts and attachments; what would make the mail too large is left out, and it says so."""
+    """Charts and attachments. Attachments that are too large are omitted, with a note."""
     pictures = {
         number: render.png(tile.spec, width=CHART_WIDTH)
         for number, tile in enumerate(content.tiles)
@@ -73,16 +73,16 @@ def composed_mail(report: Report, content: Content) -> ComposedMail:
     room = (
         MAX_BYTES - sum(map(_sent_size, pictures.values())) - _sent_size(bytes(report.tenant.logo))
     )
-    kept, left_out = [], []
-    room -= 100_000  # for its words
+    attached, omitted = [], []
+    room -= 100_000  # for the text
     for each in _attachments(report, content):
         room -= _sent_size(each.content)
         if room < 0:
             room += _sent_size(each.content)
-            left_out.append(f"{each.name} is too large for a mail: it is with the whole report.")
+            omitted.append(f"{each.name} is too large to attach. Download it from the full report.")
         else:
-            kept.append(each)
-    return ComposedMail(content, report.tenant, pictures, tuple(kept), tuple(left_out))
+            attached.append(each)
+    return ComposedMail(content, report.tenant, pictures, tuple(attached), tuple(omitted))
 
 
 def _sent_size(content: bytes) -> int:
@@ -100,22 +100,22 @@ def _attachments(report: Report, content: Content) -> Iterator[Attachment]:
 
 
 def file_name(content: Content) -> str:
-    """Letters, digits and hyphens: file systems and mail programs agree on these."""
+    """Only letters, digits and hyphens, which are safe in all file systems and email clients."""
     words = f"{content.tenant} {content.report} {content.as_of[:10]}"
     plain = "".join(each if each.isascii() and each.isalnum() else " " for each in words)
     return "-".join(plain.split())[:100].lower()
 
 
 def subject_of(content: Content) -> str:
-    """Tenant, report and period, on one line whatever they contain."""
+    """Tenant, report and period, always on one line."""
     return " ".join(f"{content.tenant} – {content.report} – {content.period}".split())
 
 
 def report_mail(composed: ComposedMail, delivery: Delivery) -> EmailMultiAlternatives:
-    """A report for one recipient, whose links are signed for this delivery.
+    """The email of a report to one recipient, with links signed for this delivery.
 
-    The Message-ID is the delivery's own, the same on every attempt, by which mail programs know
-    doubles. One-click unsubscription as RFC 8058 has it.
+    Every attempt has the same Message-ID, so that email clients recognize duplicates. Unsubscribing
+    takes one click (RFC 8058).
     """
     content = composed.content
     to_follow = Links.of(delivery)
@@ -137,20 +137,20 @@ def report_mail(composed: ComposedMail, delivery: Delivery) -> EmailMultiAlterna
         mail.attach(_inline(cid, picture))
     for each in composed.attachments:
         mail.attach(each.name, each.content, each.content_type)
-    # What an ESP's webhook hands back; other backends know nothing of it.
+    # The provider's webhook returns this; other backends ignore it.
     mail.metadata = {"delivery": str(delivery.pk)}  # type: ignore[attr-defined]
     return mail
 
 
 def schedule_paused_mail(schedule: Schedule, address: str) -> EmailMessage:
-    """To the owner of a report that is not sent any more."""
+    """To the owner of a report whose schedule was paused."""
     report = schedule.report
     page = links.absolute("report", report.tenant_id, report.pk)
     text = (
-        f"The schedule of your report “{report.name}” ({report.tenant.name}) is paused: "
+        f"Your report “{report.name}” ({report.tenant.name}) is paused: "
         f"{schedule.pause_reason}\n\n"
-        f"Nobody is sent this report until the schedule is resumed. See what failed, mend it and "
-        f"resume it here:\n{page}\n"
+        f"It will not be sent until you resume it. See what went wrong, fix it and resume the "
+        f"report here:\n{page}\n"
     )
     subject = " ".join(f"{report.tenant.name} – {report.name} is paused".split())
     return EmailMessage(subject, text, _sender(report.tenant.name), [address])
@@ -168,7 +168,7 @@ def _sender(name: str) -> str:
 
 
 def rendered(composed: ComposedMail, to_follow: Links) -> tuple[str, str]:
-    """The mail as plain text and as HTML, whose pictures are cid: addresses."""
+    """The email as plain text and as HTML, whose images are cid: URLs."""
     content, tenant = composed.content, composed.tenant
     context = {
         "content": content,
@@ -177,7 +177,7 @@ def rendered(composed: ComposedMail, to_follow: Links) -> tuple[str, str]:
         "preview": _preview(content),
         "rows": list(_rows(composed)),
         "links": to_follow,
-        "left_out": composed.left_out,
+        "omitted": composed.omitted,
         "as_of": documents.as_of_text(content),
         "freshness": documents.freshness_text(content),
         "logo": _LOGO if tenant.logo else "",
@@ -203,13 +203,13 @@ def _cid(number: int) -> str:
 
 
 def _preview(content: Content) -> str:
-    """What mail programs show beside the subject."""
+    """The preview text that email clients show after the subject."""
     figures = [f"{each.title} {each.figure}" for each in content.tiles if each.type == "figure"]
     return ", ".join(figures[:3])
 
 
 def _rows(composed: ComposedMail) -> Iterator[dict[str, Any]]:
-    """Figures in rows of two, everything else in a row of its own."""
+    """Figures in rows of two; every other tile has its own row."""
     content = composed.content
     side_by_side: list[tuple[TileContent, str]] = []
     for number, tile in enumerate(content.tiles):
@@ -226,9 +226,9 @@ def _rows(composed: ComposedMail) -> Iterator[dict[str, Any]]:
                 "tile": tile,
                 "aside": aside,
                 "picture": _cid(number) if number in composed.pictures else "",
-                "parts": tile.rows[:MAX_PARTS] if is_parts else [],
+                "parts": tile.rows[:MAX_BREAKDOWN_ROWS] if is_parts else [],
                 "columns": tile.heading[1:],
-                "more": max(0, len(tile.rows) - MAX_PARTS) if is_parts else 0,
+                "more": max(0, len(tile.rows) - MAX_BREAKDOWN_ROWS) if is_parts else 0,
             }
     if side_by_side:
         yield {"type": "figure", "tiles": side_by_side}
@@ -242,7 +242,7 @@ def _logo_width(tenant: Tenant) -> int:
 
 
 def _readable_on(color: str) -> str:
-    """Black or white, whichever stands out more (relative luminance of WCAG 2.2)."""
+    """Black or white, whichever has more contrast (relative luminance of WCAG 2.2)."""
     channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -253,10 +253,10 @@ def _readable_on(color: str) -> str:
 
 
 class _InlineMail(EmailMultiAlternatives):
-    """With its pictures beside the HTML that shows them (multipart/related), not beside the files.
+    """An email with its images next to its HTML (multipart/related), not among the attachments.
 
-    Django puts everything attached into one multipart/mixed, where mail programs list pictures as
-    files. Backends of django-anymail read `attachments` themselves and need no `message`.
+    Django puts all attachments into one multipart/mixed, so email clients would list the images as
+    files. Backends of django-anymail read `attachments` and do not call `message`.
     """
 
     def message(self, *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every message that wakes a worker for reports."""
+"""Celery messages that start work on reports."""
 
 from analytics.reports.models import Occurrence
 from common.messages import send_after_commit

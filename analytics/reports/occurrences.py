@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from analytics.reports import outcomes
-from analytics.reports.content import asks_of, compose, troubles
+from analytics.reports.content import compose, data_problems, scoped_tiles
 from analytics.reports.messages import compose_soon, send_soon
 from analytics.reports.models import Delivery, Occurrence, Recipient, Report, Schedule
 from analytics.reports.permissions import refusal_of
@@ -146,7 +146,7 @@ def _run(occurrence: Occurrence) -> str:
         if not _still_mine(occurrence).update(as_of=as_of):
             return ""
         content = compose(
-            occurrence.report, asks_of(occurrence.report), occurrence.due_at, as_of, notices
+            occurrence.report, scoped_tiles(occurrence.report), occurrence.due_at, as_of, notices
         )
         occurrence.content, occurrence.digest = content.to_json(), content.digest
         occurrence.as_of = as_of
@@ -156,7 +156,7 @@ def _run(occurrence: Occurrence) -> str:
 def _notices(occurrence: Occurrence) -> list[str] | str:
     """What readers must be told; or the state, if the report has to wait or is held."""
     report, now = occurrence.report, timezone.now()
-    found = troubles(report, asks_of(report), now)
+    found = data_problems(report, scoped_tiles(report), now)
     deadline = occurrence.due_at + timedelta(minutes=report.wait_minutes)
     must_go = occurrence.kind == Occurrence.Kind.TEST or occurrence.is_released
     if found and not must_go:

@@ -1,11 +1,11 @@
-"""Who may send and be sent a report: asked again whenever one goes out or is opened."""
+"""Permissions to send and receive a report, checked each time it is sent or opened."""
 
 from analytics.reports.models import Delivery, Occurrence
 from tenants.models import Membership, Tenant
 
 
 def refusal_of(occurrence: Occurrence) -> str:
-    """Why the report may not go out at all: rights are those of now, not of when it was made."""
+    """Why the report must not be sent, or "". Current permissions count, not those at creation."""
     report = occurrence.report
     if not report.tenant.is_active:
         return "The tenant is suspended."
@@ -17,14 +17,14 @@ def refusal_of(occurrence: Occurrence) -> str:
     )
     if sender is None or not may_send.exists():
         return (
-            "Its owner is no admin of this tenant any more. An admin who saves the report becomes "
-            "its owner."
+            "The owner of this report is no longer an admin of the tenant. Any admin can become "
+            "the owner by saving the report."
         )
     return ""
 
 
 def may_receive(tenant: Tenant, delivery: Delivery) -> bool:
-    """Whether the recipient may be shown what the tenant may show, now."""
+    """Whether the recipient may see this tenant's reports now."""
     if not tenant.is_active:
         return False
     if not delivery.is_member:

@@ -1,4 +1,4 @@
-"""What the links in a mail open, without a login: the report, unsubscribing, preferences."""
+"""The pages behind the links in an email, without a login: report, unsubscribe, preferences."""
 
 from functools import wraps
 from typing import Any
@@ -15,15 +15,15 @@ from django.views.decorators.http import require_http_methods, require_safe
 from analytics.charts import bundle
 from analytics.reports.links import delivery_of
 from analytics.reports.models import Delivery, Recipient, Report, Unsubscription, open_reports
-from analytics.reports.views import content_context, file_of, pinned
+from analytics.reports.views import content_context, file_of, stored_content
 from tenants.models import Tenant
 
 
-def _opened(view: Any) -> Any:
-    """The view gets the delivery that its link names; nothing of the page is kept or passed on."""
+def _with_delivery(view: Any) -> Any:
+    """Pass the view the delivery of its link. Pages are not cached, indexed or sent as referrer."""
 
     @wraps(view)
-    def opened(request: HttpRequest, token: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def wrapped(request: HttpRequest, token: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
         delivery = delivery_of(token)
         with timezone.override(_tenant(delivery).zone):
             response: HttpResponseBase = view(request, delivery, token, *args, **kwargs)
@@ -31,7 +31,7 @@ def _opened(view: Any) -> Any:
         response["X-Robots-Tag"] = "noindex"
         return response
 
-    return never_cache(opened)
+    return never_cache(wrapped)
 
 
 def _tenant(delivery: Delivery) -> Tenant:
@@ -39,9 +39,9 @@ def _tenant(delivery: Delivery) -> Tenant:
 
 
 @require_safe
-@_opened
+@_with_delivery
 def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
-    context = content_context(pinned(delivery.occurrence)) | {
+    context = content_context(stored_content(delivery.occurrence)) | {
         "tenant": _tenant(delivery),
         "token": token,
         "occurrence": delivery.occurrence,
@@ -51,18 +51,18 @@ def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpR
 
 
 @require_safe
-@_opened
+@_with_delivery
 def public_report_file(
     request: HttpRequest, delivery: Delivery, token: str, kind: str
 ) -> HttpResponseBase:
     return file_of(delivery.occurrence, kind)
 
 
-@csrf_exempt  # mail programs post here of themselves (RFC 8058); the link is the proof
+@csrf_exempt  # email clients post here (RFC 8058); the signed link is the authorization
 @require_http_methods(["GET", "HEAD", "POST"])
-@_opened
+@_with_delivery
 def unsubscribe(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
-    """A GET only asks: link scanners of mail servers open every link."""
+    """A GET only shows a button, since mail servers open every link to scan it."""
     report = delivery.occurrence.report
     is_done = request.method == "POST"
     if is_done:
@@ -74,29 +74,29 @@ def unsubscribe(request: HttpRequest, delivery: Delivery, token: str) -> HttpRes
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@_opened
+@_with_delivery
 def preferences(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
-    """Which of a tenant's reports this address wants."""
+    """Choose which of a tenant's reports this address gets."""
     tenant, address = _tenant(delivery), delivery.address.lower()
     offered = _sent_to(tenant, delivery)
     if request.method == "POST":
         _choose(request, tenant, address, offered)
         return redirect(f"{request.path}?saved=1")
     mine = Unsubscription.objects.filter(tenant=tenant, address=address)
-    unwanted = set(mine.values_list("report_id", flat=True))
-    rows = [(each, None not in unwanted and each.pk not in unwanted) for each in offered]
+    unsubscribed = set(mine.values_list("report_id", flat=True))
+    rows = [(each, None not in unsubscribed and each.pk not in unsubscribed) for each in offered]
     context = {
         "tenant": tenant,
         "delivery": delivery,
         "rows": rows,
-        "none_at_all": None in unwanted,
+        "stopped_all": None in unsubscribed,
         "saved": "saved" in request.GET,
     }
     return render(request, "reports/preferences.html", context)
 
 
 def _sent_to(tenant: Tenant, delivery: Delivery) -> list[Report]:
-    """The reports that go to this reader; nobody learns of others."""
+    """The reports that this reader gets; others are not shown."""
     recipients = Recipient.objects.filter(report__tenant=tenant)
     mine = (
         recipients.filter(user=delivery.user)

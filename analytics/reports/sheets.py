@@ -1,4 +1,4 @@
-"""Reports as tables for spreadsheets: exact values, one row for each."""
+"""Reports as spreadsheets: one row per value, unrounded."""
 
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from analytics.reports.content import RECORD_HEADING, Content
 from common.spreadsheets import csv_lines, xlsx_file
 
-VALUE_COLUMNS = ("Value", "Period before")
+VALUE_COLUMNS = ("Value", "Previous period")
 
 
 def csv(content: Content) -> bytes:
@@ -19,7 +19,7 @@ def xlsx(content: Content) -> bytes:
 
 
 def _rows(content: Content) -> list[list[str | Decimal | None]]:
-    """With figures as numbers, as spreadsheets want them."""
+    """The records, with figures as numbers."""
     numeric = [RECORD_HEADING.index(name) for name in VALUE_COLUMNS]
     return [
         [

@@ -1,4 +1,4 @@
-"""Celery's entry points. Each may be delivered twice or never: the rows decide."""
+"""Celery tasks. A message may arrive twice or never; the database rows decide."""
 
 from celery import shared_task
 from django.utils import timezone
@@ -19,7 +19,7 @@ def send_delivery(delivery_id: int) -> str:
 
 @shared_task(expires=EXPIRES)
 def sweep_reports() -> int:
-    """Plan what is due, take up what was left behind, wake workers up for it; returns how much."""
+    """Plan due reports, recover abandoned work, notify workers; return how many messages."""
     now = timezone.now()
     occurrences.plan(now)
     deliveries.recover(now)

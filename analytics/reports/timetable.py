@@ -1,8 +1,8 @@
 """When a schedule is due: local times in a tenant's zone, as instants.
 
 A local time that the clocks skip is due when it would have been without the change (02:30 becomes
-03:30); one that comes twice is due the first time. So each day has one instant at most, as RFC 5545
-has it for recurrences (https://www.rfc-editor.org/rfc/rfc5545#section-3.3.5).
+03:30); a time that comes twice is due the first time. So each day has at most one due time, as in
+RFC 5545 (https://www.rfc-editor.org/rfc/rfc5545#section-3.3.5).
 """
 
 from calendar import monthrange
@@ -60,6 +60,6 @@ class Timetable:
         return True
 
     def _instant(self, day: date) -> datetime:
-        # With fold=0 a skipped time is read with the offset before the change, which moves it on by
-        # the length of the gap, and a doubled one is the first of the two.
+        # fold=0 reads a skipped time with the offset before the change, which moves it forward by
+        # the length of the gap, and picks the first of two equal times.
         return datetime.combine(day, self.at, self.zone).astimezone(UTC)

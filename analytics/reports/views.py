@@ -1,4 +1,4 @@
-"""Reports in the portal: the list, composing with a preview, what went out and to whom."""
+"""Reports in the portal: the list, the composer with its preview, and the deliveries."""
 
 import base64
 from typing import Any
@@ -17,7 +17,7 @@ from analytics.charts import bundle
 from analytics.dashboards.choices import choices
 from analytics.metrics import freshness_of
 from analytics.reports import deliveries, documents, mails, occurrences, sheets
-from analytics.reports.content import Content, compose, troubles
+from analytics.reports.content import Content, compose, data_problems
 from analytics.reports.forms import Composer
 from analytics.reports.models import Delivery, Occurrence, Report, Schedule, open_reports
 from analytics.views.common import admin_action, admin_page, page_context, tenant_page
@@ -29,7 +29,7 @@ from tenants.models import Tenant, User
 PER_PAGE = 25
 DUE_TIMES_SHOWN = 5
 PREVIEW_LINKS = mails.Links("#", "#", "#")
-# Mails have their styles and the preview its pictures within; nothing else may run or be fetched.
+# Emails have inline styles, the preview inline images; nothing else may run or be loaded.
 PREVIEW_POLICY = (
     "default-src 'none'; frame-src 'self'; img-src data:; style-src 'unsafe-inline'; "
     "frame-ancestors 'self'"
@@ -58,7 +58,7 @@ def _occurrence_of(tenant: Tenant, report_key: int, key: int) -> Occurrence:
     found = Occurrence.objects.select_related("report__tenant", "report__owner", "requested_by")
     occurrence = found.filter(pk=key, report_id=report_key, report__tenant=tenant).first()
     if occurrence is None:
-        raise Http404("No such occurrence.")
+        raise Http404("No such report.")
     return occurrence
 
 
@@ -105,7 +105,7 @@ def _newest(report: Report) -> QuerySet[Occurrence]:
 
 
 def _ledger(occurrence: Occurrence) -> list[tuple[str, int]]:
-    """How many deliveries ended how."""
+    """The number of deliveries in each state."""
     counts = ((state, getattr(occurrence, f"count_{state}")) for state in Delivery.State)
     return [(state.label.lower(), count) for state, count in counts if count]
 
@@ -120,7 +120,7 @@ def compose_report(request: HttpRequest, tenant: Tenant, key: int | None = None)
     if request.method == "POST" and composer.is_valid():
         saved = composer.save(_user(request))
         messages.success(
-            request, f"“{saved.name}” is saved. You own it: it goes out by your rights."
+            request, f"“{saved.name}” is saved. You own it now: it is sent with your permissions."
         )
         return redirect("report", tenant.id, saved.pk)
     context = _context(request, tenant) | {"composer": composer, "offered": _offered(tenant)}
@@ -136,11 +136,11 @@ def _offered(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
 @admin_action
 @xframe_options_sameorigin
 def preview(request: HttpRequest, tenant: Tenant, key: int | None = None) -> HttpResponseBase:
-    """Mail and document of what the form says now, with today's figures; nothing is saved."""
+    """The email and the PDF of the form as it is now, with today's figures. Saves nothing."""
     draft = Report(tenant=tenant) if key is None else _report_of(tenant, key)
     composer = Composer(draft, _offered(tenant), request.POST)
     context: dict[str, Any] = {"composer": composer}
-    if composer.can_be_shown():
+    if composer.can_be_previewed():
         context |= _rendered(composer.report.instance, composer)
     response = render(request, "reports/preview.html", context)
     response["Content-Security-Policy"] = PREVIEW_POLICY
@@ -149,8 +149,9 @@ def preview(request: HttpRequest, tenant: Tenant, key: int | None = None) -> Htt
 
 def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
     now = timezone.now()
-    notices = [f"Please note: {each}" for each in troubles(draft, composer.asks(), now)]
-    content = compose(draft, composer.asks(), now, now, notices)
+    tiles = composer.scoped_tiles()
+    notices = [f"Please note: {each}" for each in data_problems(draft, tiles, now)]
+    content = compose(draft, tiles, now, now, notices)
     composed = mails.composed_mail(draft, content)
     text, html = mails.rendered(composed, PREVIEW_LINKS)
     for cid, picture in mails.inline_pictures(composed).items():
@@ -162,7 +163,7 @@ def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
         "text": text,
         "pages": [_data_url(each) for each in pages],
         "attachments": composed.attachments,
-        "left_out": composed.left_out,
+        "omitted": composed.omitted,
     }
 
 
@@ -170,17 +171,17 @@ def _data_url(picture: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
-# --- What admins do
+# --- Actions of admins
 
 
 @admin_action
 def act(request: HttpRequest, tenant: Tenant, key: int, action: str) -> HttpResponse:
-    """Test, pause, resume or remove a report."""
+    """Send a test of a report, or pause, resume or remove it."""
     chosen = _report_of(tenant, key)
     if action == "test":
         user = _user(request)
         if not user.email:
-            messages.error(request, "Your account has no mail address to send a test to.")
+            messages.error(request, "Your account has no email address to send a test to.")
         else:
             occurrences.test(chosen, user)
             messages.success(request, f"A test is on its way to {user.email}.")
@@ -189,7 +190,7 @@ def act(request: HttpRequest, tenant: Tenant, key: int, action: str) -> HttpResp
         running = Schedule.objects.filter(report=chosen, paused_at__isnull=True)
         running.update(paused_at=timezone.now(), pause_reason=reason)
     elif action == "resume":
-        # What was due meanwhile was not missed: it was not wanted.
+        # Occurrences that came due during the pause are not sent later.
         paused = Schedule.objects.filter(report=chosen, paused_at__isnull=False)
         paused.update(paused_at=None, pause_reason="", planned_until=timezone.now())
     elif action == "remove":
@@ -210,7 +211,7 @@ def user_name(user: User) -> str:
 
 @tenant_page
 def occurrence(request: HttpRequest, tenant: Tenant, report_key: int, key: int) -> HttpResponseBase:
-    """What was sent, from the pinned content, and to admins: to whom."""
+    """The stored content of a report; admins also see its deliveries."""
     shown = _occurrence_of(tenant, report_key, key)
     context = _context(request, tenant) | {
         "report": shown.report,
@@ -221,17 +222,17 @@ def occurrence(request: HttpRequest, tenant: Tenant, report_key: int, key: int) 
     if context["may_edit"]:
         context["deliveries"] = shown.deliveries.all()
     if shown.content is not None:
-        context |= content_context(pinned(shown))
+        context |= content_context(stored_content(shown))
     return render(request, "reports/occurrence.html", context)
 
 
-def pinned(shown: Occurrence) -> Content:
-    """The content as it was composed. One that was changed since is refused."""
+def stored_content(shown: Occurrence) -> Content:
+    """The stored content. Raises PermissionDenied if it was changed since it was composed."""
     if shown.content is None:
-        raise Http404("Nothing was composed.")
+        raise Http404("This report has no content.")
     content = Content.from_json(shown.content)
     if content.digest != shown.digest:
-        raise PermissionDenied("This report is not what was composed: its digest differs.")
+        raise PermissionDenied("This report was changed later: its digest does not match.")
     return content
 
 
@@ -256,8 +257,8 @@ def occurrence_file(
 
 
 def file_of(shown: Occurrence, kind: str) -> HttpResponse:
-    """The report as pdf, csv or xlsx, rendered again from its pinned content."""
-    content = pinned(shown)
+    """The report as pdf, csv or xlsx, rendered again from its stored content."""
+    content = stored_content(shown)
     name = f"{mails.file_name(content)}.{kind}"
     if kind == "pdf":
         return download(documents.pdf(content, shown.report.tenant), "application/pdf", name)
@@ -272,25 +273,25 @@ def file_of(shown: Occurrence, kind: str) -> HttpResponse:
 def act_on_occurrence(
     request: HttpRequest, tenant: Tenant, report_key: int, key: int, action: str
 ) -> HttpResponse:
-    """Send the failed deliveries again, or let a held one go."""
+    """Resend the failed deliveries, or release a held report."""
     chosen = _occurrence_of(tenant, report_key, key)
     if action == "resend":
         count = deliveries.resend_failed(chosen)
-        messages.success(request, f"{count} failed deliveries are queued again.")
+        messages.success(request, f"Failed emails being resent: {count}.")
     elif action == "release":
         if occurrences.release(chosen):
-            messages.success(request, "It goes out now, with its notice.")
+            messages.success(request, "The report is being sent, with its notice.")
     else:
         raise Http404
     return redirect("occurrence", tenant.id, report_key, key)
 
 
-# --- The ledger
+# --- All deliveries
 
 
 @admin_page
 def ledger(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
-    """Every delivery of the tenant, newest first, by state, report and address."""
+    """All deliveries of the tenant, newest first, filtered by state, report and address."""
     state, report_key = request.GET.get("state", ""), request.GET.get("report", "")
     address = request.GET.get("address", "").strip()
     found = Delivery.objects.filter(occurrence__report__tenant=tenant)

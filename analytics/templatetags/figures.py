@@ -1,4 +1,4 @@
-"""Figures, records and links as people read them."""
+"""Formats figures, records and links for people."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -34,7 +34,7 @@ Pairs = Sequence[tuple[str, str]]
 
 @register.filter
 def figure(metric: Metric, value: Figure) -> str:
-    """A metric's figure with its unit where it needs one; a dash for nothing."""
+    """A metric's figure, with its unit if it needs one; a dash for None."""
     if value is None:
         return DASH
     if metric.aggregate.is_duration:
@@ -46,7 +46,7 @@ def figure(metric: Metric, value: Figure) -> str:
 
 
 def _rounded(value: Decimal, places: int) -> Decimal:
-    """Half up, as people round; formatting alone would round to even."""
+    """Rounds half up, as people do; formatting alone would round half to even."""
     return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
@@ -59,7 +59,7 @@ def _duration(hours: Decimal) -> str:
 
 
 def short(value: Decimal) -> str:
-    """1188304587 as 1.19 bn, for where there is little room; small numbers in full."""
+    """A short form for small spaces: 1188304587 as 1.19 bn; small numbers in full."""
     for size, unit in ((10**9, "bn"), (10**6, "m")):
         if abs(value) >= size:
             return f"{value / size:,.2f} {unit}"
@@ -73,12 +73,13 @@ def thousands(value: int) -> str:
 
 @register.simple_tag
 def change(result: MetricResult) -> str:
-    """The change since the period before, in words that can be read out."""
+    """The change from the previous period, in words that a screen reader can read."""
     before = figure(result.metric, result.previous)
     if result.previous is None:
-        return "nothing to compare with"
+        return "no earlier figure to compare"
     if result.change is None or not result.change:
-        return f"as before ({before})" if result.figure == result.previous else f"{before} before"
+        is_same = result.figure == result.previous
+        return f"no change ({before})" if is_same else f"previously {before}"
     arrow = "▲" if result.change > 0 else "▼"
     unit = "points" if result.metric.aggregate is Aggregate.SHARE else "%"
     return f"{arrow} {abs(result.change):,} {unit} from {before}"
@@ -92,7 +93,7 @@ def words(name: str) -> str:
 
 @register.filter
 def value(content: Any) -> str:
-    """A column's value: a dash for none, quotes around an empty text, instants in the time zone."""
+    """A column's value: a dash for None, quotes for an empty text, instants in local time."""
     match content:
         case None:
             return DASH
@@ -109,20 +110,20 @@ def value(content: Any) -> str:
     return str(content)
 
 
-# --- Pictures and tables. In Python and without format_html, since templates take ten times as long
-# for rows, and format_html three times.
+# --- Charts and tables. In Python without format_html: for rows, templates are ten times as slow,
+# and format_html three times.
 
 
 @register.simple_tag
 def sparkline(result: MetricResult) -> SafeString:
-    """The course of a figure as a small drawing; buckets without a figure are gaps."""
+    """The trend of a figure as a small line chart; buckets without a figure are gaps."""
     figures = [None if figure is None else float(figure) for _, figure in result.series]
     known = [figure for figure in figures if figure is not None]
     if len(known) < 2:
         return mark_safe("")
     low, high = min(known), max(known)
     if low >= 0 and low < high * 0.6:
-        low = 0.0  # a line that begins at zero unless that would hide its course
+        low = 0.0  # the axis starts at zero unless that would flatten the line
     step = SPARK_WIDTH / max(1, len(figures) - 1)
     height = (high - low) or 1.0
     runs: list[list[str]] = [[]]
@@ -140,7 +141,7 @@ def sparkline(result: MetricResult) -> SafeString:
         'aria-label="{}">{}</svg>',
         SPARK_WIDTH,
         SPARK_HEIGHT,
-        f"Course over the period, from {figure(result.metric, result.series[0][1])} "
+        f"Trend over the period, from {figure(result.metric, result.series[0][1])} "
         f"to {figure(result.metric, result.series[-1][1])}",
         lines,
     )
@@ -148,7 +149,7 @@ def sparkline(result: MetricResult) -> SafeString:
 
 @register.simple_tag
 def series_table(results: Sequence[MetricResult]) -> SafeString:
-    """The buckets of a period and the figures of each metric in them."""
+    """A table of the buckets of a period, with the figures of each metric."""
     titles = "".join(f'<th scope="col">{escape(each.metric.title)}</th>' for each in results)
     rows = "".join(
         f'<tr><th scope="row">{days_of(bucket)}</th>'
@@ -165,7 +166,7 @@ def series_table(results: Sequence[MetricResult]) -> SafeString:
 
 @register.simple_tag
 def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> SafeString:
-    """Labels with a bar, the figure and the one before; each leads to its rows."""
+    """A breakdown: labels with a bar, the figure and the previous one, linked to their records."""
     metric = result.metric
     most = max((_size(part) for part in parts), default=0) or 1
     url = rows_url(metric, scope)
@@ -181,7 +182,7 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
     )
     return mark_safe(  # noqa: S308 (escaped above; the rest are numbers)
         f'<table class="parts"><thead><tr><th scope="col">{escape(metric.breakdown)}</th><td></td>'
-        f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Before</th></tr>'
+        f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Previous</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
     )
 
@@ -205,7 +206,7 @@ def figure_url(metric: Metric, scope: Scope) -> str:
 
 @register.simple_tag
 def rows_url(metric: Metric, scope: Scope) -> str:
-    """Where the records behind a figure are listed; with a label added, those behind that."""
+    """The list of the records that a figure counts. Callers may add a label."""
     query = scope.query | {"metric": metric.name}
     return f"{reverse('records', args=[scope.tenant.id, metric.tables[0]])}?{urlencode(query)}"
 
@@ -225,7 +226,7 @@ def downloads(metric: Metric, scope: Scope, of: str) -> SafeString:
 
 @register.simple_tag
 def filter_chips(scope: Scope, choices: Mapping[str, Sequence[tuple[str, str]]]) -> SafeString:
-    """The filters in force, each with a link that lifts it."""
+    """The active filters, each with a link that removes it."""
     if not scope.filters:
         return mark_safe("")
     items = format_html_join(
@@ -247,7 +248,7 @@ def filter_chips(scope: Scope, choices: Mapping[str, Sequence[tuple[str, str]]])
 
 @register.simple_tag
 def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) -> SafeString:
-    """What a filter offers; what is picked stays on offer, even if it is none of these."""
+    """The options of a filter. The selected value is always included."""
     picked = scope.filters.get(name, "")
     known = any(value == picked for value, _ in offered)
     more = [] if known or not picked else [(picked, picked)]
@@ -265,11 +266,11 @@ def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) 
 
 @register.simple_tag
 def sort_heading(column: Column, wanted: Listing, pairs: Pairs) -> SafeString:
-    """A column's heading, which sorts by it; once more, the other way round."""
+    """A column heading that sorts by the column; a second click reverses the order."""
     is_sorted = wanted.sorted_column is column
     down = is_sorted and not wanted.is_descending
-    kept = [pair for pair in pairs if pair[0] != "sort"]
-    query = urlencode([*kept, ("sort", f"-{column.name}" if down else column.name)])
+    others = [pair for pair in pairs if pair[0] != "sort"]
+    query = urlencode([*others, ("sort", f"-{column.name}" if down else column.name)])
     state = "descending" if wanted.is_descending else "ascending"
     return format_html(
         '<th scope="col"{}><a href="?{}">{}{}</a></th>',
@@ -288,7 +289,7 @@ def record_row(
     cells: Sequence[Any],
     columns: Sequence[Column] = (),
 ) -> SafeString:
-    """A record's cells; the first one that says something leads to the record."""
+    """A record's cells; the first one that is not empty links to the record."""
     link = next((number for number, cell in enumerate(cells) if cell not in (None, "")), 0)
     shown = format_html_join(
         "",
@@ -317,7 +318,7 @@ def _record_link(tenant: Tenant, table: str, key: str, text: str) -> SafeString:
 
 @register.simple_tag
 def field_row(tenant: Tenant, field: str, content: Any, above: Mapping[str, str]) -> SafeString:
-    """A field of a record; one that names another record leads there."""
+    """A field of a record; a reference to another record becomes a link."""
     shown: str = value(content)
     if field in above:
         shown = _record_link(tenant, above[field], content, shown)
@@ -326,5 +327,5 @@ def field_row(tenant: Tenant, field: str, content: Any, above: Mapping[str, str]
 
 @register.simple_tag
 def without_condition(pairs: Pairs, condition: Condition) -> str:
-    kept = [pair for pair in pairs if pair != ("where", str(condition))]
-    return f"?{urlencode(kept)}"
+    others = [pair for pair in pairs if pair != ("where", str(condition))]
+    return f"?{urlencode(others)}"

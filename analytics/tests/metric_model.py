@@ -1,7 +1,7 @@
-"""Every metric once more, in plain Python over the versions that the files hold.
+"""A second implementation of every metric, in plain Python over the versions in the files.
 
-It shares no code with the product: each metric is a function of the stored versions, which are
-(row, valid from, valid until), and of the tenant's clocks. `at` is the instant of a state.
+It shares no code with the product. Each metric is a function of the stored versions, (row, valid
+from, valid until), and of the tenant's time zone. `at` is the instant of a state.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 class Model:
-    """One tenant's versions by table, what it is to know by `as_of`, and its agreements."""
+    """One tenant's versions by table, known by `as_of`, and the tenant's targets."""
 
     def __init__(self, versions, zone, as_of, targets, opens=8, closes=18, capacity=Decimal(8)):
         self.versions = {
@@ -33,7 +33,7 @@ class Model:
         return self.valid(table, self.as_of)
 
     def closed(self):
-        """(the ticket as it was when it was closed, its closing date)."""
+        """(ticket version at closing, closing date)."""
         closed_now = {(t["ticket_id"], t["closed_date"]) for t in self.now("tickets")}
         first = {}
         for row, start, _ in self.versions["tickets"]:
@@ -62,7 +62,7 @@ def rounded(value, places):
     return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
-# --- What an aggregate makes of facts: (value, part, whole)
+# --- Aggregates of facts: (value, part, whole)
 
 
 def count(facts):
@@ -328,7 +328,7 @@ def facts_of(model, name, starts, ends):
 
 
 def figure(model, name, starts, ends):
-    """The metric over [starts, ends), or for a state at the last moment of it that is known."""
+    """The metric over [starts, ends), or for a state at its last known moment."""
     return aggregate_of(name)([fact[2:] for fact in facts_of(model, name, starts, ends)])
 
 

@@ -92,30 +92,30 @@ def test_wrong_periods_name_their_field(client, alice, acme, warehouse, period):
     assert answer.json()["errors"][0]["field"] == "period"
 
 
-def test_a_token_opens_its_tenant_and_no_other(client, acme, globex, filled, token):
+def test_a_token_gives_access_to_its_tenant_only(client, acme, globex, filled, token):
     assert client.get(companies(acme), headers=token).status_code == 200
     assert client.get(companies(globex), headers=token).status_code == 404
     assert client.get(trends(globex), headers=token).status_code == 404
 
 
-def test_a_revoked_token_opens_nothing(client, acme, token):
+def test_a_revoked_token_is_refused(client, acme, token):
     ApiToken.objects.update(revoked_at=timezone.now())
     assert client.get(companies(acme), headers=token).status_code == 401
 
 
-def test_a_token_of_a_suspended_tenant_opens_nothing(client, acme, token):
+def test_a_token_of_a_suspended_tenant_is_refused(client, acme, token):
     acme.is_active = False
     acme.save()
     assert client.get(companies(acme), headers=token).status_code == 401
 
 
-def test_only_the_digest_of_a_token_is_kept(acme, token):
-    kept = json.dumps(list(ApiToken.objects.values("digest", "hint", "name")))
-    assert token["Authorization"].split()[1] not in kept
+def test_only_the_digest_of_a_token_is_stored(acme, token):
+    stored = json.dumps(list(ApiToken.objects.values("digest", "hint", "name")))
+    assert token["Authorization"].split()[1] not in stored
 
 
 @pytest.mark.parametrize("url", [companies, trends])
-def test_without_credentials_nothing_is_told(client, acme, url):
+def test_without_credentials_there_is_no_data(client, acme, url):
     answer = client.get(url(acme))
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == "Bearer"
@@ -129,20 +129,20 @@ def test_foreign_and_unknown_tenants_are_not_found(client, request, name, url, a
     client.force_login(request.getfixturevalue(name))
     foreign = client.get(url(acme))
     assert foreign.status_code == 404
-    unknown = client.get("/api/companies/analytics/nobody")
+    unknown = client.get("/api/companies/analytics/unknown")
     assert foreign.json() == unknown.json()
 
 
 @pytest.mark.parametrize("tenant_id", ["%00", "a%00b", "%FF", "x" * 300, "acme%0a"])
 @pytest.mark.parametrize("path", ["companies/analytics", "tickets/trends"])
-def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id, path):
+def test_invalid_ids_are_not_found(client, alice, tenant_id, path):
     client.force_login(alice)
     response = client.get(f"/api/{path}/{tenant_id}")
     assert (response.status_code, response.json()["detail"]) == (404, "No such tenant.")
 
 
 @pytest.mark.parametrize("url", [companies, trends])
-def test_figures_stay_in_no_cache(client, alice, acme, warehouse, url):
+def test_browsers_store_no_figures(client, alice, acme, warehouse, url):
     client.force_login(alice)
     assert "no-store" in client.get(url(acme))["Cache-Control"]
 
@@ -175,14 +175,14 @@ def test_the_openapi_document_is_valid_and_names_the_fields(client):
 # --- Problems
 
 
-def test_problems_are_told_as_rfc_9457_has_them(client, alice, acme, settings, warehouse):
+def test_errors_follow_rfc_9457(client, alice, acme, settings, warehouse):
     client.force_login(alice)
     for path, status in (
         (companies(acme, "?startDate=x"), 400),
         (f"/api/v1/tenants/{acme.id}/metrics/backlog?start=x", 400),
         (f"/api/v1/tenants/{acme.id}/tables/tickets?where=x", 400),
         (f"/api/v1/tenants/{acme.id}/tables/tickets?limit=x", 400),
-        ("/api/v1/tenants/nobody/metrics", 404),
+        ("/api/v1/tenants/unknown/metrics", 404),
         (f"/api/v1/tenants/{acme.id}/metrics/nope", 404),
         (f"/api/v1/tenants/{acme.id}/tables/nope", 404),
         (f"/api/v1/tenants/{acme.id}/tables/tickets/404", 404),
@@ -218,16 +218,16 @@ def test_a_metric_answers_as_run_metric_does(client, acme, filled, token, name):
     answer = client.get(v1(acme, f"metrics/{name}{query}"), headers=token)
     assert answer.status_code == 200
     period = preset("last-7-days", acme.zone, timezone.now())
-    asked = {"company": "1", "technician": "x"}
-    result = run_metric(acme, name, period, None, asked)
-    told = answer.json()
-    assert told["figure"] == (None if result.figure is None else float(result.figure))
-    assert (told["first_day"], told["last_day"]) == (str(period.start), str(period.last_day))
-    assert len(told["series"]) == 7
-    assert {**told["filters"], **dict.fromkeys(told["not_applied"])}.keys() == asked.keys()
+    filters = {"company": "1", "technician": "x"}
+    result = run_metric(acme, name, period, None, filters)
+    body = answer.json()
+    assert body["figure"] == (None if result.figure is None else float(result.figure))
+    assert (body["first_day"], body["last_day"]) == (str(period.start), str(period.last_day))
+    assert len(body["series"]) == 7
+    assert {**body["filters"], **dict.fromkeys(body["not_applied"])}.keys() == filters.keys()
 
 
-def test_a_metric_can_be_turned_back(client, acme, token, put_rows):
+def test_a_metric_can_be_computed_as_of_a_date(client, acme, token, put_rows):
     put_rows(acme, "tickets", [ticket("1", "2026-06-03", created_date="2026-06-02T12:00:00")])
     path = v1(acme, "metrics/backlog?start=2026-06-01&end=2026-06-10")
     assert client.get(path, headers=token).json()["figure"] == 1
@@ -269,12 +269,12 @@ def test_version_1_is_closed_to_others(client, acme, globex, filled, token, char
 
 
 @pytest.mark.parametrize("path", ["/api/nope", "/api/v1/nope"])
-def test_addresses_that_lead_nowhere_are_problems_too(client, path, db):
+def test_unknown_urls_answer_with_a_problem_too(client, path, db):
     answer = client.get(path)
     assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
 
 
-def test_a_fault_of_ours_is_a_problem_without_details(client, alice, acme, monkeypatch):
+def test_an_internal_error_is_a_problem_without_details(client, alice, acme, monkeypatch):
     def fail(*args):
         raise RuntimeError("a secret")
 

@@ -1,4 +1,4 @@
-"""The API against its own OpenAPI document, with requests that nobody would think of."""
+"""The API against its own OpenAPI document, with generated requests."""
 
 import pytest
 import schemathesis
@@ -10,7 +10,7 @@ from analytics.tests.versions import company, log_load, ticket
 from loaders.tests.thoroughness import THOROUGH
 from tenants.models import ApiToken
 
-# Each request ends with its connection, so that what the test put in must be committed.
+# Each request closes its connection, so the data of the test must be committed.
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
@@ -25,11 +25,11 @@ def operations(acme, put_rows, warehouse):
     return [found.ok() for found in schema.get_all_operations()]
 
 
-def test_every_answer_is_as_the_document_says(operations, acme):
-    """Asked with acme's token, mostly of acme.
+def test_every_response_matches_the_document(operations, acme):
+    """Requests use acme's token and mostly acme's URLs.
 
-    That fitting parameters are always taken is left out: a schema cannot say that a period must
-    not end before it begins.
+    Valid parameters may be refused, since a schema cannot express that a period must not end
+    before it begins.
     """
     token = {"Authorization": f"Bearer {ApiToken.issue(acme, 'contract')[1]}"}
     assert len(operations) == 8

@@ -1,4 +1,4 @@
-"""The main flow as a person has it, in Debian's Chromium, with nothing reported on its console."""
+"""The main user flows in Debian's Chromium, with an empty console."""
 
 import shutil
 import threading
@@ -68,14 +68,14 @@ def width(browser, pixels):
 
 
 def open_page(browser, link_or_button):
-    """Click it and wait until its page has taken the old one's place."""
+    """Click it and wait for the new page."""
     old = browser.find_element(By.TAG_NAME, "html")
     link_or_button.click()
     WebDriverWait(browser, 20).until(staleness_of(old))
 
 
 def eventually(browser, looks_right):
-    """Wait until a page that renews itself looks right, also when it did so during the look."""
+    """Wait until a page that refreshes itself looks right, even if it refreshes meanwhile."""
     renewed = [StaleElementReferenceException, NoSuchFrameException]
     WebDriverWait(browser, 20, ignored_exceptions=renewed).until(looks_right)
 
@@ -89,7 +89,7 @@ def log_in(browser, live_server, name, path="/login/"):
 
 @pytest.fixture
 def filled(acme, warehouse, put_rows):
-    """Yesterday a printer failed, and something was asked and answered."""
+    """Two tickets of yesterday: one about a printer, one closed question."""
     then = (timezone.now() - timedelta(days=1)).isoformat()
     put_rows(acme, "companies", [company("1", is_active=True), company("2", is_active=False)])
     opened = {"created_date": then, "company_id": "1"}
@@ -107,7 +107,7 @@ def filled(acme, warehouse, put_rows):
 
 
 def drawn(browser, count):
-    """Waits until so many charts are drawn, and none of them is blank."""
+    """Wait until `count` charts are drawn, none of them blank."""
     selector = (By.CSS_SELECTOR, "[data-drawn=true] canvas")
     WebDriverWait(browser, 20).until(lambda found: len(found.find_elements(*selector)) == count)
     inks = browser.execute_script(
@@ -161,9 +161,9 @@ def test_a_member_logs_in_changes_the_period_turns_back_and_drills_down(
     browser.find_element(By.CSS_SELECTOR, ".scope .pick summary").click()
     set_value(browser, "as_of", f"{timezone.now() - timedelta(days=3):%Y-%m-%d}")
     submit(browser, ".scope .panel button")
-    assert "This is how it was on" in browser.find_element(By.CSS_SELECTOR, ".banner").text
+    assert "You are viewing the data as of" in browser.find_element(By.CSS_SELECTOR, ".banner").text
     assert figure(browser, "figure-tickets-opened") == "0"
-    follow(browser, "Back to now")
+    follow(browser, "Back to today")
     assert figure(browser, "figure-tickets-opened") == "2"
 
     follow(browser, "Open tickets by priority")
@@ -196,7 +196,7 @@ def test_records_are_searched_filtered_and_exported(
     Select(browser.find_element(By.NAME, "column")).select_by_value("priority")
     browser.find_element(By.NAME, "value").send_keys("Low")
     submit(browser, ".bench .panel button")
-    assert "Nothing matches" in browser.find_element(By.TAG_NAME, "main").text
+    assert "No records match" in browser.find_element(By.TAG_NAME, "main").text
     submit(browser, ".chips a")
     assert len(browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")) == 1
     browser.find_element(By.LINK_TEXT, "CSV").click()
@@ -205,20 +205,20 @@ def test_records_are_searched_filtered_and_exported(
     assert "Printer" in file.read_text()
 
 
-def test_the_pointer_is_told_the_figures_of_its_day(browser, live_server, alice, filled):
+def test_hovering_over_a_day_shows_its_figures(browser, live_server, alice, filled):
     log_in(browser, live_server, "alice")
     spec = "chart-tickets-opened-tickets-closed-spec"
     drawing = browser.find_element(By.CSS_SELECTOR, f"[data-spec={spec}][data-drawn=true]")
     right = drawing.size["width"] // 2 - 30
     for x in (right, right - 12, right - 24):
         ActionChains(browser).move_to_element_with_offset(drawing, x, 40).perform()
-        told = browser.find_element(By.CSS_SELECTOR, "#vg-tooltip-element.visible").text
-        assert "Tickets opened" in told
+        tooltip = browser.find_element(By.CSS_SELECTOR, "#vg-tooltip-element.visible").text
+        assert "Tickets opened" in tooltip
     box = browser.execute_script(
         "const {left, top} = document.querySelector('#vg-tooltip-element').getBoundingClientRect();"
         "return [left, top]"
     )
-    assert min(box) > 50, "it stands in the corner of the page, not at the pointer"
+    assert min(box) > 50, "the tooltip is in the corner, not at the pointer"
 
 
 def test_without_javascript_the_figures_are_in_tables(browser, live_server, alice, filled):
@@ -230,7 +230,7 @@ def test_without_javascript_the_figures_are_in_tables(browser, live_server, alic
         browser.find_element(By.CSS_SELECTOR, f"[slot={slug}]").rect["y"]
         for slug in ("figure-tickets-opened", "parts-tickets-by-company")
     )
-    assert first < last, "tiles stand in their slots, whatever order they came in"
+    assert first < last, "tiles are in their slots, in any order of arrival"
 
 
 PAGES = [
@@ -255,12 +255,12 @@ def test_axe_finds_nothing_serious_on_any_page(browser, live_server, alice, acme
     browser.get(f"{live_server.url}/login/")
     found["login"] = complaints_of(browser, source)
     log_in(browser, live_server, "alice")
-    # Colors differ by scheme, what pages are made of does not.
+    # Only colors differ by scheme.
     for page in PAGES if scheme == "light" or THOROUGH else PAGES[:3]:
         browser.get(f"{live_server.url}/t/{acme.id}/{page}")
         browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
         found[page] = complaints_of(browser, source)
-    browser.get_log("browser")  # pages that are not there are reported as such
+    browser.get_log("browser")  # missing pages are logged there
     assert {page: complaints for page, complaints in found.items() if complaints} == {}
 
 
@@ -283,7 +283,7 @@ def test_an_empty_tenant_is_welcomed(browser, live_server, alice, acme, warehous
 
 @pytest.fixture
 def gate(monkeypatch, sent_tasks):
-    """Loads stop half way through reading until it is opened. No message is sent."""
+    """Loads wait in the middle of reading until this is set. No message is sent."""
     opened = threading.Event()
     read = Progress.read
 
@@ -358,7 +358,7 @@ def _press(browser, button, answer):
 
 @contextmanager
 def at_work(gate):
-    """A worker runs the next load; whatever happens here, it ends."""
+    """A worker runs the next load, which always ends with the block."""
     gate.clear()
     with ThreadPoolExecutor(1) as worker:
         try:
@@ -375,7 +375,7 @@ def work():
 
 
 def _watch(browser, *texts):
-    """Wait until the page shows these texts by itself; when its load ends it is loaded again."""
+    """Wait until the page shows these texts; it refreshes itself when its load ends."""
 
     def shows(page):
         seen = page.find_element(By.TAG_NAME, "body").text

@@ -1,4 +1,4 @@
-"""Kept answers: the same as computed ones, never another's, never an older version's."""
+"""The query cache: hits equal computed results, of the right tenant and data version."""
 
 import itertools
 from datetime import date
@@ -34,7 +34,7 @@ def opened(tenant, **more):
     return run_metric(tenant, "tickets_opened", june(tenant), **more)
 
 
-def test_an_answer_is_kept_until_a_load_makes_a_new_version(both, put_rows, warehouse):
+def test_a_result_is_cached_until_a_load_makes_a_new_version(both, put_rows, warehouse):
     acme, _ = both
     first = opened(acme)
     put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
@@ -55,7 +55,7 @@ def test_a_repair_makes_a_new_version_too(both, put_rows, warehouse):
     assert result.freshness[0].load_id == 7
 
 
-def test_nothing_is_kept_while_a_load_shows_its_rows(both, put_rows, warehouse):
+def test_nothing_is_cached_while_a_load_publishes_its_rows(both, put_rows, warehouse):
     acme, _ = both
     log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00", kind=PUBLISHING)
     assert opened(acme).figure == 1
@@ -63,17 +63,17 @@ def test_nothing_is_kept_while_a_load_shows_its_rows(both, put_rows, warehouse):
     assert opened(acme).figure == 2, "it died before it had finished"
     log_load(warehouse, acme, "tickets", 9, "2026-06-17T10:00:00")
     opened(acme)
-    assert opened(acme).milliseconds == 0.0, "a later load settles it"
+    assert opened(acme).milliseconds == 0.0, "a later load ends that state"
 
 
-def test_what_was_never_loaded_is_not_kept(acme, put_rows, warehouse):
+def test_tables_that_were_never_loaded_are_not_cached(acme, put_rows, warehouse):
     opened(acme)
     put_rows(acme, "tickets", [ticket("2", created_date="2026-06-10")])
     assert opened(acme).figure == 1
 
 
-def test_every_difference_of_the_question_is_a_different_key(both):
-    """Tenant, metric, period, as-of, filters and agreements: all answers stay apart."""
+def test_every_difference_between_queries_makes_a_different_key(both):
+    """Tenant, period, filters, capacity and time zone are all part of the key."""
     acme, globex = both
     keys = set()
     original = django_cache.set
@@ -84,7 +84,7 @@ def test_every_difference_of_the_question_is_a_different_key(both):
 
     django_cache.set = note
     try:
-        asked = 0
+        queries = 0
         different = ({}, {"board": "x"}, {"team": "x"})
         same = {"board": "x", "team": ""}  # as the second
         for tenant, days, filters in itertools.product(
@@ -94,18 +94,18 @@ def test_every_difference_of_the_question_is_a_different_key(both):
         ):
             period = Period(date(2026, 6, 1), date(2026, 6, 1 + days - 1), tenant.zone)
             run_metric(tenant, "tickets_opened", period, None, filters)
-            asked += filters in different
+            queries += filters in different
         acme.capacity_hours = 4
         run_metric(acme, "tickets_opened", june(acme))
         acme.time_zone = "Asia/Tokyo"
         run_metric(acme, "tickets_opened", Period(date(2026, 6, 1), date(2026, 7, 1), acme.zone))
     finally:
         django_cache.set = original
-    assert len({key for key in keys if key.startswith("metric:")}) == asked + 2
+    assert len({key for key in keys if key.startswith("metric:")}) == queries + 2
 
 
-def test_no_tenant_gets_anothers_answer_even_with_the_same_hash(both, monkeypatch):
-    """The digest knocked out: all questions of a tenant about a metric fall on one key."""
+def test_no_tenant_gets_the_result_of_another_even_with_the_same_hash(both, monkeypatch):
+    """With a constant hash, all queries of a tenant for a metric have the same key."""
     acme, globex = both
 
     class Constant:
@@ -123,7 +123,7 @@ def test_no_tenant_gets_anothers_answer_even_with_the_same_hash(both, monkeypatc
 
 
 @pytest.mark.parametrize("tenant_id", ["acme:tickets_opened", "acme\n", "*"])
-def test_ids_that_could_forge_a_key_open_no_reader(warehouse, tenant_id):
+def test_ids_that_could_forge_a_key_are_refused(warehouse, tenant_id):
     from analytics.warehouse.tenant_reader import RefusedStatement
 
     with pytest.raises(RefusedStatement):
@@ -134,12 +134,12 @@ def test_hits_and_misses_are_counted(both):
     acme, _ = both
     for _ in range(3):
         opened(acme)
-    assert cache.uses(list(METRICS))["tickets_opened"] == (2, 1)
-    assert cache.uses(list(METRICS))["backlog"] == (0, 0)
+    assert cache.hit_counts(list(METRICS))["tickets_opened"] == (2, 1)
+    assert cache.hit_counts(list(METRICS))["backlog"] == (0, 0)
 
 
 def test_a_real_load_is_seen_at_once(acme, lake, warehouse):
-    """From the file to the figure: load, ask twice, load again, ask again."""
+    """From the file to the figure: load, query twice, load again, query again."""
     companies = lambda: run_metric(acme, "companies_total", june(acme)).figure  # noqa: E731
     deliver(lake, acme, "a.jsonl", row("A", 1))
     assert (companies(), companies()) == (1, 1)

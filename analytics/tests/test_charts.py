@@ -21,7 +21,7 @@ def result(name="tickets_opened", days=2, figures=None, parts=()):
         metric=METRICS[name],
         period=period,
         as_of=datetime(2026, 6, 1, tzinfo=UTC),
-        asked_filters={},
+        requested_filters={},
         filters={},
         figure=1,
         previous=1,
@@ -45,7 +45,7 @@ def test_every_length_of_period_can_be_drawn(name, days):
     assert "NaN" not in svg
 
 
-def test_days_are_told_as_they_are():
+def test_days_are_labeled_with_their_dates():
     days = figures(spec.over_time([result(), result("tickets_closed")]))
     assert [day["date"] for day in days] == ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]
     assert [day["days"] for day in days] == ["Jan 1, 2026", "Jan 2, 2026"]
@@ -65,7 +65,7 @@ def test_gaps_stay_gaps():
     assert [row["figure0"] for row in figures(drawn)] == [None, 50.0]
 
 
-def test_parts_are_drawn_by_size_and_the_nameless_are_named():
+def test_breakdowns_are_drawn_by_size_and_empty_labels_get_a_name():
     parts = [Part("<b> \"x\" 'y'", Decimal("2.50"), 0), Part("", 1, None)]
     drawn = spec.by_part(result("hours_by_company", parts=parts))
     assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1}

@@ -1,4 +1,4 @@
-"""Lists of records: every order, page by page; searches, conditions; what is behind a figure."""
+"""Lists of records: every order, page by page; searches, conditions and drill-downs."""
 
 from datetime import date
 from decimal import Decimal
@@ -84,7 +84,7 @@ def test_pages_hold_every_record_once_and_in_order(
     assert [by_key[key] for key in found[len(known) :]] == [None] * (len(found) - len(known))
 
 
-def test_rows_that_come_in_between_neither_repeat_nor_hide_others(put, acme):
+def test_rows_that_arrive_between_pages_neither_repeat_nor_hide_others(put, acme):
     put("companies", *(company(f"{n}", name=f"{n}") for n in "bdfh"))
     first = listing.page(acme, listing.listing(COMPANIES, size=2))
     put("companies", company("a", name="a"), company("g", name="g"))
@@ -154,7 +154,7 @@ def test_conditions(put, acme, where, expected):
     assert listing.count(acme, listing.listing(COMPANIES, where=[where])) == len(expected)
 
 
-def test_conditions_and_search_hold_together(put, acme):
+def test_conditions_and_search_are_combined(put, acme):
     put(
         "companies",
         company("1", name="Müller & Söhne", city="Köln"),
@@ -186,13 +186,13 @@ def test_conditions_and_search_hold_together(put, acme):
         ({"search": "\0"}, "q"),
     ],
 )
-def test_questions_that_cannot_be_answered_name_their_field(warehouse, acme, wanted, field):
+def test_invalid_requests_name_their_field(warehouse, acme, wanted, field):
     with pytest.raises(listing.ListingError) as refused:
         listing.page(acme, listing.listing(COMPANIES, **wanted))
     assert refused.value.field == field
 
 
-def test_records_are_those_of_the_as_of_moment(put, acme):
+def test_records_are_as_of_the_given_moment(put, acme):
     put(
         "companies",
         company("1", "2026-01-01", "2026-02-01", name="old"),
@@ -214,7 +214,7 @@ def test_only_the_tenants_records_are_listed(put, put_rows, acme, globex):
     ]
 
 
-# --- What stands behind a figure
+# --- Drill-downs: the records that a figure counts
 
 JUNE = (date(2026, 6, 1), date(2026, 7, 1))
 
@@ -224,13 +224,13 @@ def june(acme):
     return Period(*JUNE, acme.zone)
 
 
-def behind(tenant, name, period, as_of=None, **more):
+def counted_in(tenant, name, period, as_of=None, **more):
     table = TABLES[METRICS[name].tables[0]]
     of = listing.DrillDown(METRICS[name], period, **more)
     return sorted(keys(tenant, table, drill_down=of, as_of=as_of))
 
 
-def test_the_records_behind_a_figure_are_those_it_counts(put, acme, june):
+def test_a_drill_down_lists_the_records_that_a_figure_counts(put, acme, june):
     put(
         "tickets",
         ticket("in", created_date="2026-06-30", priority="High", board_name="x"),
@@ -238,47 +238,47 @@ def test_the_records_behind_a_figure_are_those_it_counts(put, acme, june):
         ticket("before", created_date="2026-06-01T03:59:59"),
         ticket("after", created_date="2026-07-01T04:00:00"),
     )
-    assert behind(acme, "tickets_opened", june) == ["in", "in too"]
-    assert behind(acme, "tickets_opened", june, filters={"board": "y"}) == []
-    assert behind(acme, "tickets_by_category", june, label="") == ["in", "in too"]
+    assert counted_in(acme, "tickets_opened", june) == ["in", "in too"]
+    assert counted_in(acme, "tickets_opened", june, filters={"board": "y"}) == []
+    assert counted_in(acme, "tickets_by_category", june, label="") == ["in", "in too"]
     assert run_metric(acme, "tickets_opened", june).figure == 2
 
 
-def test_the_records_behind_a_state_are_shown_as_they_were(put, acme, june):
+def test_a_drill_down_into_a_state_shows_records_as_of_that_time(put, acme, june):
     put(
         "tickets",
         ticket("1", "2026-06-01", "2026-07-15", status="Open", priority="Low"),
         ticket("1", "2026-07-15", status="Closed", closed_date="2026-07-15", priority="High"),
         ticket("2", "2026-06-01", status="Open", priority="High"),
     )
-    assert behind(acme, "backlog", june) == ["1", "2"]
-    assert behind(acme, "backlog_by_priority", june, label="Low") == ["1"]
+    assert counted_in(acme, "backlog", june) == ["1", "2"]
+    assert counted_in(acme, "backlog_by_priority", june, label="Low") == ["1"]
     of = listing.DrillDown(METRICS["backlog"], june)
     rows = listing.page(acme, listing.listing(TICKETS, drill_down=of)).rows
     assert {row["status"] for row in rows} == {"Open"}
 
 
-def test_a_record_that_is_gone_still_stands_behind_its_figure(put, acme, june):
+def test_a_drill_down_includes_records_that_no_longer_exist(put, acme, june):
     gone = company("1", "2026-01-01", "2026-06-05", is_active=True, name="Gone")
     put("companies", gone | {"is_current": False})
-    assert behind(acme, "companies_lost", june) == ["1"]
+    assert counted_in(acme, "companies_lost", june) == ["1"]
 
 
-def test_rows_without_a_record_of_their_own_are_not_listed(put, acme, june):
+def test_rows_without_a_record_are_not_listed(put, acme, june):
     put(
         "time_entries",
         version("2026-01-01", entry_id="e", time_start=at("2026-06-02"), member_id="1"),
     )
-    assert behind(acme, "utilization", june) == ["e"]
+    assert counted_in(acme, "utilization", june) == ["e"]
 
 
-def test_a_figure_counts_no_records_of_another_table(warehouse, acme, june):
+def test_a_figure_has_no_records_in_another_table(warehouse, acme, june):
     of = listing.DrillDown(METRICS["backlog"], june)
     with pytest.raises(listing.ListingError, match="metric"):
         listing.page(acme, listing.listing(TIME_ENTRIES, drill_down=of))
 
 
-def test_sources_tell_files_and_loads(put, acme):
+def test_sources_list_files_and_loads(put, acme):
     def from_file(key, name, load_id):
         file = f"lake/{acme.id}/canonical/companies/{name}"
         return company(key, source_file=file, load_id=load_id, loaded_at=at("2026-06-01"))
@@ -294,7 +294,7 @@ def test_sources_tell_files_and_loads(put, acme):
 # --- The page
 
 
-def test_the_page_lists_filters_sorts_and_turns(client, alice, acme, put, warehouse):
+def test_the_page_lists_filters_sorts_and_paginates(client, alice, acme, put, warehouse):
     put(
         "tickets", *(ticket(f"{n:03d}", ticket_number=f"#{n:03d}", status="New") for n in range(60))
     )
@@ -320,8 +320,8 @@ def test_the_page_lists_filters_sorts_and_turns(client, alice, acme, put, wareho
     assert "Use one of is, not" in wrong.content.decode()
 
 
-def test_an_empty_list_says_why(client, alice, acme, warehouse):
+def test_an_empty_list_has_an_explanation(client, alice, acme, warehouse):
     client.force_login(alice)
     assert "first load" in client.get(f"/t/{acme.id}/explore/contacts/").content.decode()
     searched = client.get(f"/t/{acme.id}/explore/contacts/?q=x").content.decode()
-    assert "Nothing matches" in searched
+    assert "No records match" in searched

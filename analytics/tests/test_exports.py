@@ -48,7 +48,7 @@ def test_no_cell_of_a_table_is_a_formula(opened, acme, put_rows):
     assert not any(cell.quotePrefix for cell in sheet["B"])
 
 
-def test_values_keep_their_kind_and_instants_are_local(opened, acme, put_rows):
+def test_values_keep_their_types_and_instants_are_local(opened, acme, put_rows):
     row = company("1", name='a "quoted", \n text', annual_revenue=Decimal("-0.10"), is_active=True,
                   number_of_employees=-5, created_at=at("2026-07-01T03:30:00"))  # fmt: skip
     put_rows(acme, "companies", [row])
@@ -62,14 +62,14 @@ def test_values_keep_their_kind_and_instants_are_local(opened, acme, put_rows):
     assert table[1][5] is None
 
 
-def test_a_list_is_exported_whole_as_it_is_filtered(opened, acme, put_rows):
+def test_a_filtered_list_is_exported_completely(opened, acme, put_rows):
     put_rows(acme, "tickets", [ticket(f"{n:03d}", status="ab"[n % 2]) for n in range(400)])
     query = {"where": "status~is~a", "sort": "-ticket_id", "columns": ["ticket_id"]}
     table = read_csv(opened("explore/tickets.csv", **query))
     assert [row[0] for row in table[1:]] == [f"{n:03d}" for n in range(398, -1, -2)]
 
 
-def test_a_figure_is_exported_over_time_and_by_its_parts(opened, acme, put_rows):
+def test_a_figure_is_exported_over_time_and_broken_down(opened, acme, put_rows):
     day = timezone.now() - timedelta(days=1)
     rows = [ticket(f"{n}", created_date=day.isoformat(), type_name="=A") for n in range(3)]
     put_rows(acme, "tickets", rows)
@@ -78,7 +78,7 @@ def test_a_figure_is_exported_over_time_and_by_its_parts(opened, acme, put_rows)
     assert sum(int(row[2]) for row in table[1:]) == 3
     assert len(table) == 8
     _, parts = read_xlsx(opened("figures/tickets_by_category.xlsx", period="last-7-days"))
-    assert parts == [["Category", "Tickets by category (tickets)", "Period before"], ["=A", 3, 0]]
+    assert parts == [["Category", "Tickets by category (tickets)", "Previous period"], ["=A", 3, 0]]
 
 
 @pytest.mark.parametrize("of", ["series", "parts"])
@@ -96,7 +96,7 @@ def test_a_figure_is_drawn_for_documents(opened, warehouse, acme, put_rows, of):
     "path",
     ["explore/tickets.csv", "explore/tickets.xlsx", "figures/backlog.csv", "figures/backlog.png"],
 )
-def test_permission_is_asked_again_at_every_download(client, alice, opened, acme, warehouse, path):
+def test_permission_is_checked_at_every_download(client, alice, opened, acme, warehouse, path):
     assert opened(path).getvalue()
     Membership.objects.filter(user=alice).delete()
     assert opened(path).status_code == 404
@@ -114,7 +114,7 @@ def test_permission_is_asked_again_at_every_download(client, alice, opened, acme
         ("figures/backlog.csv", {"as_of": "x"}, 400),
     ],
 )
-def test_what_cannot_be_exported_is_said(opened, warehouse, path, query, status):
+def test_exports_that_are_not_possible_have_an_error(opened, warehouse, path, query, status):
     response = opened(path, **query)
     assert response.status_code == status
     assert "Content-Disposition" not in response

@@ -1,4 +1,4 @@
-"""A tenant never sees another's row: each layer holds by itself when the other is knocked out."""
+"""A tenant never sees another's rows: each layer protects alone when the other is disabled."""
 
 import re
 from pathlib import Path
@@ -57,7 +57,7 @@ def _valid():
 
 @pytest.fixture
 def no_filters(monkeypatch):
-    """Layer 2 knocked out."""
+    """Layer 2 disabled."""
     monkeypatch.setattr(tenant_reader, "tenant_filters", lambda tenant_id: "{}")
 
 
@@ -107,7 +107,7 @@ def test_explore_sees_one_tenants_records(both):
 
 
 @pytest.mark.usefixtures("filters")
-def test_choices_offer_one_tenants_names(both):
+def test_choices_have_one_tenants_names(both):
     assert choices(both, ())["company"] == [("mine", "mine")]
 
 
@@ -125,7 +125,7 @@ ATTACKS = [
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("table", TABLE_NAMES)
 def test_filters_alone_keep_tenants_apart(both, table, attack):
-    """Layer 1 knocked out: statements that read the tables themselves."""
+    """Layer 1 disabled: statements that read the tables directly."""
     rows = TenantReader(both).select(attack.format(t=table)).values
     assert {row[0] for row in rows} == {both.id}
 
@@ -160,7 +160,7 @@ def test_a_reader_cannot_write(both, sql, warehouse):
 @pytest.mark.parametrize(
     "tenant", [None, "acme", Tenant(), Tenant(id="a' OR 1=1 --"), Tenant(id="A")]
 )
-def test_there_is_no_reader_without_a_valid_tenant(tenant):
+def test_a_reader_needs_a_valid_tenant(tenant):
     with pytest.raises(RefusedStatement):
         TenantReader(tenant)
 

@@ -1,4 +1,4 @@
-"""What each metric's definition promises, on rows counted by hand in the real engine."""
+"""Each metric's definition, on rows counted by hand in the real engine."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -53,7 +53,7 @@ def entries(put_rows, acme):
     return put
 
 
-# --- Of all metrics
+# --- All metrics
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -91,7 +91,7 @@ def test_days_are_local_when_the_clocks_change(tickets, acme, first, instants, e
     assert [found for _, found in result.series] == expected
 
 
-def test_long_periods_are_cut_into_weeks_and_the_previous_one_is_as_long(tickets, acme):
+def test_long_periods_have_weekly_buckets_and_a_previous_period_of_the_same_length(tickets, acme):
     tickets(
         ticket("1", created_date="2026-04-30T03:59:59"),  # before the previous period
         ticket("2", created_date="2026-04-30T04:00:00"),
@@ -119,7 +119,7 @@ def test_filters_narrow_and_labels_without_a_name_stay(tickets, acme):
     assert figure(acme, "tickets_by_category", board="' OR 1 = 1 --") == 0
 
 
-def test_more_labels_than_are_told_are_cut_from_the_small_end(warehouse, acme):
+def test_the_smallest_labels_beyond_the_limit_are_cut(warehouse, acme):
     warehouse.run(
         "INSERT INTO shared_tickets (tenant_id, ticket_id, created_date, effective_date, "
         "is_current, type_name) SELECT {t:String}, toString(number), "
@@ -137,7 +137,7 @@ def test_more_labels_than_are_told_are_cut_from_the_small_end(warehouse, acme):
 # --- What was valid then
 
 
-def test_the_backlog_is_what_the_version_of_the_moment_says(tickets, acme):
+def test_the_backlog_follows_the_version_of_the_moment(tickets, acme):
     """Opened on the 2nd, raised on the 4th, closed on the 6th, reopened on the 8th."""
     opened = {"created_date": "2026-06-02T12:00:00"}
     closed = opened | {"closed_date": "2026-06-06T12:00:00"}
@@ -165,7 +165,7 @@ def test_a_state_is_measured_at_the_as_of_moment_if_that_comes_first(tickets, ac
     assert figure(acme, "backlog", period, at("2026-06-02T15:00:00")) == 2
 
 
-def test_closings_are_told_as_they_were_when_closed(tickets, acme):
+def test_closed_tickets_count_as_they_were_when_closed(tickets, acme):
     closed = {"created_date": "2026-06-01T12:00:00", "closed_date": "2026-06-03T12:00:00"}
     tickets(
         ticket("1", "2026-06-01T12:00:00", "2026-06-03T12:00:05", owner_name="Ann"),
@@ -183,7 +183,7 @@ def test_closings_are_told_as_they_were_when_closed(tickets, acme):
     assert figure(acme, "tickets_closed", technician="Bea") == 1
 
 
-def test_open_tickets_are_told_by_age_in_order(tickets, acme):
+def test_open_tickets_are_grouped_by_age_in_order(tickets, acme):
     end = at("2026-07-01T04:00:00") - timedelta(milliseconds=1)
     ages = [timedelta(hours=23), timedelta(days=1), timedelta(days=29), timedelta(days=90)]
     tickets(
@@ -207,7 +207,7 @@ def test_open_tickets_are_told_by_age_in_order(tickets, acme):
 # --- Ratios and times
 
 
-def test_kill_rate_and_net_compare_closings_with_openings(tickets, acme):
+def test_close_rate_and_net_tickets_compare_closings_with_openings(tickets, acme):
     tickets(
         ticket("1", created_date="2026-05-01", closed_date="2026-06-02"),
         ticket("2", created_date="2026-06-01T12:00:00", closed_date="2026-06-02"),
@@ -265,7 +265,7 @@ def test_sla_targets_decide_by_priority(tickets, acme):
 # --- Time
 
 
-def test_utilization_counts_the_days_on_which_somebody_worked(entries, acme):
+def test_utilization_counts_the_days_on_which_a_technician_worked(entries, acme):
     entries(
         {"time_start": "2026-06-01T14:00:00", "member_id": "1", "member_name": "Ann",
          "actual_hours": Decimal(3), "billable_option": "Billable"},
@@ -309,7 +309,7 @@ def test_lag_is_from_the_end_of_the_work_to_its_entry(entries, acme):
 # --- Customers
 
 
-def test_companies_are_lost_when_they_are_active_no_more(companies, acme):
+def test_companies_are_lost_when_they_are_no_longer_active(companies, acme):
     companies(
         company("left", "2026-01-01", "2026-06-05", is_active=True),
         company("left", "2026-06-05", is_active=False),
@@ -323,7 +323,7 @@ def test_companies_are_lost_when_they_are_active_no_more(companies, acme):
     assert figure(acme, "companies_active") == 1
 
 
-def test_segments_add_up_what_is_known(companies, acme):
+def test_segments_sum_the_known_values(companies, acme):
     companies(
         company("1", is_active=True, company_type="A", annual_revenue=Decimal("0.10")),
         company("2", is_active=True, company_type="A", annual_revenue=Decimal("0.20")),
@@ -334,7 +334,7 @@ def test_segments_add_up_what_is_known(companies, acme):
     assert {part.label: part.figure for part in result.parts} == {"A": Decimal("0.30"), "B": 0}
 
 
-def test_contacts_are_told_for_each_active_company(companies, put_rows, acme):
+def test_contacts_are_divided_by_active_companies(companies, put_rows, acme):
     companies(company("1", is_active=True), company("2", is_active=True))
     people = [version("2026-01-01", contact_id=str(n), is_active=n > 0) for n in range(4)]
     put_rows(acme, "contacts", people)
@@ -357,7 +357,7 @@ def test_freshness_is_the_newest_finished_load_of_the_metrics_tables(warehouse, 
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_says_what_it_is(name):
+def test_a_metric_has_a_definition(name):
     metric = METRICS[name]
     assert metric.description.endswith(".")
     assert metric.unit

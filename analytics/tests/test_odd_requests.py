@@ -1,4 +1,4 @@
-"""Addresses that nobody meant: every page answers with a page, never with a fault of ours."""
+"""Odd URLs: every page answers properly, never with an internal error."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Periods: the tenant's days, through changes of the clocks and whatever a query string says."""
+"""Periods: local days, clock changes and query strings."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -174,7 +174,7 @@ def test_no_text_breaks_the_parser(start, end):
     assert EARLIEST <= period.start < period.end <= LATEST + timedelta(days=1)
 
 
-def test_a_page_takes_dates_before_presets_and_a_default_without_either():
+def test_dates_override_presets_and_the_default_is_used_without_either():
     both = {"start": "2026-01-01", "end": "2026-01-02", "period": "last-month"}
     assert from_query(both, NEW_YORK, NOON)[1] == ""
     assert from_query({"period": "last-month"}, NEW_YORK, NOON)[1] == "last-month"

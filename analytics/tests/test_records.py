@@ -1,4 +1,4 @@
-"""A record, what belongs to it and its history, as the page and the API tell them."""
+"""A record, its relations and its history, on the page and in the API."""
 
 from decimal import Decimal
 
@@ -11,8 +11,8 @@ LINEAGE = {"load_id": 7, "loaded_at": at("2026-02-01"), "source_time": at("2026-
 
 
 @pytest.fixture
-def told(acme, globex, put_rows):
-    """Three versions with a gap before the last, one that was never seen, and a foreign one."""
+def recorded(acme, globex, put_rows):
+    """Three versions with a gap before the last, an invisible one, and one of another tenant."""
 
     def version(tenant, key, since, until, **columns):
         file = f"lake/{tenant.id}/canonical/companies/a.parquet"
@@ -43,10 +43,14 @@ def page(tenant, key="1", table="companies"):
     return f"/t/{tenant.id}/explore/{table}/{key}/"
 
 
-def test_the_api_tells_every_version_and_what_changed(client, alice, told):
+def test_the_api_returns_every_version_and_its_changes(client, alice, recorded):
     client.force_login(alice)
-    answer = client.get(api(told)).json()
-    assert (answer["table"], answer["tenant_id"], answer["id"]) == ("companies", told.id, "1")
+    answer = client.get(api(recorded)).json()
+    assert (answer["table"], answer["tenant_id"], answer["id"]) == (
+        "companies",
+        recorded.id,
+        "1",
+    )
     first, second, third = answer["versions"]
     assert first["changes"] == []
     assert first["effective_date"] == "2026-01-01T00:00:00Z"
@@ -67,32 +71,32 @@ def test_the_api_tells_every_version_and_what_changed(client, alice, told):
     }
 
 
-def test_a_token_tells_its_own_tenants_history_only(client, told, globex):
-    headers = {"Authorization": f"Bearer {ApiToken.issue(told, 'test')[1]}"}
-    assert client.get(api(told), headers=headers).status_code == 200
+def test_a_token_gives_access_only_to_its_own_tenants_history(client, recorded, globex):
+    headers = {"Authorization": f"Bearer {ApiToken.issue(recorded, 'test')[1]}"}
+    assert client.get(api(recorded), headers=headers).status_code == 200
     assert client.get(api(globex), headers=headers).status_code == 404
 
 
-def test_ids_may_hold_anything(client, alice, told):
+def test_ids_may_hold_anything(client, alice, recorded):
     client.force_login(alice)
-    assert client.get(api(told, "a/b%20c")).json()["versions"][0]["values"]["name"] == "odd id"
-    assert "odd id" in client.get(page(told, "a/b%20c")).content.decode()
+    assert client.get(api(recorded, "a/b%20c")).json()["versions"][0]["values"]["name"] == "odd id"
+    assert "odd id" in client.get(page(recorded, "a/b%20c")).content.decode()
 
 
 @pytest.mark.parametrize(("key", "table"), [("404", "companies"), ("1", "nope")])
-def test_the_api_does_not_know_what_is_not_there(client, alice, told, key, table):
+def test_unknown_records_are_not_found_in_the_api(client, alice, recorded, key, table):
     client.force_login(alice)
-    assert client.get(api(told, key, table)).status_code == 404
+    assert client.get(api(recorded, key, table)).status_code == 404
 
 
-def test_the_page_shows_versions_changes_and_where_they_came_from(client, alice, told):
+def test_the_page_shows_versions_changes_and_where_they_came_from(client, alice, recorded):
     client.force_login(alice)
-    text = client.get(page(told)).content.decode()
+    text = client.get(page(recorded)).content.decode()
     assert "3 versions" in text
     assert "valid now" in text
     assert "Ümlaut &amp; Co" in text
     assert "1,234.50" in text
-    assert "returned with this version" in text
+    assert "It came back with this version" in text
     assert "Load #7" in text
     assert "companies/a.parquet" in text
     assert "lake/" not in text
@@ -101,31 +105,40 @@ def test_the_page_shows_versions_changes_and_where_they_came_from(client, alice,
 
 
 @pytest.mark.parametrize("name", ["charlie", "dora"])
-def test_others_and_staff_find_no_history(client, request, name, told):
+def test_others_and_staff_find_no_history(client, request, name, recorded):
     client.force_login(request.getfixturevalue(name))
-    for url in (page(told), api(told), v1(told), v1(told) + "/history"):
+    for url in (
+        page(recorded),
+        api(recorded),
+        v1(recorded),
+        v1(recorded) + "/history",
+    ):
         answer = client.get(url)
         assert answer.status_code == 404
         assert "Ümlaut" not in answer.content.decode()
 
 
-def test_an_unknown_record_says_so(client, alice, told):
+def test_an_unknown_record_has_an_error_page(client, alice, recorded):
     client.force_login(alice)
-    answer = client.get(page(told, "<script>"))
+    answer = client.get(page(recorded, "<script>"))
     assert answer.status_code == 404
     assert "No such record" in answer.content.decode()
     assert "<script>" not in answer.content.decode().replace("<script src", "")
 
 
-def test_version_1_tells_the_same_history_and_the_record(client, alice, told):
+def test_version_1_returns_the_same_history_and_the_record(client, alice, recorded):
     client.force_login(alice)
-    assert client.get(f"{v1(told)}/history").json() == client.get(api(told)).json()
-    answer = client.get(v1(told)).json()
+    assert client.get(f"{v1(recorded)}/history").json() == client.get(api(recorded)).json()
+    answer = client.get(v1(recorded)).json()
     assert (answer["id"], answer["is_current"]) == ("1", True)
     assert answer["values"]["name"] == "Back"
     assert answer["load"]["file"] == "companies/a.parquet"
-    assert client.get(v1(told, "a/b%20c")).json()["values"]["name"] == "odd id"
-    for missing in (v1(told, "404"), v1(told, "1", "nope"), v1(told, "404") + "/history"):
+    assert client.get(v1(recorded, "a/b%20c")).json()["values"]["name"] == "odd id"
+    for missing in (
+        v1(recorded, "404"),
+        v1(recorded, "1", "nope"),
+        v1(recorded, "404") + "/history",
+    ):
         assert client.get(missing).status_code == 404
 
 
@@ -158,9 +171,9 @@ def test_what_belongs_together_is_shown_and_linked(client, alice, acme, put_rows
     assert f"/t/{acme.id}/explore/time_entries/e0/" in text
 
 
-def test_without_the_warehouse_the_page_says_so(client, alice, acme, settings):
+def test_without_the_warehouse_there_is_an_error_page(client, alice, acme, settings):
     settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
     client.force_login(alice)
     answer = client.get(page(acme))
     assert answer.status_code == 503
-    assert "cannot be read at the moment" in answer.content.decode()
+    assert "not available right now" in answer.content.decode()

@@ -19,7 +19,7 @@ from loaders.tests.thoroughness import THOROUGH
 from tenants.models import SlaTarget, Tenant
 
 pytestmark = pytest.mark.slow
-UNTIL = date(2026, 4, 15)  # the last month holds the day on which Europe's clocks change
+UNTIL = date(2026, 4, 15)  # Europe's clocks change in the last month
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 TENANTS = [Tenant(id=s.tenant_id, name=s.name, time_zone=s.time_zone) for s in SAMPLE_TENANTS]
 SPANS = [
@@ -83,7 +83,7 @@ def test_company_analytics(history, tenant, span, as_of):
     last = {}
     for row, effective, expiry in history[tenant.id, "companies"]:
         known = as_of is None or effective <= as_of
-        # What closed a version after as_of was not known then.
+        # A version closed after as_of was still open then.
         open_then = as_of is not None and expiry > as_of
         if known and effective < period.ends_at and (expiry > period.starts_at or open_then):
             key = row["company_id"]
@@ -119,7 +119,7 @@ def test_ticket_trends(history, tenant, span, as_of):
 
 
 @pytest.fixture
-def agreed(tenant):
+def with_targets(tenant):
     """Targets for three of the four priorities, without a database."""
     tenant.__dict__["sla_targets_by_priority"] = {
         name: SlaTarget(priority=name, response_hours=response, resolution_hours=resolution)
@@ -136,7 +136,7 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.usefixtures("agreed")
+@pytest.mark.usefixtures("with_targets")
 @pytest.mark.parametrize(
     ("tenant", "as_of"), MOMENTS, ids=lambda each: str(getattr(each, "id", each))
 )

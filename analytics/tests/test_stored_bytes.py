@@ -1,4 +1,4 @@
-"""Text in the warehouse that is not UTF-8, from before loads rejected it: no page fails on it."""
+"""Text in the warehouse that is not UTF-8, from before loads rejected it, breaks no page."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Dashboards and figures as people get them."""
+"""Dashboards and figures as users see them."""
 
 import re
 import threading
@@ -16,7 +16,7 @@ from tenants.models import Membership
 
 @pytest.fixture
 def filled(acme, globex, warehouse, put_rows):
-    """Both tenants with data; what belongs to globex says so."""
+    """Both tenants with data; globex is in the name of everything that is globex's."""
     today = timezone.now()
     yesterday = (today - timedelta(days=1)).isoformat()
     put_rows(acme, "companies", [company("1", is_active=True, annual_revenue=1_250_000)])
@@ -68,7 +68,7 @@ def test_every_dashboard_has_all_its_tiles(client, alice, acme, filled, slug):
     assert "Failed" not in page
     for each in DASHBOARDS[slug].tiles:
         assert tile(page, each.slug)
-        assert f'<slot name="{each.slug}">' in page, "where it stands"
+        assert f'<slot name="{each.slug}">' in page, "the place of the tile"
 
 
 def test_every_metric_stands_on_a_dashboard():
@@ -85,7 +85,7 @@ def test_others_and_staff_find_nothing(client, request, name, acme, filled):
 
 def test_an_unknown_tenant_looks_like_a_foreign_one(client, charlie, acme):
     client.force_login(charlie)
-    unknown = client.get("/t/nobody/").content.decode()
+    unknown = client.get("/t/unknown/").content.decode()
     foreign = page_of(client, acme, status=404)
     csrf = r'name="csrfmiddlewaretoken" value="\w+"'
     assert re.sub(csrf, "", foreign) == re.sub(csrf, "", unknown)
@@ -108,7 +108,7 @@ def test_an_anonymous_visitor_is_sent_to_log_in_and_comes_back(client, alice, ac
     assert back.url == f"/t/{acme.id}/"
 
 
-def test_a_wrong_password_is_said_plainly(client, alice):
+def test_a_wrong_password_has_a_plain_message(client, alice):
     page = client.post("/login/", {"username": "alice", "password": "x"}).content.decode()
     assert "Wrong user name or password" in page
 
@@ -125,7 +125,7 @@ def test_home_offers_a_choice_and_pages_a_switch(client, alice, acme, globex, wa
     assert f'href="/t/{globex.id}/"' in page_of(client, acme)
 
 
-def test_home_has_a_word_for_those_without_a_tenant(client, django_user_model):
+def test_home_has_a_message_for_users_without_a_tenant(client, django_user_model):
     client.force_login(django_user_model.objects.create_user("eve"))
     assert "not a member of any tenant" in client.get("/").content.decode()
 
@@ -135,7 +135,7 @@ def test_home_sends_staff_to_the_admin(client, dora):
     assert client.get("/").url == "/admin/"
 
 
-def test_an_empty_tenant_is_told_what_comes_next(client, alice, acme, warehouse):
+def test_an_empty_tenant_sees_what_happens_next(client, alice, acme, warehouse):
     client.force_login(alice)
     page = page_of(client, acme)
     assert f"Welcome to AVESA, {acme.name}" in page
@@ -147,11 +147,11 @@ DOORS += ["explore/tickets.xlsx", "explore/tickets/1/"]
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_when_the_warehouse_is_down_the_page_says_so(client, alice, acme, settings, path):
+def test_when_the_warehouse_is_down_there_is_an_error_page(client, alice, acme, settings, path):
     settings.CLICKHOUSE_URL = "clickhouse://127.0.0.1:1/avesa"
     client.force_login(alice)
     page = page_of(client, acme, path, status=503)
-    assert "at the moment" in page
+    assert "not available right now" in page
     assert "127.0.0.1" not in page
 
 
@@ -163,7 +163,7 @@ def test_one_failing_tile_leaves_the_others(client, alice, acme, filled, warehou
     finally:
         warehouse.run("RENAME TABLE tickets_closed_hidden TO tickets_closed")
     assert " 1 " in tile(page, "figure-tickets-opened")
-    assert "Failed:  These figures cannot be computed" in tile(page, "figure-tickets-closed")
+    assert "Failed:  These figures are not available" in tile(page, "figure-tickets-closed")
     assert "Failed" in tile(page, "chart-tickets-opened-tickets-closed")
     assert page.count("Failed:") == 4
     assert page.rstrip().endswith("</html>")
@@ -173,10 +173,10 @@ def test_tiles_are_sent_as_they_are_ready(client, alice, acme, filled, monkeypat
     """The first tile of the page is the last to be computed; the others do not wait for it."""
     others = threading.Event()
 
-    def slow(tenant, name, *rest, only_kept):
-        if name == "tickets_opened" and not only_kept:
+    def slow(tenant, name, *rest, only_cached):
+        if name == "tickets_opened" and not only_cached:
             assert others.wait(20)
-        return run_metric(tenant, name, *rest, only_kept=only_kept)
+        return run_metric(tenant, name, *rest, only_cached=only_cached)
 
     monkeypatch.setattr("analytics.views.dashboards.run_metric", slow)
     client.force_login(alice)
@@ -192,9 +192,7 @@ def test_tiles_are_sent_as_they_are_ready(client, alice, acme, filled, monkeypat
     }
 
 
-def test_filters_narrow_the_page_and_say_where_they_do_not(
-    client, alice, acme, filled, put_rows, warehouse
-):
+def test_tiles_name_the_filters_that_they_ignore(client, alice, acme, filled, put_rows, warehouse):
     now = timezone.now().isoformat()
     put_rows(acme, "tickets", [ticket("2", created_date=now, board_name="Help <Desk>")])
     log_load(warehouse, acme, "tickets", 4712, "2026-06-16T10:00:00")
@@ -211,7 +209,7 @@ def test_filters_narrow_the_page_and_say_where_they_do_not(
 # --- One figure
 
 
-def test_a_figure_tells_its_definition_its_sql_and_its_files(client, alice, acme, put_rows, filled):
+def test_a_figure_shows_its_definition_its_sql_and_its_files(client, alice, acme, put_rows, filled):
     opened = (timezone.now() - timedelta(days=2)).isoformat()
     source = {"source_file": f"lake/{acme.id}/canonical/tickets/x.parquet", "load_id": 4711}
     put_rows(acme, "tickets", [ticket("9", created_date=opened, type_name="A", **source)])
@@ -227,7 +225,7 @@ def test_a_figure_tells_its_definition_its_sql_and_its_files(client, alice, acme
     assert "label=A" in page
 
 
-@pytest.mark.parametrize("name", list(METRICS)[::4])  # all of them in test_isolation, unrendered
+@pytest.mark.parametrize("name", list(METRICS)[::4])  # test_isolation has all of them, unrendered
 def test_figures_have_pages(client, alice, acme, filled, name):
     client.force_login(alice)
     page = page_of(client, acme, f"figures/{name}/?period=last-7-days&as_of=2026-06-20")
@@ -265,16 +263,16 @@ def test_periods_are_chosen_by_name_or_by_dates(client, alice, acme, filled):
         ("?as_of=yesterday", "as_of"),
     ],
 )
-def test_wrong_dates_are_said_and_the_default_is_shown(client, alice, acme, filled, query, field):
+def test_wrong_dates_show_an_error_and_a_default_period(client, alice, acme, filled, query, field):
     client.force_login(alice)
     page = page_of(client, acme, query, status=400)
     assert f'name="{field}"' in page
     assert 'role="alert"' in page
-    assert "Shown are the last 30 days" in page
+    assert "Showing the last 30 days" in page
     assert "<script>&" not in page
 
 
-def test_the_page_can_be_turned_back(client, alice, acme, put_rows, warehouse):
+def test_a_page_can_show_a_past_date(client, alice, acme, put_rows, warehouse):
     then, later = (
         company("1", "2026-01-01", "2026-02-01", is_active=True, annual_revenue=1_000_000),
         company("1", "2026-02-01", is_active=True, annual_revenue=2_000_000),
@@ -286,10 +284,10 @@ def test_the_page_can_be_turned_back(client, alice, acme, put_rows, warehouse):
     assert "2.00 m" in tile(page_of(client, acme, query), "parts-revenue-by-segment")
     page = page_of(client, acme, f"{query}&as_of=2026-01-20")
     assert "1.00 m" in tile(page, "parts-revenue-by-segment")
-    assert "how it was on 20 Jan 2026" in page
+    assert "the data as of 20 Jan 2026" in page
 
 
-def test_a_turned_back_page_shows_the_days_before_its_date(client, alice, acme, filled):
+def test_a_page_as_of_a_date_shows_the_days_before_it(client, alice, acme, filled):
     client.force_login(alice)
     assert "1 Jan 2026 – 30 Jan 2026" in page_of(client, acme, "?as_of=2026-01-30")
 
@@ -297,28 +295,28 @@ def test_a_turned_back_page_shows_the_days_before_its_date(client, alice, acme, 
 def test_links_keep_period_as_of_and_filters(client, alice, acme, filled):
     client.force_login(alice)
     page = page_of(client, acme, "?period=last-7-days&as_of=2026-06-20&team=A%26B")
-    kept = "period=last-7-days&amp;as_of=2026-06-20&amp;team=A%26B"
-    assert f"/t/{acme.id}/figures/backlog/?{kept}" in page
-    assert f"/t/{acme.id}/board/service/?{kept}" in page
+    expected = "period=last-7-days&amp;as_of=2026-06-20&amp;team=A%26B"
+    assert f"/t/{acme.id}/figures/backlog/?{expected}" in page
+    assert f"/t/{acme.id}/board/service/?{expected}" in page
     assert "?period=last-90-days&amp;as_of=2026-06-20&amp;team=A%26B" in page
 
 
-def test_nothing_of_a_tenant_stays_in_browsers(client, alice, acme, warehouse):
+def test_browsers_store_no_page_of_a_tenant(client, alice, acme, warehouse):
     client.force_login(alice)
-    kept = client.get(f"/t/{acme.id}/")["Cache-Control"]
-    assert "no-store" in kept
-    assert "private" in kept
+    expected = client.get(f"/t/{acme.id}/")["Cache-Control"]
+    assert "no-store" in expected
+    assert "private" in expected
 
 
 @pytest.mark.parametrize("tenant_id", ["%00", "a%00b", "%FF", "x" * 300, "acme%0a"])
-def test_ids_that_cannot_be_are_not_found(client, alice, tenant_id):
+def test_invalid_ids_are_not_found(client, alice, tenant_id):
     client.force_login(alice)
     response = client.get(f"/t/{tenant_id}/")
     assert response.status_code == 404
     assert "Page not found" in response.content.decode()
 
 
-def test_a_form_without_its_cookie_is_refused_in_our_words(alice):
+def test_a_form_without_its_cookie_gets_our_error_page(alice):
     response = Client(enforce_csrf_checks=True).post("/login/", {"username": "alice"})
     assert response.status_code == 403
     assert "Please try again" in response.content.decode()
@@ -329,7 +327,7 @@ PATHS = ["", "board/service/", "figures/", "figures/backlog_by_age/", "explore/t
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_pages_forbid_foreign_and_inline_code(client, alice, acme, filled, path):
+def test_pages_forbid_external_and_inline_code(client, alice, acme, filled, path):
     client.force_login(alice)
     response = client.get(f"/t/{acme.id}/{path}")
     policy = response["Content-Security-Policy"]
@@ -342,7 +340,7 @@ def test_pages_forbid_foreign_and_inline_code(client, alice, acme, filled, path)
     assert " onclick" not in page
 
 
-def test_the_chart_library_is_served_from_here_and_kept_by_browsers(client):
+def test_the_chart_library_is_served_locally_and_cached_by_browsers(client):
     from analytics.charts import bundle
 
     response = client.get(f"/assets/vega-{bundle.VERSION}.js")

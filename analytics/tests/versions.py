@@ -1,4 +1,4 @@
-"""Versions of records and finished loads, as tests put them into the warehouse."""
+"""Versions of records and finished loads for tests to put into the warehouse."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ FOREVER = datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def at(text):
-    """An aware instant from ISO text, in UTC unless it says otherwise."""
+    """An aware instant from ISO text, in UTC unless it has an offset."""
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""What all of a tenant's pages do first: who asks, for which tenant, in which time zone."""
+"""What every tenant page does first: check the user, load the tenant, set the time zone."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from analytics.dashboards.boards import DASHBOARDS
 from analytics.dashboards.scope import Scope
-from analytics.periods import OFFERED, PeriodError
+from analytics.periods import PAGE_PRESETS, PeriodError
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of
@@ -23,28 +23,28 @@ from tenants.models import Tenant, User
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
-FAILED = "These figures cannot be computed at the moment."
+FAILED = "These figures are not available right now."
 
 
 View = Callable[Concatenate[HttpRequest, Tenant, P], HttpResponseBase]
 
 
 def tenant_page(view: View[P]) -> Callable[..., HttpResponseBase]:
-    """The view gets the tenant of its address if the user is a member of it; else there is 404.
+    """Pass the view the tenant in the address if the user is a member of it, else answer 404.
 
-    A warehouse that does not answer gets a page that says so. Nothing stays behind in a browser
-    that somebody logged out of. Downloads come this way, too.
+    If the warehouse does not respond, the user gets an error page. Browsers store nothing, so that
+    nothing stays visible after a logout. This applies to downloads too.
     """
     return require_safe(_for_tenant(view, access_tenant))
 
 
 def admin_page(view: View[P]) -> Callable[..., HttpResponseBase]:
-    """The same for admins of the tenant, who may also post to it; other members get 403."""
+    """The same for admins of the tenant, with POST allowed; other members get 403."""
     return _for_tenant(view, access_tenant_as_admin)
 
 
 def admin_action(view: View[P]) -> Callable[..., HttpResponseBase]:
-    """Something that an admin of the tenant does: only by POST."""
+    """The same for actions of an admin: POST only."""
     return require_POST(admin_page(view))
 
 
@@ -62,7 +62,7 @@ def _for_tenant(
             try:
                 return view(request, tenant, *args, **kwargs)
             except WarehouseError:
-                log.exception("the warehouse failed %s", request.path)
+                log.exception("the warehouse failed on %s", request.path)
                 context = page_context(request, tenant, "")
                 return render(request, "analytics/unavailable.html", context, status=503)
 
@@ -70,7 +70,7 @@ def _for_tenant(
 
 
 def page_context(request: HttpRequest, tenant: Tenant, place: str) -> dict[str, Any]:
-    """What the frame around every page shows; `place` marks where in the navigation one is."""
+    """What the frame of every page shows; `place` is the current entry of the navigation."""
     assert isinstance(request.user, User)
     return {
         "tenant": tenant,
@@ -82,7 +82,7 @@ def page_context(request: HttpRequest, tenant: Tenant, place: str) -> dict[str, 
 
 
 def scope_of(request: HttpRequest, tenant: Tenant) -> tuple[Scope, PeriodError | None]:
-    """The scope of the address, or the default one and what is wrong with the address."""
+    """The scope in the address; if that is invalid, the default scope and the error."""
     try:
         return Scope.of_query(tenant, request.GET), None
     except PeriodError as problem:
@@ -94,6 +94,6 @@ def scope_context(scope: Scope, problem: PeriodError | None) -> dict[str, Any]:
         "scope": scope,
         "period": scope.period,
         "as_of": scope.as_of,
-        "presets": OFFERED,
+        "presets": PAGE_PRESETS,
         "problem": problem,
     }

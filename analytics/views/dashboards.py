@@ -1,4 +1,4 @@
-"""Dashboards, whose tiles are computed side by side and sent as each is ready."""
+"""Dashboards. Tiles are computed in parallel, and each is sent as soon as it is ready."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ from analytics.charts import bundle, spec
 from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Tile, TileType
 from analytics.dashboards.choices import choices
 from analytics.dashboards.scope import Scope
-from analytics.metrics import Freshness, MetricResult, NotCached, freshness_of, run_metric
+from analytics.metrics import CacheMiss, Freshness, MetricResult, freshness_of, run_metric
 from analytics.views.common import FAILED, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
 
-SIDE_BY_SIDE = 4
+PARALLEL_QUERIES = 4
 TILES_GO_HERE = "<!-- tiles -->"
 MAX_PARTS = 8
 
@@ -44,7 +44,7 @@ def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -
     response = StreamingHttpResponse(
         _streamed(page, board, scope, freshness), status=400 if problem else 200
     )
-    response["X-Accel-Buffering"] = "no"  # nginx would hold the tiles back until the last is done
+    response["X-Accel-Buffering"] = "no"  # else nginx would buffer the tiles until the last is done
     return response
 
 
@@ -53,52 +53,52 @@ def _streamed(
 ) -> Iterator[str]:
     """The page up to its tiles, each tile as its figures arrive, and the rest.
 
-    Tiles may come in any order: each names the slot that it belongs into.
+    Tiles may come in any order, since each names its slot.
     """
     before, after = page.split(TILES_GO_HERE)
     yield before
     waiting = list(board.tiles)
-    answers: dict[str, MetricResult | None] = {}
-    for name, answer in _answers(board, scope, freshness):
-        answers[name] = answer
-        for tile in [each for each in waiting if answers.keys() >= set(each.names)]:
+    results_by_name: dict[str, MetricResult | None] = {}
+    for name, result in _results(board, scope, freshness):
+        results_by_name[name] = result
+        for tile in [each for each in waiting if results_by_name.keys() >= set(each.names)]:
             waiting.remove(tile)
-            yield _rendered(tile, answers, scope)
+            yield _rendered(tile, results_by_name, scope)
     yield after
 
 
-def _answers(
+def _results(
     board: Dashboard, scope: Scope, freshness: tuple[Freshness, ...]
 ) -> Iterator[tuple[str, MetricResult | None]]:
-    """Every metric of the board: first those whose answer is kept, then as they are computed."""
+    """Every metric of the dashboard: first the cached ones, then the others as they finish."""
     missing = []
     for name in dict.fromkeys(name for tile in board.tiles for name in tile.names):
         try:
-            yield name, _ask(name, scope, freshness, only_kept=True)
-        except NotCached:
+            yield name, _query(name, scope, freshness, only_cached=True)
+        except CacheMiss:
             missing.append(name)
     if not missing:
         return
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        asked = {threads.submit(_answer, name, scope, freshness): name for name in missing}
+    with ThreadPoolExecutor(PARALLEL_QUERIES) as threads:
+        futures = {threads.submit(_try_query, name, scope, freshness): name for name in missing}
         try:
-            for done in as_completed(asked):
-                yield asked[done], done.result()
+            for done in as_completed(futures):
+                yield futures[done], done.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)  # the reader may have gone
 
 
-def _answer(name: str, scope: Scope, freshness: tuple[Freshness, ...]) -> MetricResult | None:
-    """None if it failed: that takes down its own tile only."""
+def _try_query(name: str, scope: Scope, freshness: tuple[Freshness, ...]) -> MetricResult | None:
+    """The result, or None if it failed, so that only its own tile fails."""
     try:
-        return _ask(name, scope, freshness)
+        return _query(name, scope, freshness)
     except Exception:
         log.exception("tile %s of %s failed", name, scope.tenant.id)
         return None
 
 
-def _ask(
-    name: str, scope: Scope, freshness: tuple[Freshness, ...], *, only_kept: bool = False
+def _query(
+    name: str, scope: Scope, freshness: tuple[Freshness, ...], *, only_cached: bool = False
 ) -> MetricResult:
     return run_metric(
         scope.tenant,
@@ -107,12 +107,12 @@ def _ask(
         scope.as_of,
         scope.filters,
         freshness,
-        only_kept=only_kept,
+        only_cached=only_cached,
     )
 
 
-def _rendered(tile: Tile, answers: Mapping[str, MetricResult | None], scope: Scope) -> str:
-    results = [result for name in tile.names if (result := answers[name]) is not None]
+def _rendered(tile: Tile, results_by_name: Mapping[str, MetricResult | None], scope: Scope) -> str:
+    results = [result for name in tile.names if (result := results_by_name[name]) is not None]
     context: dict[str, Any] = {
         "tile": tile,
         "scope": scope,

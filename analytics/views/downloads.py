@@ -1,4 +1,4 @@
-"""Files that browsers save."""
+"""Downloads of tables and files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
@@ -20,7 +20,7 @@ def table_download(
     rows: Iterable[Sequence[Any]],
     zone: ZoneInfo,
 ) -> HttpResponseBase:
-    """`rows` as csv or xlsx; any other kind is not found."""
+    """`rows` as csv or xlsx. Raises Http404 for any other kind."""
     if kind == "csv":
         response = StreamingHttpResponse(
             csv_lines(heading, rows, zone), content_type="text/csv; charset=utf-8"
@@ -51,5 +51,5 @@ def download(content: bytes, content_type: str, name: str) -> HttpResponse:
 
 
 def bad_download(field: str, message: str) -> HttpResponse:
-    """Plain words instead of a file."""
+    """An error message instead of a file."""
     return HttpResponse(f"{field}: {message}\n", content_type="text/plain", status=400)

@@ -1,4 +1,4 @@
-"""One figure in full: its course, its parts, its definition, where it comes from, downloads."""
+"""One figure in detail: trend, breakdown, definition, data sources and downloads."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from tenants.models import Tenant
 
 @tenant_page
 def catalog(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
-    """Every figure with its definition, by the dashboard on which it stands."""
+    """Every figure with its definition, grouped by dashboard."""
     groups: dict[str, list[Any]] = {}
     left = dict(METRICS)
     for board in list(DASHBOARDS.values())[1:]:
@@ -63,7 +63,7 @@ def _figure_context(name: str, scope: Scope) -> dict[str, Any]:
 
 @tenant_page
 def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpResponseBase:
-    """The figure's course (`of=series`) or its breakdown (`of=parts`), as a table or a picture."""
+    """The figure's trend (`of=series`) or breakdown (`of=parts`), as a table or an image."""
     if name not in METRICS:
         raise Http404
     scope, problem = scope_of(request, tenant)
@@ -81,7 +81,7 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
 def _table(result: MetricResult, *, of_parts: bool) -> tuple[list[str], list[list[Any]]]:
     title = f"{result.metric.title} ({result.metric.unit})"
     if of_parts:
-        heading = [result.metric.breakdown, title, "Period before"]
+        heading = [result.metric.breakdown, title, "Previous period"]
         return heading, [[part.label, part.figure, part.previous] for part in result.parts]
     rows = [[bucket.start, bucket.last_day, figure] for bucket, figure in result.series]
     return ["First day", "Last day", title], rows

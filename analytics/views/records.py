@@ -1,4 +1,4 @@
-"""Exploring: the records of a table, and one record with its relations and its history."""
+"""The Explore pages: the records of a table, and one record with its relations and history."""
 
 import logging
 from typing import Any
@@ -45,7 +45,7 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
         status = 400
     except WarehouseError:
         log.exception("%s of %s cannot be listed", table, tenant.id)
-        context |= {"error": "These records cannot be listed at the moment.", "wanted": wanted}
+        context |= {"error": "These records are not available right now.", "wanted": wanted}
         status = 503
     context["hidden"] = _hidden(request)
     return render(request, "analytics/explore.html", context, status=status)
@@ -53,7 +53,7 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
 
 @tenant_page
 def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpResponseBase:
-    """All records of a listing, not only those of a page."""
+    """A download of all records of a listing, not only one page."""
     shown = _table_of(table)
     try:
         wanted = _listing(request, tenant, shown)
@@ -61,7 +61,9 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
     except (listing.ListingError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
     if kind == "xlsx" and found > MAX_SHEET_ROWS:
-        return bad_download("kind", f"A spreadsheet holds {MAX_SHEET_ROWS:,} rows. Use CSV.")
+        return bad_download(
+            "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
+        )
     heading = [column.name for column in wanted.columns]
     label = f"{tenant.id}-{table}"
     return table_download(kind, label, heading, listing.every_row(tenant, wanted), tenant.zone)
@@ -69,7 +71,7 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
 
 @tenant_page
 def record(request: HttpRequest, tenant: Tenant, table: str, key: str) -> HttpResponseBase:
-    """Every version of a record, the newest first, and the records that belong to it."""
+    """A record with all its versions, newest first, and the records that belong to it."""
     shown = _table_of(table)
     context = page_context(request, tenant, "explore") | {"table": shown, "key": key}
     status = 200
@@ -103,7 +105,7 @@ def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> listing.List
 
 
 def _added(request: HttpRequest) -> str:
-    """The condition of the form's three fields, as one of those in the address."""
+    """The condition in the form's three fields, in the format of `where`."""
     column, operator = request.GET.get("column", ""), request.GET.get("operator", "is")
     return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
 
@@ -113,7 +115,7 @@ def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | Non
     if not name:
         return None
     if name not in METRICS:
-        raise listing.ListingError("metric", "There is no such figure.")
+        raise listing.ListingError("metric", "This figure does not exist.")
     scope = Scope.of_query(tenant, request.GET)
     return listing.DrillDown(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
 
@@ -132,7 +134,7 @@ def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:
 
 
 def _hidden(request: HttpRequest) -> dict[str, Any]:
-    """What each form of the page must send along to keep the rest of the address."""
+    """The hidden fields with which each form of the page keeps the other parameters."""
     pairs = [
         (name, value)
         for name, values in request.GET.lists()

@@ -1,4 +1,4 @@
-"""What staff see of the portal itself."""
+"""Pages for staff about the portal itself."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -8,22 +8,22 @@ from django.views.decorators.http import require_safe
 
 from analytics.dashboards.choices import NAME as CHOICES
 from analytics.metrics import METRICS
-from analytics.metrics.cache import uses
+from analytics.metrics.cache import hit_counts
 
 
 @require_safe
 @never_cache
 def query_cache(request: HttpRequest) -> HttpResponse:
-    """How often figures came from the cache, by metric, since the counters began."""
+    """Hits and misses of the query cache by metric, since the counters started."""
     titles = {name: metric.title for name, metric in METRICS.items()} | {CHOICES: "Filter choices"}
-    counts = uses(list(titles))
+    counts = hit_counts(list(titles))
     rows = [
         (titles[name], hits, misses, _rate(hits, misses)) for name, (hits, misses) in counts.items()
     ]
     hits = sum(hits for hits, _ in counts.values())
     misses = sum(misses for _, misses in counts.values())
     context = admin.site.each_context(request) | {
-        "title": "Kept answers",
+        "title": "Query cache",
         "rows": sorted(rows, key=lambda row: row[1] + row[2], reverse=True),
         "hits": hits,
         "misses": misses,

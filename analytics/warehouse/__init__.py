@@ -1,5 +1,6 @@
 """The one path to ClickHouse.
 
-`catalog` declares the tables, `schema` creates them, `writer` loads them, and `reader` is the only
-module that reads for a tenant. Nothing outside this package imports clickhouse_driver.
+`catalog` declares the tables, `schema` creates them, `client` runs the statements of loads and
+checks, and `tenant_reader` is the only module that reads for a tenant. Nothing outside this
+package imports clickhouse_driver.
 """

@@ -1,7 +1,7 @@
-"""The data contract: every table and column that AVESA knows, declared once.
+"""The data contract: every table and column, declared once.
 
-DDL, views, casting, hashing, validation and docs/data-dictionary.md are derived from here. A new
-table is one more `Table` in `TABLES`.
+DDL, views, casting, hashing, validation and docs/data-dictionary.md are derived from it. To add a
+table, add a `Table` to `TABLES`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from functools import cached_property
 
 
 class Kind(Enum):
-    """What a column holds, as the ClickHouse type of a value that is present."""
+    """The kind of a column; its value is the ClickHouse type without Nullable."""
 
     TEXT = "String"
     CATEGORY = "LowCardinality(String)"
@@ -44,9 +44,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Alias:
-    """Another name under which upstream files deliver a column.
+    """Another name for a column in upstream files.
 
-    `negated` turns a flag around; `only_when` is (column, values): elsewhere the value is NULL.
+    `negated` inverts a flag. `only_when` is (column, values): in other rows the value is NULL.
     Values are compared without case, spaces and underscores.
     """
 
@@ -69,13 +69,13 @@ class Column:
 
     @property
     def sources(self) -> tuple[Alias, ...]:
-        """Where a file may carry this column, the canonical name first."""
+        """The names that this column may have in a file, the canonical name first."""
         return (Alias(self.name), *self.aliases)
 
 
 @dataclass(frozen=True)
 class Table:
-    """One entity. `name` is its name in the lake, in URLs and in the views."""
+    """One entity. `name` is its name in the lake, in URLs and in views."""
 
     name: str
     key: str
@@ -107,7 +107,7 @@ SENTINEL_SQL = f"toDateTime64('{SENTINEL}', 3, 'UTC')"
 
 @dataclass(frozen=True)
 class SystemColumn:
-    """A column that AVESA adds. `default` is a SQL expression."""
+    """A column that AVESA adds. `default` is an SQL expression."""
 
     name: str
     ddl_type: str
@@ -118,19 +118,19 @@ class SystemColumn:
 INSTANT = Kind.INSTANT.value
 
 HISTORY_COLUMNS = (
-    SystemColumn("effective_date", INSTANT, "From when this version is valid (inclusive, UTC)."),
+    SystemColumn("effective_date", INSTANT, "Start of this version's validity (inclusive, UTC)."),
     SystemColumn(
         "expiry_date",
         INSTANT,
-        "Until when it is valid (exclusive, UTC); 2999-12-31 23:59:59 while it is current.",
+        "End of its validity (exclusive, UTC); 2999-12-31 23:59:59 while it is current.",
         default=SENTINEL_SQL,
     ),
     SystemColumn("is_current", "Bool", "True for the version that is valid now."),
-    SystemColumn("record_hash", "String", "Hash of all business columns, for comparison."),
+    SystemColumn("record_hash", "String", "Hash of all business columns, to detect changes."),
 )
 LINEAGE_COLUMNS = (
-    SystemColumn("load_id", "UInt64", "The load job that brought this version."),
-    SystemColumn("source_file", "LowCardinality(String)", "bucket/key of the file it came from."),
+    SystemColumn("load_id", "UInt64", "The load job that added this version."),
+    SystemColumn("source_file", "LowCardinality(String)", "bucket/key of its file."),
     SystemColumn("source_time", INSTANT, "When that file was last modified in the lake."),
     SystemColumn("loaded_at", INSTANT, "When the load ran."),
 )
@@ -138,7 +138,7 @@ SYSTEM_COLUMNS = (*HISTORY_COLUMNS, *LINEAGE_COLUMNS)
 TENANT_COLUMN = SystemColumn(
     "tenant_id",
     "LowCardinality(String)",
-    "Whose row it is; from the file's prefix, never its content.",
+    "The tenant that owns the row; from the file's prefix, never from its content.",
 )
 
 
@@ -163,14 +163,14 @@ def _instant(name: str, doc: str, aliases: str = "") -> Column:
 
 
 def _updated_at() -> Column:
-    return _instant("updated_at", "When the record changed in the source system.", "last_updated")
+    return _instant("updated_at", "When it was last changed in the source system.", "last_updated")
 
 
 COMPANIES = Table(
     name="companies",
     key="company_id",
     changed_at="updated_at",
-    doc="The customers of the MSP, and those it hopes to win.",
+    doc="Customers and prospects of the MSP.",
     columns=(
         _key("company_id", "Identifies the company in the source system."),
         _text("name", "Name.", "company_name"),
@@ -179,9 +179,9 @@ COMPANIES = Table(
         _text("website", "Web address."),
         _category("industry", "Industry."),
         _category("size_category", "Size class, such as Small."),
-        _category("company_type", "Relation, such as Customer or Prospect."),
+        _category("company_type", "Relationship, such as Customer or Prospect."),
         _category("status", "Status in the source system."),
-        Column("is_active", Kind.BOOL, "Whether business is done with it."),
+        Column("is_active", Kind.BOOL, "Whether it is an active company."),
         _text("address_line1", "Address, first line."),
         _text("address_line2", "Address, second line."),
         _category("city", "City."),
@@ -192,9 +192,9 @@ COMPANIES = Table(
         _category("territory_name", "Sales territory."),
         Column("number_of_employees", Kind.COUNT, "Employees."),
         Column("annual_revenue", Kind.MONEY, "Annual revenue, in the tenant's currency."),
-        _instant("created_at", "When it became known.", "created_date date_acquired"),
+        _instant("created_at", "When the company was created.", "created_date date_acquired"),
         _updated_at(),
-        _category("last_updated_by", "Who changed it last."),
+        _category("last_updated_by", "The user who last changed it."),
     ),
 )
 
@@ -202,16 +202,16 @@ CONTACTS = Table(
     name="contacts",
     key="contact_id",
     changed_at="updated_at",
-    doc="People at those companies.",
+    doc="People at these companies.",
     columns=(
         _key("contact_id", "Identifies the contact in the source system."),
-        _text("company_id", "The company the person works for."),
-        _text("company_name", "Its name."),
+        _text("company_id", "The company the contact belongs to."),
+        _text("company_name", "Name of the company."),
         _text("first_name", "Given name."),
         _text("last_name", "Family name."),
         _category("title", "Job title."),
         _category("department", "Department."),
-        _text("email", "Mail address.", "default_email_address"),
+        _text("email", "Email address.", "default_email_address"),
         _text("phone_number", "Phone.", "default_phone_number"),
         _category("city", "City."),
         _category("state", "State or region."),
@@ -219,10 +219,10 @@ CONTACTS = Table(
         Column(
             "is_active",
             Kind.BOOL,
-            "Whether the person is still there.",
+            "Whether the contact is active.",
             (Alias("inactive_flag", negated=True),),
         ),
-        _instant("created_at", "When the contact became known."),
+        _instant("created_at", "When the contact was created."),
         _updated_at(),
     ),
 )
@@ -234,7 +234,7 @@ TICKETS = Table(
     doc="Service requests and incidents.",
     columns=(
         _key("ticket_id", "Identifies the ticket in the source system."),
-        _text("ticket_number", "Number shown to people."),
+        _text("ticket_number", "Number shown to users."),
         _text("summary", "One-line summary."),
         _text("description", "Full text."),
         _category("status", "Status in the source system."),
@@ -243,27 +243,27 @@ TICKETS = Table(
         _category("impact", "Impact."),
         _category("urgency", "Urgency."),
         _text("company_id", "The company it is for."),
-        _text("company_name", "Its name."),
-        _text("contact_id", "Who asked."),
-        _text("contact_name", "Their name."),
+        _text("company_name", "Name of the company."),
+        _text("contact_id", "The contact who requested it."),
+        _text("contact_name", "Name of the contact."),
         _category("board_name", "Service board."),
         _category("type_name", "Type."),
         _category("subtype_name", "Subtype."),
         _category("item_name", "Item."),
         _category("team_name", "Team."),
         _category("owner_id", "The technician who owns it."),
-        _category("owner_name", "Their name."),
-        _category("created_by", "Who entered it."),
+        _category("owner_name", "Name of the owner."),
+        _category("created_by", "The user who created it."),
         _instant("created_date", "When it was opened."),
         _instant("required_date", "When it is due."),
-        _instant("first_response_date", "When it was first answered."),
+        _instant("first_response_date", "When the first response was sent."),
         _instant("closed_date", "When it was closed."),
-        _category("closed_by", "Who closed it."),
+        _category("closed_by", "The user who closed it."),
         Column("budget_hours", Kind.HOURS, "Planned hours."),
         Column("actual_hours", Kind.HOURS, "Hours spent."),
         Column("approved", Kind.BOOL, "Whether the work is approved."),
         _updated_at(),
-        _category("last_updated_by", "Who changed it last."),
+        _category("last_updated_by", "The user who last changed it."),
     ),
 )
 
@@ -275,7 +275,7 @@ TIME_ENTRIES = Table(
     columns=(
         _key("entry_id", "Identifies the entry in the source system."),
         _text("company_id", "The company it is for."),
-        _text("company_name", "Its name."),
+        _text("company_name", "Name of the company."),
         Column(
             "ticket_id",
             Kind.TEXT,
@@ -284,18 +284,18 @@ TIME_ENTRIES = Table(
         ),
         _category("charge_to_type", "What it is charged to, such as ServiceTicket."),
         _category("member_id", "The technician."),
-        _category("member_name", "Their name."),
+        _category("member_name", "Name of the technician."),
         _category("work_type_name", "Work type."),
         _category("work_role_name", "Work role."),
-        _category("agreement_name", "Agreement it counts against."),
-        _category("billable_option", "Whether it is billed."),
+        _category("agreement_name", "Agreement it is charged to."),
+        _category("billable_option", "Billing option, such as Billable."),
         _instant("time_start", "Start of the work."),
         _instant("time_end", "End of the work."),
         Column("actual_hours", Kind.HOURS, "Hours worked."),
-        Column("hours_deduct", Kind.HOURS, "Hours taken off."),
+        Column("hours_deduct", Kind.HOURS, "Hours deducted."),
         _text("notes", "What was done."),
         _instant("date_entered", "When it was recorded."),
-        _category("entered_by", "Who recorded it."),
+        _category("entered_by", "The user who recorded it."),
         _updated_at(),
     ),
 )
@@ -307,7 +307,7 @@ TABLES: dict[str, Table] = {
 
 @dataclass(frozen=True)
 class LogTable:
-    """A table of AVESA's own about the loads of all tenants, written by loads and read by key."""
+    """A table about the loads of all tenants, written by loads and read by key."""
 
     name: str
     columns: tuple[SystemColumn, ...]
@@ -315,11 +315,11 @@ class LogTable:
     doc: str
 
 
-REPAIR, PUBLISHING = "repair", "publishing"  # kinds in the load log that are no finished loads
+REPAIR, PUBLISHING = "repair", "publishing"  # kinds in the load log besides finished loads
 
 LOAD_LOG = LogTable(
     name="load_log",
-    doc="One row for every load and repair that readers may see: what the pages call freshness.",
+    doc="One row for every published load and repair: the source of the freshness on pages.",
     order_by=("tenant_id", "table_name", "load_id"),
     columns=(
         TENANT_COLUMN,
@@ -328,12 +328,12 @@ LOAD_LOG = LogTable(
         SystemColumn(
             "kind",
             "LowCardinality(String)",
-            "bulk, incremental, refresh or repair; publishing until it has finished.",
+            "bulk, incremental, refresh or repair; publishing while it publishes its rows.",
         ),
-        SystemColumn("finished_at", INSTANT, "When its rows had become visible."),
+        SystemColumn("finished_at", INSTANT, "When its rows became visible."),
         SystemColumn("files", "UInt64", "Files read."),
-        SystemColumn("rows_loaded", "UInt64", "Rows that passed."),
-        SystemColumn("rows_rejected", "UInt64", "Rows that did not."),
+        SystemColumn("rows_loaded", "UInt64", "Rows loaded."),
+        SystemColumn("rows_rejected", "UInt64", "Rows rejected."),
         SystemColumn("newest_file", "String", "bucket/key of its newest file."),
         SystemColumn("newest_file_time", INSTANT, "When that file was last modified."),
     ),
@@ -341,7 +341,7 @@ LOAD_LOG = LogTable(
 
 LOAD_REJECTS = LogTable(
     name="load_rejects",
-    doc="One row for every value that kept a row out.",
+    doc="One row for every value that caused a row to be rejected.",
     order_by=(
         "tenant_id",
         "table_name",
@@ -355,14 +355,14 @@ LOAD_REJECTS = LogTable(
         TENANT_COLUMN,
         SystemColumn("table_name", "LowCardinality(String)", "The entity, such as tickets."),
         SystemColumn("load_id", "UInt64", "The load job."),
-        SystemColumn("attempt", "UInt32", "Which run of the job, from 1."),
+        SystemColumn("attempt", "UInt32", "Attempt of the job, from 1."),
         SystemColumn("source_file", "LowCardinality(String)", "bucket/key of the file."),
-        SystemColumn("source_row", "UInt64", "Row of the file, from 1, without the header."),
-        SystemColumn("row_key", "String", "The row's business key, where it can be read."),
-        SystemColumn("column_name", "LowCardinality(String)", "The column as the file names it."),
+        SystemColumn("source_row", "UInt64", "Row in the file, from 1, without the header."),
+        SystemColumn("row_key", "String", "The row's business key, if readable."),
+        SystemColumn("column_name", "LowCardinality(String)", "The column, as named in the file."),
         SystemColumn("value", "String", "The value in the file, at most 1,000 characters."),
-        SystemColumn("reason", "LowCardinality(String)", "Why that cannot be loaded."),
-        SystemColumn("rejected_at", INSTANT, "When."),
+        SystemColumn("reason", "LowCardinality(String)", "Why it cannot be loaded."),
+        SystemColumn("rejected_at", INSTANT, "When it was rejected."),
     ),
 )
 

@@ -1,10 +1,13 @@
-"""Writing: loads and DDL. Nothing here is retried; what may be repeated is the caller's to know."""
+"""Statements that are not bound to one tenant: loads, DDL, checks.
+
+Nothing here is retried: only the caller knows what may be repeated.
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clickhouse_driver import Client
+from clickhouse_driver import Client as DriverClient
 from django.conf import settings
 
 from analytics.warehouse.pool import Pool, pool
@@ -13,12 +16,13 @@ from analytics.warehouse.sql import literal, quote
 Params = Mapping[str, Any]
 
 
-class Writer:
-    """Statements that change the warehouse, each on a pooled connection of its own.
+class WarehouseClient:
+    """Runs statements for loads, schema changes and checks, each on a pooled connection of its own.
 
-    `database` is where unqualified names are looked up: AVESA's own, or another that is sure to
-    be there while AVESA's is not. The ids of all statements begin with `label`, by which `kill`
-    finds those under way. None runs longer than `seconds`, or else CLICKHOUSE_LOAD_TIMEOUT.
+    Pages and the API read through `TenantReader` instead. `database` is where unqualified names
+    are looked up: AVESA's own by default, or one that exists before AVESA's does. The ids of all
+    statements begin with `label`, by which `kill` finds the running ones. No statement runs longer
+    than `seconds` (default: CLICKHOUSE_LOAD_TIMEOUT).
     """
 
     def __init__(
@@ -29,20 +33,20 @@ class Writer:
         self._label = label
 
     def run(self, sql: str, params: Params | None = None, **query_settings: Any) -> int:
-        """Execute one statement; returns the rows it wrote, as far as the server reports them."""
+        """Run one statement; return how many rows it wrote, if the server reports it."""
         with self._pool.client() as client:
             self._execute(client, sql, params, query_settings)
             progress = client.last_query.progress if client.last_query else None
             return progress.written_rows if progress else 0
 
     def rows(self, sql: str, params: Params | None = None, **query_settings: Any) -> list[Any]:
-        """Rows for the loads' and the schema's own questions; tenants read through `reader`."""
+        """Run one statement; return its rows."""
         with self._pool.client() as client:
             result: list[Any] = self._execute(client, sql, params, query_settings)
             return result
 
     def _execute(
-        self, client: Client, sql: str, params: Params | None, query_settings: dict[str, Any]
+        self, client: DriverClient, sql: str, params: Params | None, query_settings: dict[str, Any]
     ) -> Any:
         limits = {"max_execution_time": self._seconds}
         query_id = f"{self._label}{uuid.uuid4()}"
@@ -51,26 +55,27 @@ class Writer:
         )
 
     def value(self, sql: str, params: Params | None = None, **query_settings: Any) -> Any:
+        """The first column of the first row."""
         return self.rows(sql, params, **query_settings)[0][0]
 
     def insert(self, table: str, columns: Sequence[str], data: Iterable[Sequence[Any]]) -> None:
-        """Insert `data`, given column by column, into the quoted name `table`."""
+        """Insert `data`, a sequence per column, into `table`, a quoted name."""
         names = ", ".join(quote(column) for column in columns)
         with self._pool.client() as client:
             client.execute(f"INSERT INTO {table} ({names}) VALUES", list(data), columnar=True)
 
 
 def kill(label: str) -> int:
-    """End the statements under way whose ids begin with `label`; returns how many there were."""
+    """Cancel the running statements whose ids begin with `label`; return how many there were."""
     where = f"startsWith(query_id, {literal(label)})"
     cluster = f" ON CLUSTER {quote(name)}" if (name := settings.CLICKHOUSE_CLUSTER) else ""
-    writer = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-    return len(writer.rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
+    client = WarehouseClient(seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+    return len(client.rows(f"KILL QUERY{cluster} WHERE {where} ASYNC"))
 
 
 def under_way(label: str) -> tuple[int, int]:
-    """(rows, bytes) that statements under way whose ids begin with `label` have read."""
-    rows = Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
+    """(rows, bytes) read so far by the running statements whose ids begin with `label`."""
+    rows = WarehouseClient(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
         "SELECT sum(read_rows), sum(read_bytes) FROM system.processes "
         "WHERE startsWith(query_id, {label:String})",
         {"label": label},

@@ -15,10 +15,10 @@ _HEAD = """# Data dictionary
 
 Written by `manage.py data_dictionary` from `analytics/warehouse/catalog.py`; do not edit.
 
-Files of a table lie under `s3://{bucket}/{tenant_id}/canonical/{table}/` as Parquet, JSON lines or
-CSV with a header (also .gz and .zst). Columns that a file does not have are NULL; columns that are
-not listed here are named on the load job and not loaded. Empty text in a column that is not text
-counts as NULL. All times are UTC unless they carry an offset.
+Files of a table are stored under `s3://{bucket}/{tenant_id}/canonical/{table}/`, as Parquet, JSON
+lines or CSV with a header (also .gz and .zst). Columns that a file does not have are NULL; columns
+that are not listed here are not loaded, and the load job lists them. Empty text in a column that
+is not text counts as NULL. Times are UTC unless they have an offset.
 """
 
 
@@ -33,8 +33,8 @@ def _table(table: Table) -> str:
 
 {table.doc} Stored in `{table.shared_name}`; read through `{table.name}_current`,
 `{table.name}_as_of(tenant_id, as_of)` and `{table.name}_history(tenant_id)`.
-The key is `{table.key}`; a version takes effect at `{table.changed_at}`, or when its file was last
-modified if that is empty.
+The key is `{table.key}`. A version takes effect at `{table.changed_at}` or, if that is empty, when
+its file was last modified.
 
 | column | type | also accepted as | meaning |
 |---|---|---|---|

@@ -16,8 +16,8 @@ from analytics.warehouse.catalog import (
 )
 from analytics.warehouse.sql import literal, quote
 
-# Lightweight updates need the two block columns; one codec for all, since a replaced part keeps
-# the codec it was written with.
+# Lightweight updates need the two block columns. All tables share one codec, since a replaced part
+# keeps the codec it was written with.
 HISTORY_SETTINGS = {
     "enable_block_number_column": "1",
     "enable_block_offset_column": "1",
@@ -40,7 +40,7 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table as it should be. `engine` without arguments; keys as ClickHouse reports them."""
+    """A declared table. `engine` has no arguments; keys are as ClickHouse reports them."""
 
     name: str
     columns: tuple[ColumnSpec, ...]
@@ -57,7 +57,7 @@ class TableSpec:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """A view as it should be; `parameters` maps names to types, empty for a plain view."""
+    """A declared view."""
 
     name: str
     select: str
@@ -65,7 +65,7 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where objects go: the database, and the cluster if there is one."""
+    """Where objects are created: the database, and the cluster if there is one."""
 
     database: str
     cluster: str = ""
@@ -136,10 +136,10 @@ def view_specs(placement: Placement) -> list[ViewSpec]:
 
 
 def _views_of(table: Table, source: str) -> list[ViewSpec]:
-    """`_current` for consoles; the others, each bound to one tenant, for the product.
+    """`_current` is for consoles. The others take a tenant and are for the product.
 
-    `_as_of`: versions valid at an instant. `_at`: versions valid at each of several instants, told
-    apart by `at`. `_history`: every version that was ever valid.
+    `_as_of`: versions valid at an instant. `_at`: versions valid at each of several instants, with
+    the instant in `at`. `_history`: every version that was ever valid.
     """
     tenant = "tenant_id = {tenant_id:String}"
     as_of = "{as_of:DateTime64(3, 'UTC')}"
@@ -167,8 +167,8 @@ def _views_of(table: Table, source: str) -> list[ViewSpec]:
     ]
 
 
-# What metrics ask of a ticket that is open at some moment, or was closed at one.
-_ASKED = (
+# The columns of open and closed tickets that metrics use.
+_METRIC_COLUMNS = (
     "ticket_id",
     "created_date",
     "first_response_date",
@@ -184,7 +184,7 @@ _ASKED = (
 
 
 def _at(select: str) -> str:
-    """Those versions of `select` that are valid at some of `instants`, once for each, as `at`."""
+    """The versions of `select` valid at any of `instants`, one row per instant, named `at`."""
     instants = "{instants:Array(DateTime64(3, 'UTC'))}"
     return (
         f"SELECT *, at FROM ({select} AND effective_date <= arrayMax({instants}) "
@@ -194,8 +194,8 @@ def _at(select: str) -> str:
 
 
 def _open_tickets(source: str) -> ViewSpec:
-    """`tickets_open`: what tickets without a closing date said at each of several instants."""
-    columns = ", ".join(map(quote, (*_ASKED, "owner_id", "effective_date", "expiry_date")))
+    """`tickets_open`: tickets without a closing date at each of several instants."""
+    columns = ", ".join(map(quote, (*_METRIC_COLUMNS, "owner_id", "effective_date", "expiry_date")))
     return ViewSpec(
         "tickets_open",
         _at(
@@ -208,13 +208,13 @@ def _open_tickets(source: str) -> ViewSpec:
 def _closed_tickets(source: str) -> ViewSpec:
     """`tickets_closed`: tickets that are closed as of an instant, as they were when closed.
 
-    Owner and priority are those of the first version that has the closing date; a ticket reopened
-    by then is not among them.
+    Owner and priority are those of the first version with the closing date. Tickets reopened by
+    then are not included.
     """
-    values = ", ".join(map(quote, _ASKED[1:]))
+    values = ", ".join(map(quote, _METRIC_COLUMNS[1:]))
     columns = ", ".join(
         f"tupleElement(closing, {number}) AS {quote(name)}"
-        for number, name in enumerate(_ASKED[1:], 1)
+        for number, name in enumerate(_METRIC_COLUMNS[1:], 1)
     )
     as_of = "{as_of:DateTime64(3, 'UTC')}"
     return ViewSpec(
@@ -257,7 +257,7 @@ def add_column(spec: TableSpec, column: ColumnSpec, placement: Placement) -> str
 
 
 def create_view(spec: ViewSpec, placement: Placement) -> str:
-    # OR REPLACE swaps a changed view in one step, so readers never find it missing.
+    # OR REPLACE is atomic, so the view is never missing.
     return (
         f"CREATE OR REPLACE VIEW {placement.qualified(spec.name)}{placement.on_cluster} "
         f"AS {spec.select}"

@@ -1,4 +1,4 @@
-"""ClickHouse's errors in our words: what happened, the likely cause, and what to do."""
+"""ClickHouse's errors, translated: what happened, the likely cause, and what to do."""
 
 import re
 from typing import NoReturn
@@ -7,31 +7,31 @@ from clickhouse_driver import errors as driver
 
 
 class WarehouseError(Exception):
-    """Any failure of the warehouse. The text is fit for an administrator and holds no secret."""
+    """Any failure of the warehouse. The text is for administrators and contains no secret."""
 
 
 class Unreachable(WarehouseError):
-    """No connection, or it broke. Reads may be tried again."""
+    """No connection, or it was lost. Reads may be retried."""
 
 
 class QueryTimeout(WarehouseError):
-    """The statement ran for longer than the limit."""
+    """The statement exceeded the time limit."""
 
 
 class Unanswered(QueryTimeout):
-    """The server was silent for longer than the limit. Asking again would wait as long again."""
+    """The server did not respond in time. A retry would wait just as long."""
 
 
 class AuthenticationFailed(WarehouseError):
-    """User or password were refused."""
+    """The server refused the user or password."""
 
 
 class UnknownTable(WarehouseError):
-    """A table, view or database is not there."""
+    """A table, view or database does not exist."""
 
 
 class OutOfMemory(WarehouseError):
-    """The statement needed more memory than the server grants."""
+    """The statement exceeded the memory limit."""
 
 
 class LakeAccessError(WarehouseError):
@@ -39,21 +39,21 @@ class LakeAccessError(WarehouseError):
 
 
 class Interrupted(WarehouseError):
-    """The server restarted while a load worked in its memory."""
+    """The server restarted during a load that used its memory."""
 
 
 class Unavailable(WarehouseError):
-    """The server takes no statement now: it shuts down, is busy, read-only, or out of space or
-    memory.
+    """The server accepts no statements now: it is shutting down, busy, read-only, or out of space
+    or memory.
     """
 
 
 class NotGranted(WarehouseError):
-    """The user lacks a right."""
+    """The user lacks a permission."""
 
 
 class UnreadableData(WarehouseError):
-    """The server could not parse a file or a value. The text names it."""
+    """The server could not parse a file or a value; the text names it."""
 
 
 class StatementFailed(WarehouseError):
@@ -64,7 +64,7 @@ class StatementFailed(WarehouseError):
         self.code = code
 
 
-# Of the server, not of the statement: once it is back, or lets us in, the same one may succeed.
+# Problems of the server, not of the statement: the same statement may succeed later.
 OUTAGES = (
     *(Unreachable, Unanswered, Unavailable, Interrupted),
     *(AuthenticationFailed, NotGranted, UnknownTable),
@@ -77,21 +77,21 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
         AuthenticationFailed,
         "The warehouse refused the user or password. Check those in CLICKHOUSE_URL.",
     ),
-    194: (AuthenticationFailed, "The warehouse wants a password. Add it to CLICKHOUSE_URL."),
-    192: (AuthenticationFailed, "The warehouse does not know the user in CLICKHOUSE_URL."),
+    194: (AuthenticationFailed, "The warehouse requires a password. Add it to CLICKHOUSE_URL."),
+    192: (AuthenticationFailed, "The warehouse has no such user. Check CLICKHOUSE_URL."),
     497: (
         NotGranted,
-        "The warehouse user lacks a right. Grant it what docs/operations.md lists.",
+        "The warehouse user lacks a permission. Grant those listed in docs/operations.md.",
     ),
     60: (UnknownTable, "A table is missing. Run: manage.py warehouse_schema apply"),
     81: (UnknownTable, "The database is missing. Run: manage.py warehouse_schema apply"),
     _OUT_OF_MEMORY: (
         OutOfMemory,
         "The statement ran out of memory. Raise max_memory_usage on the server, "
-        "or ask for a shorter period.",
+        "or choose a shorter period.",
     ),
-    159: (QueryTimeout, "The statement took too long. Ask for less, or raise the timeout."),
-    160: (QueryTimeout, "The statement was estimated to take too long. Ask for less."),
+    159: (QueryTimeout, "The statement took too long. Request less data, or raise the timeout."),
+    160: (QueryTimeout, "The statement was estimated to take too long. Request less data."),
     **dict.fromkeys(
         (202, 209, 225, 236, 242, 252, 285, 394, 745, 999, 1000),
         (Unavailable, "The warehouse is restarting, overloaded or read-only. Try again later."),
@@ -108,7 +108,7 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     561: (UnreadableData, "A compressed file could not be unpacked."),
     1002: (UnreadableData, "A file could not be read."),
 }
-# A limit that other statements use up as well, as older and newer servers call it.
+# A memory limit shared with other statements, as older and newer servers name it.
 _OF_MANY = re.compile(r"\((total|for user)\)|\b(Total|User) memory limit")
 _S3_CODES = {499, 491}
 _NETWORK_CODES = {210, 279}
@@ -119,20 +119,20 @@ _NOISE = re.compile(
 
 
 def translate(error: BaseException) -> WarehouseError:
-    """Our error for one of the driver's (or of the socket's)."""
+    """The WarehouseError for an error of the driver or the socket."""
     if isinstance(error, WarehouseError):
         return error
     if isinstance(error, driver.ServerException):
         return _of_server(error)
     if isinstance(error, (TimeoutError, driver.SocketTimeoutError)):
         return Unanswered(
-            "The warehouse did not answer in time. It may be overloaded, or a firewall drops the "
-            "connection. Try again, then check host and port in CLICKHOUSE_URL."
+            "The warehouse did not respond in time. It may be overloaded or behind a firewall. "
+            "Try again, then check the host and port in CLICKHOUSE_URL."
         )
     if isinstance(error, (driver.NetworkError, EOFError, OSError)):
         return Unreachable(
             f"The warehouse cannot be reached ({plain(str(error)) or type(error).__name__}). "
-            "Check that it runs and that CLICKHOUSE_URL names its native port "
+            "Check that it is running and that CLICKHOUSE_URL has its native port "
             "(9000, or 9440 with TLS; 8123 and 8443 are HTTP)."
         )
     return StatementFailed(plain(str(error)))
@@ -164,8 +164,8 @@ def _s3_remedy(text: str) -> str:
         )
     if re.search(r"(?i)404|no such (key|bucket)|does not exist", text):
         return (
-            "The warehouse did not find a file in the lake: it was replaced or deleted while it "
-            "was read, or LAKE_BUCKET and LAKE_ENDPOINT_URL name another place for the server."
+            "The warehouse did not find a file in the lake. It was replaced or deleted during the "
+            "read, or LAKE_BUCKET and LAKE_ENDPOINT_URL do not match what the server can reach."
         )
     return (
         "The warehouse could not read from the lake. Check LAKE_ENDPOINT_URL as seen from the "
@@ -174,7 +174,7 @@ def _s3_remedy(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A server's message without stack trace, version and credentials, in one line."""
+    """A server's message on one line, without stack trace, version and credentials."""
     text = _SECRETS.sub(r"\1'[HIDDEN]', '[HIDDEN]'", text)
     return " ".join(_NOISE.sub(" ", text).split())[:1000]
 

@@ -1,4 +1,4 @@
-"""Connections to ClickHouse: where it is, and a pool of native clients per process."""
+"""Connections to ClickHouse: its address, and a pool of native clients per process."""
 
 import os
 import queue
@@ -22,14 +22,14 @@ from common import aws
 
 PORTS = {"clickhouse": 9000, "clickhouses": 9440}
 _HTTPS_PORT = 8443
-# Seconds idle, seconds between probes, probes: a host that vanished is noticed within a minute.
+# (idle seconds, seconds between probes, probes): a lost host is noticed within a minute.
 KEEPALIVE = (30, 10, 3)
 HTTP_PORTS = {8123, _HTTPS_PORT}
 
 
 @dataclass(frozen=True)
 class WarehouseAddress:
-    """`note` says what of a secret was read in another way than it stands there."""
+    """`note` explains where the address differs from its secret."""
 
     host: str
     port: int
@@ -41,13 +41,13 @@ class WarehouseAddress:
 
     @classmethod
     def from_secret(cls, secret: Mapping[str, Any]) -> "WarehouseAddress":
-        """Of the JSON in Secrets Manager: host, port, username, password, database, secure and
-        protocol. What it says of HTTP is read as the native protocol beside it, which is the one
-        we speak: https and 8443 mean native TLS on 9440, http and 8123 mean 9000. ValueError.
+        """From the JSON in Secrets Manager: host, port, username, password, database, secure and
+        protocol. HTTP settings become the matching native ones, since AVESA uses the native
+        protocol: https and 8443 mean TLS on 9440, http and 8123 mean 9000. Raises ValueError.
         """
         host, protocol = str(secret.get("host") or ""), str(secret.get("protocol") or "").lower()
         if not host:
-            raise ValueError("it names no host")
+            raise ValueError("it has no host")
         try:
             port = int(secret.get("port") or 0)
         except ValueError:
@@ -70,12 +70,12 @@ class WarehouseAddress:
 
     @classmethod
     def from_url(cls, url: str) -> "WarehouseAddress":
-        """`clickhouse[s]://user:password@host:port/database`; ValueError says what is wrong."""
+        """From `clickhouse[s]://user:password@host:port/database`. Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in PORTS:
             raise ValueError("it must begin with clickhouse:// or clickhouses://")
         if not parts.hostname:
-            raise ValueError("it names no host")
+            raise ValueError("it has no host")
         try:
             port = parts.port or PORTS[parts.scheme]
         except ValueError:
@@ -83,7 +83,7 @@ class WarehouseAddress:
                 "its port is not a number; write / # ? @ : of a password as %2F %23 %3F %40 %3A"
             ) from None
         if port in HTTP_PORTS:
-            raise ValueError(f"port {port} speaks HTTP; the native ports are 9000 and 9440")
+            raise ValueError(f"port {port} is for HTTP; the native ports are 9000 and 9440")
         return cls(
             host=parts.hostname,
             port=port,
@@ -111,9 +111,9 @@ class WarehouseAddress:
 
 
 class _TextClient(Client):  # type: ignore[misc]  # the driver is untyped
-    """Gives every text as `str`: the driver gives `bytes` where the warehouse holds no UTF-8.
+    """Returns all text as `str`; the driver returns `bytes` for text that is not UTF-8.
 
-    Loads reject such text, but what is stored already must break no page.
+    Loads reject such text, but rows that are stored already must not break pages.
     """
 
     def receive_packet(self) -> Any:
@@ -146,10 +146,10 @@ def _as_text(values: Any) -> Any:
 
 
 def address() -> WarehouseAddress:
-    """Where the warehouse is: as the secret says, if there is one, else the URL.
+    """The address of the warehouse: from the secret if there is one, else from the URL.
 
-    ValueError for a wrong URL, which keeps processes from starting; AuthenticationFailed for a
-    secret that is wrong or cannot be read, which may be mended while they run.
+    Raises ValueError for a wrong URL, which stops processes at the start, and
+    AuthenticationFailed for a wrong or unreadable secret, which may be fixed while they run.
     """
     name = settings.CLICKHOUSE_SECRET
     if not name:
@@ -163,7 +163,7 @@ def address() -> WarehouseAddress:
 
 
 def reachable(at: WarehouseAddress) -> None:
-    """Raise a WarehouseError unless a server answers at `at` and lets us in."""
+    """Raise a WarehouseError unless a server responds at `at` and accepts our login."""
     client = replace(at, database="default").client(read_timeout=5)
     try:
         client.execute("SELECT 1")
@@ -174,7 +174,7 @@ def reachable(at: WarehouseAddress) -> None:
 
 
 class Pool:
-    """Up to `size` idle clients of one address. More are made when needed and closed after use."""
+    """Up to `size` idle clients of one address. More are created on demand and closed after use."""
 
     def __init__(self, at: WarehouseAddress, read_timeout: float, size: int) -> None:
         self.address = at
@@ -183,7 +183,7 @@ class Pool:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client for one statement. A client that failed is closed, never used again."""
+        """A client for one statement. After an error it is closed and not used again."""
         try:
             client = self._idle.get_nowait()
         except queue.Empty:
@@ -209,16 +209,16 @@ class Pool:
 
 
 def _unless_rotated(error: WarehouseError, used: WarehouseAddress) -> WarehouseError:
-    """Credentials that were refused because they were rotated will do when it is tried again.
+    """If credentials were refused because they were rotated, an error that is retried.
 
-    Another thread may have read the new ones already.
+    Another thread may have read the new credentials already.
     """
     name = settings.CLICKHOUSE_SECRET
     if not name or not isinstance(error, AuthenticationFailed):
         return error
     if replace(address(), database=used.database) == used and not aws.was_rotated(name):
         return error
-    close_all()  # connections of the old credentials
+    close_all()  # they use the old credentials
     return Unreachable("The warehouse's credentials were rotated. Try again.")
 
 
@@ -226,7 +226,7 @@ _pools: dict[tuple[WarehouseAddress, float], Pool] = {}
 
 
 def pool(read_timeout: float, database: str | None = None) -> Pool:
-    """This process's pool for the warehouse of the settings (or another database of it)."""
+    """This process's pool for the configured warehouse, or for another database of it."""
     at = address()
     key = (replace(at, database=database) if database else at, read_timeout)
     if key not in _pools:
@@ -240,7 +240,7 @@ def close_all() -> None:
     _pools.clear()
 
 
-# A forked worker must not share its parent's sockets: it forgets them, without closing the
-# connections that the parent still uses.
+# A forked worker must not share its parent's sockets. It drops them without closing them, since
+# the parent still uses them.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.clear)

@@ -1,7 +1,7 @@
-"""The difference between what the catalog declares and what the warehouse has.
+"""Compares the warehouse with the catalog and applies the differences.
 
-`plan` only reads. `apply` runs a plan's additions. Differences that would lose or rewrite data are
-refusals: they are explained, and never carried out.
+`plan` only reads. `apply` runs the statements of a plan. Changes that would lose or rewrite data
+are refused with an explanation.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from analytics.warehouse import ddl
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.ddl import ColumnSpec, Placement, TableSpec, ViewSpec
 from analytics.warehouse.pool import address
 
@@ -26,7 +26,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: the object, why it differs, and the statement that mends it, if any may."""
+    """One difference: the object, the reason, and the statement that resolves it, if allowed."""
 
     action: Action
     name: str
@@ -38,12 +38,12 @@ class Change:
 
 
 class SchemaRefused(Exception):
-    """The plan holds differences that need a person."""
+    """The plan has differences that must be resolved by hand."""
 
 
 @dataclass(frozen=True)
 class _Existing:
-    """What system.tables and system.columns say of one database, by object name."""
+    """The rows of system.tables and system.columns for one database, by object name."""
 
     tables: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, tuple[str, str]]]
@@ -53,18 +53,18 @@ def placement() -> Placement:
     return Placement(address().database, settings.CLICKHOUSE_CLUSTER)
 
 
-def _server() -> Writer:
-    """Statements with qualified names, sent from a database that is there before ours is."""
-    return Writer("default")
+def _server() -> WarehouseClient:
+    """For statements with qualified names; `default` exists before our database does."""
+    return WarehouseClient("default")
 
 
-def _questions() -> Writer:
-    """The same for what only reads, and is quick or not answered at all."""
-    return Writer("default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+def _inspector() -> WarehouseClient:
+    """The same for quick reads, with the short timeout."""
+    return WarehouseClient("default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
 
 
 def plan(at: Placement | None = None) -> list[Change]:
-    """What must change, in the order in which it can; empty when all is as declared."""
+    """The changes to make, in order; empty if the warehouse matches the catalog."""
     at = at or placement()
     existing = _existing(at)
     changes: list[Change] = []
@@ -80,7 +80,7 @@ def plan(at: Placement | None = None) -> list[Change]:
 
 
 def apply(changes: Iterable[Change]) -> None:
-    """Run the plan. Raises SchemaRefused, before anything is done, if part of it may not be run."""
+    """Run the plan. Raises SchemaRefused, before any change, if part of it is refused."""
     changes = list(changes)
     refused = [change for change in changes if change.action is Action.REFUSE]
     if refused:
@@ -90,18 +90,18 @@ def apply(changes: Iterable[Change]) -> None:
 
 
 def _existing(at: Placement) -> _Existing | None:
-    """None when the database is not there."""
+    """The existing objects; None if the database does not exist."""
     of_database = {"database": at.database}
-    if not _questions().rows(
+    if not _inspector().rows(
         "SELECT name FROM system.databases WHERE name = {database:String}", of_database
     ):
         return None
     names = "name, engine, partition_key, sorting_key, as_select"
-    rows = _questions().rows(
+    rows = _inspector().rows(
         f"SELECT {names} FROM system.tables WHERE database = {{database:String}}",
         of_database,
     )
-    columns = _questions().rows(
+    columns = _inspector().rows(
         "SELECT table, name, type, default_expression FROM system.columns "
         "WHERE database = {database:String}",
         of_database,
@@ -135,8 +135,8 @@ def _table_changes(spec: TableSpec, existing: _Existing, at: Placement) -> list[
         Change(
             Action.REFUSE,
             f"{spec.name}.{name}",
-            "the catalog does not declare this column. Declare it, or drop it by hand once "
-            "nothing needs its data.",
+            "the catalog does not declare this column. Declare it, or drop it by hand if "
+            "its data is no longer needed.",
         )
         for name in undeclared
     ]
@@ -164,8 +164,8 @@ def _refusal(name: str, what: str, found: str, wanted: str) -> Change:
     return Change(
         Action.REFUSE,
         name,
-        f"its {what} is {found or 'empty'}, declared is {wanted or 'empty'}. Changing it would "
-        "rewrite or lose data: load into a new database, or migrate it by hand.",
+        f"its {what} is {found or 'empty'}, but {wanted or 'empty'} is declared. Changing it would "
+        "rewrite or lose data. Load into a new database, or migrate it by hand.",
     )
 
 
@@ -188,9 +188,9 @@ def _view_changes(specs: list[ViewSpec], existing: _Existing, at: Placement) -> 
 
 
 def _normalized(specs: list[ViewSpec]) -> dict[str, str]:
-    """Each view's SELECT as the engine itself writes it, which is how system.tables shows it."""
+    """Each view's SELECT in the engine's own format, as system.tables shows it."""
     selects = [spec.select for spec in specs]
-    texts = _questions().value(
+    texts = _inspector().value(
         "SELECT arrayMap(x -> formatQuerySingleLine(x), {selects:Array(String)})",
         {"selects": selects},
     )

@@ -1,11 +1,11 @@
-"""How identifiers and texts are written into a statement, where they cannot be bound."""
+"""Quoting of identifiers and text in statements, where they cannot be bound as parameters."""
 
 
 def quote(identifier: str) -> str:
-    """`identifier` as ClickHouse quotes it. Identifiers come from the catalog, values never."""
+    """`identifier` in backticks. Only for names from the catalog, never for user input."""
     return "`" + identifier.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def literal(text: str) -> str:
-    """`text` as a ClickHouse string literal, for the few places that take no parameters."""
+    """`text` as a ClickHouse string literal, for the few places without parameters."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,8 +1,8 @@
-"""Reading for a tenant. Made *for* one tenant, useless without one.
+"""Reads the warehouse for one tenant.
 
-Two layers hold here, each by itself (docs/architecture.md, "Isolation"):
-1. SQL names only the parameterised views, and `tenant_id` is bound by the reader alone.
-2. Every statement carries `additional_table_filters` for every table that holds tenants' rows.
+Two independent layers isolate tenants (docs/architecture.md, "Isolation"):
+1. SQL reads only parameterized views, and only the reader binds `tenant_id`.
+2. Every statement has `additional_table_filters` for every table with tenants' rows.
 """
 
 import re
@@ -20,17 +20,17 @@ from analytics.warehouse.pool import address, pool
 from analytics.warehouse.sql import literal
 from tenants.models import TENANT_ID_PATTERN, Tenant
 
-# What a statement for a tenant must not contain: it could override the filters of layer 2.
+# Forbidden in a tenant's statement, since it could override the filters of layer 2.
 _FORBIDDEN = re.compile(r"(?i)\bSETTINGS\b|\badditional_table_filters\b|;")
 
 
 class RefusedStatement(ValueError):
-    """The statement could read past its tenant, so it is not sent."""
+    """The statement could read other tenants' rows, so it is not sent."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A result: column names, rows in the same order, and the milliseconds it took."""
+    """A result: column names, rows, and the duration in milliseconds."""
 
     columns: tuple[str, ...]
     values: list[tuple[Any, ...]]
@@ -46,7 +46,7 @@ class Rows:
 
 
 class TenantReader:
-    """Runs SELECTs that see one tenant's rows."""
+    """Runs SELECTs that see only one tenant's rows."""
 
     def __init__(self, tenant: Tenant) -> None:
         if not isinstance(tenant, Tenant) or not re.match(TENANT_ID_PATTERN, tenant.id or ""):
@@ -54,10 +54,10 @@ class TenantReader:
         self.tenant = tenant
 
     def select(self, sql: str, params: Mapping[str, Any] | None = None) -> Rows:
-        """Rows of `sql`, which gets `{tenant_id:String}` from here and `params` by name.
+        """The rows of `sql`, with `params` and `{tenant_id:String}` bound by name.
 
-        Datetimes must be aware; they are bound in UTC to the millisecond. A broken connection is
-        tried once more, since reading changes nothing. Errors: WarehouseError, RefusedStatement.
+        Datetimes must be aware; they are bound in UTC to the millisecond. A lost connection is
+        retried once, which is safe for reads. Raises WarehouseError, RefusedStatement.
         """
         bound = self._bound(sql, params)
         try:
@@ -68,9 +68,9 @@ class TenantReader:
     def stream(
         self, sql: str, params: Mapping[str, Any] | None = None
     ) -> Iterator[tuple[Any, ...]]:
-        """The same, row by row as they arrive, for results that need not fit into memory.
+        """The same, as a stream of rows, for results that may not fit into memory.
 
-        It holds a connection until it is read to its end or closed.
+        It holds a connection until it is exhausted or closed.
         """
         bound = self._bound(sql, params)
         limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
@@ -79,7 +79,7 @@ class TenantReader:
 
     def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         if _FORBIDDEN.search(sql):
-            raise RefusedStatement("A tenant's statement may not carry SETTINGS or a second one.")
+            raise RefusedStatement("A tenant's statement must not contain SETTINGS or a semicolon.")
         bound = {name: _bind(value) for name, value in (params or {}).items()}
         bound["tenant_id"] = self.tenant.id
         return bound

@@ -29,7 +29,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from analytics.warehouse import schema
-from analytics.warehouse.client import Writer, under_way
+from analytics.warehouse.client import WarehouseClient, under_way
 from analytics.warehouse.errors import StatementFailed, WarehouseError
 from analytics.warehouse.pool import address
 from analytics.warehouse.schema import placement
@@ -205,8 +205,8 @@ def _cache() -> str:
 
 
 def _warehouse() -> str:
-    writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-    version, now = writer.rows("SELECT version(), now64(3, 'UTC')")[0]
+    client = WarehouseClient(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+    version, now = client.rows("SELECT version(), now64(3, 'UTC')")[0]
     _check_clock("warehouse server", now.replace(tzinfo=UTC))
     changes = schema.plan()
     if changes:
@@ -214,18 +214,18 @@ def _warehouse() -> str:
             f"{len(changes)} tables or views are missing or differ. "
             "Run: manage.py warehouse_schema apply"
         )
-    _check_permissions(writer)
+    _check_permissions(client)
     under_way("doctor-")  # needs a privilege on system.processes
     note = f" ({address().note})" if address().note else ""
     return f"ClickHouse {version}, schema up to date, all privileges granted{note}"
 
 
-def _check_permissions(writer: Writer) -> None:
+def _check_permissions(client: WarehouseClient) -> None:
     """Check the privileges that loads need, on servers that support CHECK GRANT."""
     database = quote(placement().database)
     for privilege in PRIVILEGES:
         try:
-            is_granted = writer.value(f"CHECK GRANT {privilege} ON {database}.*")
+            is_granted = client.value(f"CHECK GRANT {privilege} ON {database}.*")
         except StatementFailed:
             return
         if not is_granted:
@@ -266,8 +266,8 @@ class _Lake:
             lake.client.get_object(Bucket=lake.bucket, Key=key)["Body"].close()
         readers = "by workers"
         if settings.LOAD_TRANSPORT == "engine":
-            writer = Writer(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
-            writer.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **SHORT_TIMEOUTS)
+            client = WarehouseClient(database="default", seconds=settings.CLICKHOUSE_READ_TIMEOUT)
+            client.rows(f"SELECT _size FROM {s3_function(lake, [key], 'One')}", **SHORT_TIMEOUTS)
             readers += " and by the warehouse"
         server = headers.get("server", "S3").partition(",")[0]
         return f"{where} can be listed, and can be read {readers} ({server})"

@@ -117,13 +117,13 @@ def test_errors_of_redis_have_a_remedy(error, remedy):
 
 
 def test_a_warehouse_user_without_a_privilege(healthy, monkeypatch):
-    value = checks.Writer.value
+    value = checks.WarehouseClient.value
 
     def refuse_one(self, sql, *parameters):
         is_granted = value(self, sql, *parameters)
         return 0 if sql == "CHECK GRANT OPTIMIZE ON `avesa`.*" else is_granted
 
-    monkeypatch.setattr(checks.Writer, "value", refuse_one)
+    monkeypatch.setattr(checks.WarehouseClient, "value", refuse_one)
     assert "GRANT OPTIMIZE ON `avesa`.* TO `default`" in findings()["warehouse"].message
 
 

@@ -10,7 +10,7 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from analytics.warehouse import pool
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import AuthenticationFailed, Unreachable
 from analytics.warehouse.pool import WarehouseAddress, address
 from common import aws, logs
@@ -174,18 +174,18 @@ def test_a_rotated_password_is_used_without_a_restart(put_secret, settings, monk
     put_secret("warehouse", {"host": "h", "password": "old-password"})
     pool.close_all()
     with pytest.raises(AuthenticationFailed):
-        Writer().rows("SELECT 1")
+        WarehouseClient().rows("SELECT 1")
     put_secret("warehouse", {"host": "h", "password": "new-password"})
     with pytest.raises(Unreachable, match="rotated"):  # loads and reads retry this error
-        Writer().rows("SELECT 1")
-    assert Writer().rows("SELECT 1") == [(1,)]
-    old = Writer()
+        WarehouseClient().rows("SELECT 1")
+    assert WarehouseClient().rows("SELECT 1") == [(1,)]
+    old = WarehouseClient()
     put_secret("warehouse", {"host": "h", "password": "newer-password"})
     monkeypatch.setattr(PasswordClient, "right", "newer-password")
     assert aws.was_rotated("warehouse"), "another thread was refused first"
     with pytest.raises(Unreachable, match="rotated"):
         old.rows("SELECT 1")
-    assert Writer().rows("SELECT 1") == [(1,)]
+    assert WarehouseClient().rows("SELECT 1") == [(1,)]
     pool.close_all()
 
 

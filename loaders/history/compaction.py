@@ -6,7 +6,7 @@ they see.
 """
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal
 from tenants.models import Tenant
@@ -41,18 +41,18 @@ def tidy(tenant: Tenant, table: Table, load_id: int) -> bool:
 
     The load `load_id` must have ended. False if there was nothing to merge. Raises WarehouseError.
     """
-    at, writer = placement(), Writer()
+    at, client = placement(), WarehouseClient()
     target = at.qualified(table.shared_name)
     parameters = {"tenant_id": tenant.id, "load_id": load_id}
-    if writer.value(f"SELECT count() FROM {target} WHERE {_ORPHANED}", parameters):
+    if client.value(f"SELECT count() FROM {target} WHERE {_ORPHANED}", parameters):
         # As an update it affects this tenant alone; as a mutation it would rewrite every tenant.
-        writer.run(
+        client.run(
             f"DELETE FROM {target}{at.on_cluster} WHERE {_ORPHANED}",
             parameters,
             lightweight_delete_mode="lightweight_update_force",
         )
     names = {"database": at.database, "table": table.shared_name, "tenant_id": tenant.id}
-    if not writer.value(_UNMERGED, names):
+    if not client.value(_UNMERGED, names):
         return False
-    writer.run(f"OPTIMIZE TABLE {target}{at.on_cluster} PARTITION {literal(tenant.id)} FINAL")
+    client.run(f"OPTIMIZE TABLE {target}{at.on_cluster} PARTITION {literal(tenant.id)} FINAL")
     return True

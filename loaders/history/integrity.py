@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from analytics.warehouse.catalog import PUBLISHING, SENTINEL_SQL, TABLES, Table
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import (
     OUTAGES,
     AuthenticationFailed,
@@ -172,7 +172,9 @@ def _remove_scratch_tables(tenant: Tenant, table: Table) -> list[str]:
     active = set(_active(tenant, table))  # read last: a load is active before it has scratch tables
     left = [name for name in found if load_of_scratch_table(name) not in active]
     for name in left:
-        Writer().run(f"DROP TABLE IF EXISTS {placement().qualified(name)}{placement().on_cluster}")
+        WarehouseClient().run(
+            f"DROP TABLE IF EXISTS {placement().qualified(name)}{placement().on_cluster}"
+        )
     if not left:
         return []
     loads = ", ".join(map(str, sorted({load_of_scratch_table(name) for name in left})))
@@ -249,7 +251,7 @@ def _stored_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]
         "active": _active(tenant, table),
         "future": instant(timezone.now() + CLOCK_SKEW),
     }
-    row = Writer().rows(_faults_sql(table, closings), parameters, **SPILL)[0]
+    row = WarehouseClient().rows(_faults_sql(table, closings), parameters, **SPILL)[0]
     versions, keys, *found = row
     faults = [
         Fault(each.name, each.what, count, sample, each.advice, each.is_repairable)
@@ -350,7 +352,7 @@ def _countable(tenant: Tenant, table: Table) -> Iterator[LoadJob]:
 
 
 def _stored_by_load(tenant: Tenant, table: Table) -> dict[int, int]:
-    rows = Writer().rows(
+    rows = WarehouseClient().rows(
         f"SELECT load_id, count() FROM {placement().qualified(table.shared_name)} "
         "WHERE tenant_id = {tenant_id:String} AND expiry_date >= effective_date GROUP BY load_id",
         {"tenant_id": tenant.id},

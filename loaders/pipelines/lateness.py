@@ -9,7 +9,7 @@ from django.db.models import Max, Q
 from django.utils import timezone
 
 from analytics.warehouse.catalog import PUBLISHING, REPAIR
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import WarehouseError
 from common.models import Heartbeat
 from loaders.jobs import queue
@@ -31,7 +31,7 @@ MIN_DELAY = timedelta(minutes=30)
 def newest_files() -> dict[str, dict[str, datetime]]:
     """When the newest loaded file was written, by tenant and table. Raises WarehouseError."""
     found: dict[str, dict[str, datetime]] = defaultdict(dict)
-    for tenant_id, table, newest in Writer(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
+    for tenant_id, table, newest in WarehouseClient(seconds=settings.CLICKHOUSE_READ_TIMEOUT).rows(
         "SELECT tenant_id, table_name, max(newest_file_time) FROM load_log "
         "WHERE kind NOT IN {others:Array(String)} GROUP BY tenant_id, table_name",
         {"others": [REPAIR, PUBLISHING]},

@@ -15,7 +15,7 @@ from typing import Protocol
 from django.conf import settings
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
@@ -86,12 +86,12 @@ class WorkerSource:
     @contextmanager
     def relation(self, table: Table, files: Sequence[SourceFile]) -> Iterator[Relation]:
         schema = files[0].schema
-        writer = Writer()
+        client = WarehouseClient()
         names = ["line"] if schema.format == "jsonl" else [name for name, _ in schema.read_types]
         read_type = "String" if schema.format == "jsonl" else TEXT_TYPE
         columns = [f"{quote(name)} {read_type}" for name in names]
-        writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
-        writer.run(
+        client.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+        client.run(
             f"CREATE TABLE {self._raw_table} ({', '.join(columns)}, _path LowCardinality(String), "
             "_row_number UInt64, _time DateTime64(3, 'UTC'), "
             "_reason LowCardinality(String), _broken String) "
@@ -102,7 +102,7 @@ class WorkerSource:
                 rows = 0
                 for batch in text_batches(self._lake, file, names):
                     self._progress.step(f"Streaming {len(files)} {schema.format} files")
-                    writer.insert(
+                    client.insert(
                         self._raw_table,
                         [*names, "_path", "_row_number", "_time", "_reason", "_broken"],
                         batch.columns_for(file.object),
@@ -115,7 +115,7 @@ class WorkerSource:
             relation = raw_columns(table, text_schema, self._raw_table, "_reason", "_broken")
             yield Relation(relation, text_schema)
         finally:
-            writer.run(f"DROP TABLE IF EXISTS {self._raw_table}")
+            client.run(f"DROP TABLE IF EXISTS {self._raw_table}")
 
 
 class Sources:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analytics.warehouse.catalog import Table
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import Interrupted, WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal
@@ -43,7 +43,7 @@ class ScratchTables:
         self.table = table
         self.load_id = load_id
         self.attempt = attempt
-        self.writer = Writer(label=label_of(load_id, attempt))
+        self.client = WarehouseClient(label=label_of(load_id, attempt))
         self.at = placement()
         self._run = f"{_prefix(tenant, table)}{load_id}:{attempt}"
         self.target = self.at.qualified(table.shared_name)
@@ -80,10 +80,10 @@ class ScratchTables:
     def run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> int:
         """Execute one statement; returns the rows that it wrote."""
         parameters = self.parameters if bind else None
-        return self.writer.run(sql, parameters, **READ_SETTINGS, **query_settings)
+        return self.client.run(sql, parameters, **READ_SETTINGS, **query_settings)
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
-        return self.writer.rows(sql, {**self.parameters, **parameters}, **READ_SETTINGS)
+        return self.client.rows(sql, {**self.parameters, **parameters}, **READ_SETTINGS)
 
     def value(self, sql: str, **parameters: Any) -> Any:
         return self.rows(sql, **parameters)[0][0]
@@ -122,7 +122,7 @@ class ScratchTables:
         )
         if self.dry_run:  # like the shared one it may merge rows, so it is not counted
             self.drop(self.rejects)
-            self.writer.run(
+            self.client.run(
                 f"CREATE TABLE {self.rejects}{self.at.on_cluster} "
                 f"AS {self.at.qualified('load_rejects')}"
             )
@@ -144,7 +144,7 @@ class ScratchTables:
 
     def _create(self, name: str, what: str) -> None:
         self._filled[name] = 0
-        self.writer.run(f"CREATE TABLE {name}{self.at.on_cluster} {what}")
+        self.client.run(f"CREATE TABLE {name}{self.at.on_cluster} {what}")
 
     def swap_in(self, side: str) -> None:
         """Put `side` in place of the tenant's partition, in one step for readers.
@@ -175,11 +175,11 @@ class ScratchTables:
             "finished_at": datetime.now(UTC),
             **more,
         }
-        self.writer.insert(self.load_log, list(row), [[value] for value in row.values()])
+        self.client.insert(self.load_log, list(row), [[value] for value in row.values()])
 
     def drop(self, name: str) -> None:
         self._filled.pop(name, None)
-        self.writer.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
+        self.client.run(f"DROP TABLE IF EXISTS {name}{self.at.on_cluster} SYNC")
 
     @contextmanager
     def in_use(self, *, in_memory: bool = False) -> Iterator[None]:
@@ -208,7 +208,7 @@ def _prefix(tenant: Tenant, table: Table) -> str:
 
 def scratch_tables(tenant: Tenant, table: Table) -> list[str]:
     """The names of the scratch tables of all runs of this tenant and table."""
-    rows = Writer().rows(
+    rows = WarehouseClient().rows(
         "SELECT name FROM system.tables WHERE database = {database:String} "
         "AND startsWith(name, {prefix:String})",
         {"database": placement().database, "prefix": _prefix(tenant, table)},

@@ -1,6 +1,6 @@
 """Simulated crashes at a chosen statement."""
 
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 
 
 class Crash(BaseException):
@@ -13,7 +13,7 @@ def crash_at(monkeypatch, number, *, before):
     Returns a function that returns how many statements were tried.
     """
     count = 0
-    methods = {name: getattr(Writer, name) for name in ("run", "insert")}
+    methods = {name: getattr(WarehouseClient, name) for name in ("run", "insert")}
 
     def dying(name):
         def call(self, *args, **kwargs):
@@ -29,7 +29,7 @@ def crash_at(monkeypatch, number, *, before):
         return call
 
     for name in methods:
-        monkeypatch.setattr(Writer, name, dying(name))
+        monkeypatch.setattr(WarehouseClient, name, dying(name))
     return lambda: count
 
 
@@ -38,7 +38,7 @@ def before_statement(monkeypatch, number, action):
 
     Returns a function that returns whether that statement was reached."""
     count = 0
-    methods = {name: getattr(Writer, name) for name in ("run", "insert", "rows")}
+    methods = {name: getattr(WarehouseClient, name) for name in ("run", "insert", "rows")}
 
     def counting(name):
         def call(self, *args, **kwargs):
@@ -51,5 +51,5 @@ def before_statement(monkeypatch, number, action):
         return call
 
     for name in methods:
-        monkeypatch.setattr(Writer, name, counting(name))
+        monkeypatch.setattr(WarehouseClient, name, counting(name))
     return lambda: count >= number

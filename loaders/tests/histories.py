@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.jobs import queue, worker
 from loaders.models import LoadJob
 from loaders.tests.lakes import key, put_jsonl
@@ -40,7 +40,7 @@ def remove(lake, tenant, name, table="companies"):
 
 def history(tenant, company="1", columns="status"):
     """[(status, from day, until day or None)] of the visible versions, in order."""
-    rows = Writer().rows(
+    rows = WarehouseClient().rows(
         f"""SELECT {columns}, effective_date, expiry_date FROM shared_companies
         WHERE tenant_id = {{t:String}} AND company_id = {{c:String}}
         AND effective_date < expiry_date ORDER BY effective_date""",
@@ -53,7 +53,7 @@ def history(tenant, company="1", columns="status"):
 
 def stored(tenant, columns="count()"):
     """Rows of `columns`, sorted: merges may change their order."""
-    rows = Writer().rows(
+    rows = WarehouseClient().rows(
         f"SELECT {columns} FROM shared_companies WHERE tenant_id = {{t:String}}", {"t": tenant.id}
     )
     return sorted(rows, key=repr)
@@ -62,7 +62,7 @@ def stored(tenant, columns="count()"):
 def current(tenant):
     return {
         company
-        for (company,) in Writer().rows(
+        for (company,) in WarehouseClient().rows(
             "SELECT company_id FROM companies_current WHERE tenant_id = {t:String}",
             {"t": tenant.id},
         )

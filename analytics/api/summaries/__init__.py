@@ -1,4 +1,4 @@
-"""The two summaries that the specification's API routes answer with."""
+"""The two summaries that the specification's API routes return."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,8 @@ def company_analytics(
 ) -> dict[str, Any]:
     """total_companies, active_companies, avg_employees, total_revenue.
 
-    Companies whose record was valid at some time within the period, each once, as its last version
-    within the period describes it. Average employees is the mean over the companies whose number is
+    Companies that existed at any time in the period. Each counts once, with its last version in
+    the period. Average employees is the mean over the companies whose number is
     known, rounded half up to 2 decimals; total revenue is the exact sum.
     """
     return _rows("company_analytics", tenant, period, as_of)[0]
@@ -30,7 +30,7 @@ def ticket_trends(
 
     Tickets created on that day, tickets closed on it, and the mean of the actual hours of those
     closed whose hours are known, rounded half up to 2 decimals; None on a day without any. Each
-    ticket counts as its latest known version describes it.
+    ticket counts with its latest known version.
     """
     return _rows("ticket_trends", tenant, period, as_of)
 

@@ -1,4 +1,4 @@
--- Companies with a version valid within [starts_at, ends_at), each as its last such version has it.
+-- Companies with a version valid within [starts_at, ends_at), each with its last such version.
 -- A version that expires after as_of was still open as of then.
 SELECT
     total_companies,

@@ -1,5 +1,5 @@
 -- One row per local day of [first_day, end_day): tickets opened, tickets closed, and the mean hours
--- of those closed. A ticket is two events, and each falls on the day that the tenant's clocks showed.
+-- of those closed. A ticket is two events, each on its day in the tenant's time zone.
 SELECT
     toDate(happened_at, {zone:String}) AS date,
     countIf(event = 'created') AS ticket_count,

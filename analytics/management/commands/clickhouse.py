@@ -13,7 +13,7 @@ from analytics.warehouse.embedded.server import Options, run
 
 
 class Command(BaseCommand):
-    help = "Runs the embedded ClickHouse endpoint until it is stopped."
+    help = "Run the embedded ClickHouse endpoint until it is stopped."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:

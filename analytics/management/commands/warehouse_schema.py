@@ -10,7 +10,7 @@ from analytics.warehouse.errors import WarehouseError
 
 
 class Command(BaseCommand):
-    help = "Bring the warehouse's tables and views to what the catalog declares."
+    help = "Create and update the warehouse's tables and views as declared in the catalog."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -26,19 +26,21 @@ class Command(BaseCommand):
             self._show(changes, with_statements=mode != "check")
             if mode == "apply" and changes:
                 schema.apply(changes)
-                self.stdout.write(self.style.SUCCESS(f"{len(changes)} changes applied."))
+                self.stdout.write(self.style.SUCCESS(f"Changes applied: {len(changes)}."))
         except schema.SchemaRefused:
             raise CommandError(
-                "Nothing was changed: the refused differences above need a person first."
+                "Nothing was changed. Resolve the refused differences above by hand first."
             ) from None
         except WarehouseError as error:
             raise CommandError(str(error)) from error
         if mode == "check" and changes:
-            raise CommandError(f"The warehouse differs in {len(changes)} places.")
+            raise CommandError(
+                f"The warehouse does not match the catalog. Differences: {len(changes)}."
+            )
 
     def _show(self, changes: list[schema.Change], *, with_statements: bool) -> None:
         if not changes:
-            self.stdout.write("The warehouse is as declared.")
+            self.stdout.write("The warehouse matches the catalog.")
         for change in changes:
             self.stdout.write(str(change))
             if with_statements and change.statement:

@@ -1,4 +1,4 @@
-"""A real mail server, a report with data behind it, and a worker that does what is to be done."""
+"""A real mail server, a report with data, and a function that does the work of a worker."""
 
 import asyncio
 import socket
@@ -17,9 +17,9 @@ OUTSIDE = "boss@client.example"
 
 
 class Mailbox:
-    """What an SMTP server got, and how it answers: `answers[address]` is a reply to RCPT TO.
+    """The emails that an SMTP server got, and its replies: `answers[address]` to RCPT TO.
 
-    With `hangs_up` it takes the whole mail and closes the connection without a word.
+    With `hangs_up` it takes the whole email and closes the connection without a reply.
     """
 
     def __init__(self):
@@ -53,7 +53,7 @@ class Mailbox:
 @pytest.fixture
 def mailbox(settings):
     box = Mailbox()
-    with socket.socket() as free:  # the controller cannot tell which port it got of port 0
+    with socket.socket() as free:  # the controller cannot report a port that the system chose
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     controller = Controller(box, hostname="127.0.0.1", port=port)
@@ -72,7 +72,7 @@ def mailbox(settings):
 
 @pytest.fixture(autouse=True)
 def _no_messages(sent_tasks):
-    """Tests do what a worker would, when they want it."""
+    """Tests run the work themselves, with `work`."""
     deliveries._composed_mail.cache_clear()
 
 
@@ -101,7 +101,7 @@ def loaded(acme, warehouse, put_rows):
 
 @pytest.fixture
 def report(loaded, alice):
-    """Tickets of the last week, every day at seven, to alice and one address outside."""
+    """Tickets of the last week, daily at 7:00, to alice and one outside address."""
     made = Report.objects.create(
         tenant=loaded, owner=alice, name="Tickets", dashboard="", period="last-7-days"
     )
@@ -121,7 +121,7 @@ def due(report):
 
 
 def work(later=timedelta()):
-    """Do everything that there is to do, `later` than now; returns the states it came to."""
+    """Do all work that is due by now plus `later`; return the resulting states."""
     keys = list(occurrences.to_run(timezone.now() + later).values_list("pk", flat=True))
     states = [occurrences.run(key) for key in keys]
     keys = list(deliveries.to_send(timezone.now() + later).values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""What a report says, and that it says the same for ever."""
+"""The content of a report, and that it never changes."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ from django.utils import timezone
 from pypdf import PdfReader
 
 from analytics.reports import documents, mails, sheets
-from analytics.reports.content import Content, asks_of, compose, troubles
+from analytics.reports.content import Content, compose, data_problems, scoped_tiles
 from analytics.reports.models import Report
-from analytics.reports.views import pinned
+from analytics.reports.views import stored_content
 from analytics.tests.versions import log_load, ticket
 from tenants.models import Alert
 
@@ -23,16 +23,16 @@ pytestmark = pytest.mark.django_db
 
 def composed(report, **options):
     now = timezone.now()
-    return compose(report, asks_of(report), now, now, **options)
+    return compose(report, scoped_tiles(report), now, now, **options)
 
 
 def text_of(pdf):
     return " ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
 
 
-def test_figures_courses_and_parts(report):
+def test_figures_trends_and_breakdowns(report):
     figure, chart, parts = composed(report).tiles
-    assert (figure.title, figure.figure, figure.change) == ("Tickets opened", "3", "0 before")
+    assert (figure.title, figure.figure, figure.change) == ("Tickets opened", "3", "previously 0")
     assert (chart.title, chart.heading[1:]) == (
         "Tickets opened and closed",
         ["Tickets opened", "Tickets closed"],
@@ -42,7 +42,7 @@ def test_figures_courses_and_parts(report):
     assert parts.rows == [["High", "1", "0"], ["Low", "1", "0"]]
 
 
-def test_a_dashboard_of_its_own_period_and_filters(report):
+def test_a_dashboard_with_period_and_filters(report):
     report.dashboard, report.filters = "overview", {"company": "1", "priority": "Low"}
     content = composed(report)
     opened = next(tile for tile in content.tiles if tile.title == "Tickets opened")
@@ -65,7 +65,7 @@ def test_a_tile_may_have_a_period_and_a_filter_of_its_own(report):
     assert documents.aside(own, content) == f"{own.period} · Priority: High"
 
 
-def test_it_goes_through_json_unchanged(report):
+def test_it_survives_json_unchanged(report):
     content = composed(report, notices=["Café"])
     again = Content.from_json(json.loads(json.dumps(content.to_json())))
     assert again == content
@@ -73,7 +73,7 @@ def test_it_goes_through_json_unchanged(report):
 
 
 def test_what_was_sent_opens_again_with_the_same_figures(report, due, put_rows, warehouse):
-    """Even when a late file says later what was so then."""
+    """Even when a late file changes the figures of that time."""
     content = composed(report)
     due.content, due.digest, due.as_of = content.to_json(), content.digest, content.as_of
     due.save()
@@ -83,8 +83,8 @@ def test_what_was_sent_opens_again_with_the_same_figures(report, due, put_rows, 
     log_load(warehouse, report.tenant, "tickets", 13, timezone.now().isoformat())
     assert composed(report).tiles[0].figure == "4"
     due.refresh_from_db()
-    assert pinned(due).tiles[0].figure == "3"
-    assert documents.pdf(pinned(due), report.tenant) == pdf
+    assert stored_content(due).tiles[0].figure == "3"
+    assert documents.pdf(stored_content(due), report.tenant) == pdf
 
 
 def test_content_that_was_changed_is_refused(report, due):
@@ -92,7 +92,7 @@ def test_content_that_was_changed_is_refused(report, due):
     due.content, due.digest = content.to_json(), content.digest
     due.content["tiles"][0]["figure"] = "300"
     with pytest.raises(PermissionDenied):
-        pinned(due)
+        stored_content(due)
 
 
 def test_the_document_has_everything_and_numbers_its_pages(report):
@@ -118,16 +118,16 @@ def test_a_table_repeats_its_heading_on_every_page(report, put_rows):
     pages = PdfReader(io.BytesIO(documents.pdf(composed(report), report.tenant))).pages
     with_rows = [text for page in pages if re.search(r"Company \d", text := page.extract_text())]
     assert len(with_rows) >= 2
-    assert all("Period before" in text for text in with_rows)
+    assert all("Previous period" in text for text in with_rows)
 
 
 def test_sheets_have_exact_values(report):
     content = composed(report)
     rows = list(csv.DictReader(io.StringIO(sheets.csv(content).decode("utf-8-sig"))))
     total = next(row for row in rows if row["Tile"] == "Tickets opened")
-    assert (total["Value"], total["Period before"], total["Unit"]) == ("3", "0", "tickets")
-    course = [row for row in rows if row["Tile"] == "Tickets opened and closed"]
-    assert sum(int(row["Value"]) for row in course if row["Figure"] == "Tickets opened") == 3
+    assert (total["Value"], total["Previous period"], total["Unit"]) == ("3", "0", "tickets")
+    trend = [row for row in rows if row["Tile"] == "Tickets opened and closed"]
+    assert sum(int(row["Value"]) for row in trend if row["Figure"] == "Tickets opened") == 3
     assert sheets.xlsx(content).startswith(b"PK")
 
 
@@ -146,34 +146,35 @@ def test_names_from_data_cannot_break_mail_or_document(report):
     assert "#strong[name] $x$" in text_of(documents.pdf(content, report.tenant))
 
 
-# --- Whether the figures can be trusted
+# --- Problems with the data
 
 
-def test_fresh_and_sound_data_are_no_trouble(report):
-    assert troubles(report, asks_of(report), timezone.now()) == []
+def test_fresh_and_correct_data_has_no_problems(report):
+    assert data_problems(report, scoped_tiles(report), timezone.now()) == []
 
 
-def test_old_data_are_told_with_their_age(report):
+def test_old_data_is_reported_with_its_age(report):
     later = timezone.now() + timedelta(hours=30)
-    [old] = troubles(report, asks_of(report), later)
-    assert old == "The newest data of tickets are 30 hours old (limit: 26 hours)."
+    [old] = data_problems(report, scoped_tiles(report), later)
+    assert old == "The newest data for tickets is 30 hours old (limit: 26 hours)."
 
 
-def test_data_that_were_never_loaded(globex, warehouse):
+def test_data_that_was_never_loaded(globex, warehouse):
     report = Report(tenant=globex, dashboard="customers")
-    assert "Companies were never loaded." in troubles(report, asks_of(report), timezone.now())
+    problems = data_problems(report, scoped_tiles(report), timezone.now())
+    assert "Companies have never been loaded." in problems
 
 
-def test_a_failed_load_is_told(report):
+def test_a_failed_load_is_reported(report):
     Alert.objects.create(tenant=report.tenant, kind="load", subject="tickets")
-    [told] = troubles(report, asks_of(report), timezone.now())
-    assert told == "The last load of tickets failed: newer data may be missing."
+    [problem] = data_problems(report, scoped_tiles(report), timezone.now())
+    assert problem == "The last load of tickets failed: newer data may be missing."
 
 
-def test_unsound_history_is_told_until_it_is_mended(report):
+def test_history_errors_are_reported_until_they_are_fixed(report):
     fault = Alert.objects.create(tenant=report.tenant, kind="integrity", subject="tickets")
-    [told] = troubles(report, asks_of(report), timezone.now())
-    assert told == "The last check of tickets found faults that are not resolved yet."
+    [problem] = data_problems(report, scoped_tiles(report), timezone.now())
+    assert problem == "The last check of tickets found errors that are not fixed yet."
     fault.over_at = timezone.now()
     fault.save()
-    assert troubles(report, asks_of(report), timezone.now()) == []
+    assert data_problems(report, scoped_tiles(report), timezone.now()) == []

@@ -263,7 +263,7 @@ def test_an_owner_who_is_no_admin_any_more_sends_nothing(report, due, mailbox, a
     Membership.objects.filter(user=alice).update(role=Membership.Role.VIEWER)
     assert work() == ["failed"]
     due.refresh_from_db()
-    assert "no admin" in due.note
+    assert "no longer an admin" in due.note
     assert mailbox.mails == []
 
 
@@ -319,12 +319,12 @@ def test_old_data_keep_it_waiting_and_then_it_says_so(report, due, mailbox):
     make_old(report)
     assert work() == ["waiting"]
     due.refresh_from_db()
-    assert due.note.startswith("Waiting for better data. The newest data of tickets are 0 hours")
+    assert due.note.startswith("Waiting for better data. The newest data for tickets is 0 hours")
     assert work() == []
     Occurrence.objects.update(due_at=due.due_at - timedelta(hours=3), try_at=timezone.now())
     assert work() == ["sending", "sent", "sent"]
     text = mailbox.sent_to(OUTSIDE)[0].get_body(("plain",)).get_content()
-    assert "NOTE: Please note: The newest data of tickets are" in text
+    assert "NOTE: Please note: The newest data for tickets is" in text
 
 
 def test_it_goes_out_without_a_notice_if_better_data_come(report, due, mailbox):

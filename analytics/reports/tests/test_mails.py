@@ -1,4 +1,4 @@
-"""The mail as a mail server gets it."""
+"""The email as a mail server gets it."""
 
 import re
 from io import BytesIO
@@ -111,18 +111,18 @@ def test_a_whole_dashboard_with_all_attachments_is_below_a_megabyte(mailbox, rep
     assert len(mail.as_bytes()) < 1_000_000
 
 
-def test_what_is_too_large_is_left_out_and_the_mail_says_so(mailbox, report, due, monkeypatch):
+def test_attachments_that_are_too_large_are_omitted_with_a_note(mailbox, report, due, monkeypatch):
     monkeypatch.setattr(mails.documents, "pdf", lambda content, tenant: b"x" * 1_000_000)
     report.as_csv = True
     report.save()
     work()
     mail = mailbox.sent_to(OUTSIDE)[0]
     assert [each.get_content_type() for each in mail.iter_attachments()][-1] == "text/csv"
-    assert "is too large for a mail" in part(mail, "text/plain").get_content()
+    assert "is too large to attach" in part(mail, "text/plain").get_content()
     assert len(mail.as_bytes()) < 1_000_000
 
 
-# --- What its links open
+# --- The links in the email
 
 
 def path_of(mail, name):
@@ -137,7 +137,7 @@ def test_the_link_opens_exactly_this_report(mail, client):
     assert client.get(f"{path_of(mail, '')}report.pdf").content.startswith(b"%PDF")
 
 
-def test_a_get_only_asks_and_a_post_unsubscribes(mail, client, report, mailbox):
+def test_a_get_shows_a_button_and_a_post_unsubscribes(mail, client, report, mailbox):
     path = path_of(mail, "unsubscribe/")
     assert mail["List-Unsubscribe"].strip() == f"<https://avesa.example{path}>"
     assert "Unsubscribe?" in client.get(path).content.decode()
@@ -158,7 +158,7 @@ def test_one_click_needs_no_cookie_and_no_token(mail, client):
     assert client.post(path_of(mail, "preferences/"), {"none": "1"}).status_code == 403
 
 
-def test_preferences_offer_what_one_gets_and_nothing_else(mail, client, report, alice):
+def test_preferences_list_only_the_reports_that_a_reader_gets(mail, client, report, alice):
     other = type(report).objects.create(tenant=report.tenant, owner=alice, name="Only for alice")
     other.recipients.create(user=alice)
     path = path_of(mail, "preferences/")
@@ -174,7 +174,7 @@ def test_preferences_offer_what_one_gets_and_nothing_else(mail, client, report, 
 
 
 @pytest.mark.parametrize("name", ["", "report.pdf", "unsubscribe/", "preferences/"])
-def test_a_link_that_is_forged_or_withdrawn_is_not_found(mail, client, report, name):
+def test_a_link_that_is_forged_or_revoked_is_not_found(mail, client, report, name):
     path = path_of(mail, "")
     key, _, rest = path.removeprefix("/r/").partition(":")
     assert client.get(f"/r/{int(key) + 1}:{rest}{name}").status_code == 404

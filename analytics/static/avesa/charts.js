@@ -1,4 +1,4 @@
-// Draws every chart of the page from the specification beside it, in the colors of the theme.
+// Draws every chart of the page from its specification, in the colors of the theme.
 (() => {
   "use strict";
 
@@ -34,7 +34,7 @@
   function drawAll() {
     for (const element of document.querySelectorAll("[data-spec]")) {
       draw(element).catch((error) => {
-        element.textContent = "This chart cannot be drawn here. Its figures are in the table below.";
+        element.textContent = "This chart cannot be drawn. Its figures are in the table below.";
         console.error(error);
       });
     }

@@ -1,4 +1,4 @@
-// Shows the report as the form has it now, shortly after each change.
+// Updates the preview shortly after each change of the form.
 (() => {
   "use strict";
 

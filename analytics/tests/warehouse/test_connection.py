@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from analytics.warehouse import errors
 from analytics.warehouse import pool as connection
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.pool import WarehouseAddress
 from analytics.warehouse.tenant_reader import TenantReader
 
@@ -37,16 +37,16 @@ def test_urls_name_native_ports(url, port, secure, database):
         ("clickhouse://user:sec/ret@host/d", "not a number"),
     ],
 )
-def test_wrong_urls_say_what_is_wrong(url, hint):
+def test_wrong_urls_have_a_specific_message(url, hint):
     with pytest.raises(ValueError, match=hint):
         WarehouseAddress.from_url(url)
 
 
 def test_nothing_connects_before_the_first_statement():
     with override_settings(CLICKHOUSE_URL="clickhouse://127.0.0.1:1/avesa"):
-        writer = Writer()
+        client = WarehouseClient()
         with pytest.raises(errors.Unreachable, match=r"refused.*CLICKHOUSE_URL"):
-            writer.rows("SELECT 1")
+            client.rows("SELECT 1")
 
 
 def test_a_silent_server_times_out(settings):
@@ -68,7 +68,7 @@ def test_a_silent_server_times_out(settings):
             errors.OutOfMemory,
             "shorter period",
         ),
-        ("SELECT sleep(1) SETTINGS max_execution_time = 0.1", errors.QueryTimeout, "Ask for less"),
+        ("SELECT sleep(1) SETTINGS max_execution_time = 0.1", errors.QueryTimeout, "Request less"),
         ("SELEC", errors.StatementFailed, "refused a statement"),
     ],
 )
@@ -89,12 +89,12 @@ def test_server_errors_come_with_cause_and_remedy(warehouse, sql, kind, remedy):
         ("(total) memory limit exceeded: would use 9 GiB", errors.Unavailable),
     ],
 )
-def test_memory_that_others_use_up_is_no_fault_of_the_statement(text, kind):
+def test_memory_used_by_other_statements_counts_as_an_outage(text, kind):
     error = errors.translate(errors.driver.ServerException(f"DB::Exception: {text}", 241))
     assert type(error) is kind
 
 
-def test_after_an_error_the_pool_goes_on(warehouse):
+def test_the_pool_works_after_an_error(warehouse):
     with pytest.raises(errors.UnknownTable):
         warehouse.rows("SELECT * FROM nowhere")
     assert warehouse.rows("SELECT 1") == [(1,)]
@@ -114,7 +114,7 @@ def test_a_wrong_password_names_the_setting(tmp_path, settings):
     with EmbeddedClickHouse(tmp_path, password="right") as process:
         settings.CLICKHOUSE_URL = f"clickhouse://default:wrong@127.0.0.1:{process.port}/default"
         with pytest.raises(errors.AuthenticationFailed, match="CLICKHOUSE_URL"):
-            Writer().rows("SELECT 1")
+            WarehouseClient().rows("SELECT 1")
 
 
 def test_denied_s3_names_the_lakes_credentials():
@@ -157,8 +157,8 @@ def test_a_forked_process_gets_connections_of_its_own(warehouse):
     warehouse.rows("SELECT 1")
     read_end, write_end = os.pipe()
     child = os.fork()
-    if child == 0:  # the child only says whether it could read, then leaves without clean-up
-        ok = Writer().rows("SELECT 42") == [(42,)]
+    if child == 0:  # the child only reports whether it could read, then exits without clean-up
+        ok = WarehouseClient().rows("SELECT 42") == [(42,)]
         os.write(write_end, b"1" if ok else b"0")
         os._exit(0)
     os.close(write_end)
@@ -173,7 +173,7 @@ def test_threads_share_the_pool_without_mixing_answers(warehouse):
 
     def ask(number):
         for _ in range(20):
-            if Writer().rows("SELECT {n:UInt32}", {"n": number}) != [(number,)]:
+            if WarehouseClient().rows("SELECT {n:UInt32}", {"n": number}) != [(number,)]:
                 wrong.append(number)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]

@@ -1,4 +1,4 @@
-"""The schema command on the real engine, in databases of each test's own."""
+"""The schema command on the real engine, with one database per test."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from analytics.warehouse import catalog, ddl, schema
 from analytics.warehouse.catalog import Alias, Column, Kind
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.schema import Action, SchemaRefused
 
 _numbers = itertools.count(1)
@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def database(endpoint, settings):
-    """The name of a database that is not there yet; settings point to it."""
+    """The name of a database that does not exist yet; settings point to it."""
     name = f"schema_{next(_numbers)}"
     settings.CLICKHOUSE_URL = f"clickhouse://default@127.0.0.1:{endpoint.port}/{name}"
     return name
@@ -24,7 +24,7 @@ def database(endpoint, settings):
 @pytest.fixture
 def applied(database):
     schema.apply(schema.plan())
-    return Writer()
+    return WarehouseClient()
 
 
 def test_the_second_plan_is_empty(database):
@@ -121,7 +121,7 @@ def test_nothing_is_done_when_a_part_is_refused(applied):
     )
 
 
-def test_a_changed_view_is_mended_and_a_foreign_one_left_alone(applied):
+def test_a_changed_view_is_repaired_and_an_unknown_one_is_kept(applied):
     applied.run("CREATE OR REPLACE VIEW tickets_current AS SELECT 1 AS x")
     applied.run("CREATE VIEW stray AS SELECT 1 AS x")
     assert [(c.action, c.name) for c in schema.plan()] == [
@@ -135,7 +135,7 @@ def test_a_changed_view_is_mended_and_a_foreign_one_left_alone(applied):
 def test_check_exits_non_zero_on_drift_and_shows_it(applied, capsys):
     call_command("warehouse_schema", "check")
     applied.run("DROP VIEW tickets_current")
-    with pytest.raises(CommandError, match="1 places"):
+    with pytest.raises(CommandError, match="Differences: 1"):
         call_command("warehouse_schema", "check")
     assert "tickets_current" in capsys.readouterr().out
 
@@ -146,7 +146,7 @@ def test_apply_shows_its_plan_and_plan_only_shows(database, capsys):
     assert schema.plan()
     call_command("warehouse_schema", "apply")
     out = capsys.readouterr().out
-    assert out.index("CREATE DATABASE") < out.index("changes applied")
+    assert out.index("CREATE DATABASE") < out.index("Changes applied")
     assert schema.plan() == []
 
 

@@ -1,12 +1,12 @@
-"""What goes back to the client for one query."""
+"""The response to one query."""
 
 import socket
 from collections.abc import Mapping
 
 from analytics.warehouse.embedded import compression, protocol
 from analytics.warehouse.embedded.blocks import EMPTY, Block
-from analytics.warehouse.embedded.errors import ServerError
 from analytics.warehouse.embedded.protocol import ServerPacket
+from analytics.warehouse.embedded.server_errors import ServerError
 
 _PROGRESS_FIELDS = (
     "read_rows",
@@ -20,10 +20,10 @@ _NO_TABLE = protocol.string("")
 
 
 class Answer:
-    """Writes packets. A client that has gone is not an error here: see `gone`."""
+    """Writes packets. A disconnected client is not an error here; it sets `gone`."""
 
     def __init__(self, client: socket.socket, method: int | None) -> None:
-        """`method` compresses blocks; None leaves them as they are."""
+        """`method` is the compression of blocks; None for no compression."""
         self.gone = False
         self._client = client
         self._method = method
@@ -42,13 +42,13 @@ class Answer:
         self._send(protocol.varint(ServerPacket.DATA) + _NO_TABLE, data)
 
     def progress(self, values: Mapping[str, int]) -> None:
-        """`values` count from the start of the query, as the engine tells them."""
+        """`values` count from the start of the query, as the engine reports them."""
         now = {name: max(values.get(name, 0), self._reported[name]) for name in _PROGRESS_FIELDS}
         increments = [now[name] - self._reported[name] for name in _PROGRESS_FIELDS]
         self._reported = now
         if any(increments):
             self._send(protocol.write_progress(*increments))
-            self.flush()  # the engine tells its progress ten times a second
+            self.flush()  # the engine reports progress ten times a second
 
     def sample(self, block: Block) -> None:
         """The empty block that asks the client for its data."""

@@ -1,15 +1,15 @@
 """Blocks on the wire, in a Native file, and in the engine's `Buffers` output.
 
-The three hold the same column bytes in different wrapping, so columns are copied, never decoded.
+All three contain the same column bytes in different framing, so columns are copied, not decoded.
 """
 
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.protocol import string, varint
-from analytics.warehouse.embedded.reader import Reader
 
 # Field 1 (overflows) = 0, field 2 (bucket) = -1, end.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Block:
-    """`data` holds one piece of column bytes per column, or nothing when there are no rows."""
+    """`data` has the bytes of each column; it is empty if there are no rows."""
 
     columns: tuple[Column, ...]
     rows: int
@@ -70,36 +70,36 @@ def from_native(output: bytes) -> Iterator[Block]:
         yield _read_native(reader)
 
 
-def pass_block(reader: Reader, write: Callable[[bytes], object]) -> tuple[tuple[Column, ...], int]:
-    """Moves past a client's block and writes it as a Native file holds it.
+def copy_block(reader: Reader, write: Callable[[bytes], object]) -> tuple[tuple[Column, ...], int]:
+    """Skips a client's block and writes it in the format of a Native file.
 
     Returns the columns and the number of rows. A block without rows writes nothing.
     """
-    _pass_block_info(reader)
+    _skip_block_info(reader)
     count, rows = reader.varint(), reader.varint()
     if rows:
         write(varint(count) + varint(rows))
-    columns = tuple(_pass_column(reader, rows, write) for _ in range(count))
+    columns = tuple(_copy_column(reader, rows, write) for _ in range(count))
     return columns, rows
 
 
-def _pass_column(reader: Reader, rows: int, write: Callable[[bytes], object]) -> Column:
+def _copy_column(reader: Reader, rows: int, write: Callable[[bytes], object]) -> Column:
     column = Column(reader.text(), reader.text())
-    reader.skip(1)  # custom serialization, which the announced revision lets no client use
+    reader.skip(1)  # custom serialization, which clients of the announced revision do not use
     if rows:
         write(string(column.name) + string(column.type))
         with reader.copying_to(write):
-            _pass_values(reader, column, rows)
+            _skip_values(reader, column, rows)
     return column
 
 
-def _pass_values(reader: Reader, column: Column, rows: int) -> None:
+def _skip_values(reader: Reader, column: Column, rows: int) -> None:
     values = layout(column.type)
-    values.pass_prefix(reader)
-    values.pass_rows(reader, rows)
+    values.skip_prefix(reader)
+    values.skip_rows(reader, rows)
 
 
-def _pass_block_info(reader: Reader) -> None:
+def _skip_block_info(reader: Reader) -> None:
     while field := reader.varint():
         reader.skip(1 if field == 1 else 4)
 
@@ -112,7 +112,7 @@ def _read_native(reader: Reader) -> Block:
         pieces: list[bytes] = []
         if rows:
             with reader.copying_to(pieces.append):
-                _pass_values(reader, column, rows)
+                _skip_values(reader, column, rows)
         columns.append(column)
         data.append(b"".join(pieces))
     return Block(tuple(columns), rows, tuple(data))

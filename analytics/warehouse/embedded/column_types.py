@@ -1,7 +1,7 @@
-"""How many bytes a column takes in a Native block, told from the name of its type.
+"""The size of a column in a Native block, derived from its type.
 
-Nothing is decoded: a layout only moves a reader past a column, so that the bytes between can
-be copied. Sizes follow ClickHouse's Native format.
+Nothing is decoded: a layout only moves a reader past a column, so that its bytes can be copied.
+Sizes follow ClickHouse's Native format.
 """
 
 import re
@@ -9,35 +9,35 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from analytics.warehouse.embedded.errors import UNKNOWN_TYPE, ServerError
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.byte_reader import Reader
+from analytics.warehouse.embedded.server_errors import UNKNOWN_TYPE, ServerError
 
 
 class Layout(Protocol):
-    def pass_prefix(self, reader: Reader) -> None:
-        """Moves past what stands once before the column."""
+    def skip_prefix(self, reader: Reader) -> None:
+        """Skips the prefix of the column, which precedes all rows."""
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
-        """Moves past the values of `rows` rows."""
+    def skip_rows(self, reader: Reader, rows: int) -> None:
+        """Skips the values of `rows` rows."""
 
 
 @dataclass(frozen=True)
 class Fixed:
     size: int
 
-    def pass_prefix(self, reader: Reader) -> None:
+    def skip_prefix(self, reader: Reader) -> None:
         pass
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         reader.skip(rows * self.size)
 
 
 @dataclass(frozen=True)
 class Text:
-    def pass_prefix(self, reader: Reader) -> None:
+    def skip_prefix(self, reader: Reader) -> None:
         pass
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         reader.skip_strings(rows)
 
 
@@ -45,26 +45,26 @@ class Text:
 class Nullable:
     inner: Layout
 
-    def pass_prefix(self, reader: Reader) -> None:
-        self.inner.pass_prefix(reader)
+    def skip_prefix(self, reader: Reader) -> None:
+        self.inner.skip_prefix(reader)
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         reader.skip(rows)  # the null map
-        self.inner.pass_rows(reader, rows)
+        self.inner.skip_rows(reader, rows)
 
 
 @dataclass(frozen=True)
 class Array:
     inner: Layout
 
-    def pass_prefix(self, reader: Reader) -> None:
-        self.inner.pass_prefix(reader)
+    def skip_prefix(self, reader: Reader) -> None:
+        self.inner.skip_prefix(reader)
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         if not rows:
             return
         reader.skip(8 * (rows - 1))
-        self.inner.pass_rows(reader, reader.uint64())  # the last offset is the total
+        self.inner.skip_rows(reader, reader.uint64())  # the last offset is the total
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Group:
 
     members: tuple[Layout, ...]
 
-    def pass_prefix(self, reader: Reader) -> None:
+    def skip_prefix(self, reader: Reader) -> None:
         for member in self.members:
-            member.pass_prefix(reader)
+            member.skip_prefix(reader)
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         for member in self.members:
-            member.pass_rows(reader, rows)
+            member.skip_rows(reader, rows)
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Dictionary:
 
     inner: Layout
 
-    def pass_prefix(self, reader: Reader) -> None:
+    def skip_prefix(self, reader: Reader) -> None:
         reader.skip(8)  # version of the keys
 
-    def pass_rows(self, reader: Reader, rows: int) -> None:
+    def skip_rows(self, reader: Reader, rows: int) -> None:
         if not rows:
             return
         index_size = 1 << (reader.uint64() & 0xF)
-        self.inner.pass_rows(reader, reader.uint64())
+        self.inner.skip_rows(reader, reader.uint64())
         reader.skip(reader.uint64() * index_size)
 
 
@@ -122,7 +122,7 @@ _ELEMENT_NAME = re.compile(r"(?:`(?:[^`\\]|\\.|``)*`|[A-Za-z_][\w.]*)\s+(?=[A-Za
 
 @lru_cache(maxsize=4096)
 def layout(type_name: str) -> Layout:
-    """The layout of a type; a type without a fixed place for its end raises ServerError."""
+    """The layout of a type. Raises ServerError for a type whose size cannot be determined."""
     name, arguments = split_type(type_name.strip())
     if name in _FIXED:
         return Fixed(_FIXED[name])

@@ -1,4 +1,4 @@
-"""Compressed frames: a checksum, a header, and up to 1 MiB of block data."""
+"""Compressed frames: a checksum, a header and up to 1 MiB of block data."""
 
 import struct
 
@@ -6,12 +6,12 @@ import zstd
 from clickhouse_cityhash.cityhash import CityHash128
 from lz4 import block as lz4
 
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.byte_reader import Reader
+from analytics.warehouse.embedded.server_errors import (
     CHECKSUM_DOESNT_MATCH,
     UNEXPECTED_PACKET,
     ServerError,
 )
-from analytics.warehouse.embedded.reader import Reader
 
 LZ4 = 0x82
 ZSTD = 0x90
@@ -35,7 +35,7 @@ def read_frame(reader: Reader) -> bytes:
     body = reader.read(size - _HEADER.size)
     if _checksum(header + body) != checksum:
         raise ServerError(
-            CHECKSUM_DOESNT_MATCH, "A compressed frame was damaged (CHECKSUM_DOESNT_MATCH)"
+            CHECKSUM_DOESNT_MATCH, "A compressed frame is damaged (CHECKSUM_DOESNT_MATCH)"
         )
     return _decompress(method, body, data_size)
 

@@ -1,4 +1,4 @@
-"""One client's conversation: hello, then queries until it leaves."""
+"""One client connection: a hello, then queries until the client disconnects."""
 
 import hmac
 import socket
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from analytics.warehouse.embedded import protocol
 from analytics.warehouse.embedded.answer import Answer
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.engine import Engine
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.execution import Execution
+from analytics.warehouse.embedded.incoming import Incoming
+from analytics.warehouse.embedded.protocol import ClientPacket, Hello, ServerPacket
+from analytics.warehouse.embedded.server_errors import (
     AUTHENTICATION_FAILED,
     NOT_IMPLEMENTED,
     UNEXPECTED_PACKET,
     ServerError,
 )
-from analytics.warehouse.embedded.execution import Execution
-from analytics.warehouse.embedded.incoming import Incoming
-from analytics.warehouse.embedded.protocol import ClientPacket, Hello, ServerPacket
-from analytics.warehouse.embedded.reader import Reader
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.watcher import Watcher
 
@@ -26,7 +26,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Services:
-    """What all connections share."""
+    """Objects shared by all connections."""
 
     engine: Engine
     watcher: Watcher
@@ -36,7 +36,7 @@ class Services:
 
 
 class Connection:
-    """Serves one socket until the client leaves; closes what it opened."""
+    """Serves one socket until the client disconnects."""
 
     def __init__(self, client: socket.socket, services: Services) -> None:
         self._client = client
@@ -82,7 +82,7 @@ class Connection:
             )
 
     def _packet(self, session: Session) -> bool:
-        """Handles the next packet; tells whether the conversation goes on."""
+        """Handles the next packet; returns whether to continue."""
         kind = self._reader.varint()
         if kind == ClientPacket.PING:
             self._client.sendall(protocol.varint(ServerPacket.PONG))

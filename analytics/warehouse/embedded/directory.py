@@ -1,4 +1,4 @@
-"""The data directory: who may write to it, and that only one process does."""
+"""The data directory and its lock: only one process may use it."""
 
 import fcntl
 import os
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import IO
 
 from analytics.warehouse.embedded import spool
-from analytics.warehouse.embedded.errors import StartupError
+from analytics.warehouse.embedded.server_errors import StartupError
 
 _LOCK = "endpoint.lock"
 _SPOOL = "spool"
 
 
 class DataDirectory:
-    """Holds the directory for this process, which must keep the object until it ends."""
+    """Locks the directory for this process. Keep the object until the process ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()

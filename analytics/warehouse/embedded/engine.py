@@ -6,19 +6,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from analytics.warehouse.embedded.errors import from_engine
 from analytics.warehouse.embedded.protocol import TIMEZONE
+from analytics.warehouse.embedded.server_errors import from_engine
 from analytics.warehouse.embedded.statements import QUERY_ID_SQL
 
 
 def literal(value: str) -> str:
-    """A value as SQL text."""
+    """`value` as an SQL string literal."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
     return f"'{escaped}'"
 
 
 def identifier(name: str) -> str:
-    """A name as SQL text."""
+    """`name` as a quoted SQL identifier."""
     escaped = name.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"
 
@@ -28,10 +28,10 @@ class Engine:
 
     def __init__(self, directory: Path, memory_limit: int) -> None:
         os.environ["TZ"] = TIMEZONE
-        # The engine reads a config.xml from the current directory, so it must be one that we
-        # own; and a path given as "." need not be escaped in its connection string.
+        # The engine reads a config.xml from the current directory, so we use our own directory.
+        # Also, the path "." needs no escaping in the connection string.
         os.chdir(directory)
-        from chdb import _chdb  # loads half a gigabyte; the other modules do without
+        from chdb import _chdb  # loads half a gigabyte; the other modules do not need it
 
         self._connect: Any = _chdb.connect  # type: ignore[attr-defined]  # a compiled module
         self._address = f".?max_server_memory_usage={memory_limit}"
@@ -41,7 +41,7 @@ class Engine:
         self.setting_names = frozenset(self._lines("SELECT name FROM system.settings"))
 
     def open(self) -> Any:
-        """A new session of the engine: cheap, about a millisecond."""
+        """A new session of the engine; takes about a millisecond."""
         try:
             return self._connect(self._address)
         except RuntimeError as error:
@@ -52,8 +52,8 @@ class Engine:
         return int(major), int(minor), int(patch)
 
     def kill(self, query_id: str) -> None:
-        """Asks for the end of a query. Harmless when it has ended or has not begun."""
-        # It may fail, for want of memory say; the caller asks again.
+        """Kills a query. Harmless if the query has ended or not started."""
+        # It may fail, for example without memory; the caller tries again.
         with self._control_lock, contextlib.suppress(RuntimeError):
             self._control.query(
                 f"KILL QUERY WHERE {QUERY_ID_SQL} = {literal(query_id)} ASYNC", "Null"

@@ -12,10 +12,10 @@ from analytics.warehouse.embedded.answer import Answer
 from analytics.warehouse.embedded.blocks import from_buffers, from_native, header
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.engine import identifier, literal
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, ServerError
 from analytics.warehouse.embedded.incoming import ExternalTable, Incoming
 from analytics.warehouse.embedded.inserts import ClientInsert
 from analytics.warehouse.embedded.protocol import Query
+from analytics.warehouse.embedded.server_errors import QUERY_WAS_CANCELLED, ServerError
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.spool import Spool
 from analytics.warehouse.embedded.statements import Kind, Statement, parse
@@ -25,7 +25,7 @@ _LOGGED_CHARACTERS = 300
 
 
 class Execution:
-    """A query from its packet to the end of its answer. Failures of the query never raise."""
+    """Runs a query and sends its response. Errors of the query are sent, not raised."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Execution:
 
     def _run_in_session(self, statement: Statement, tables: list[ExternalTable]) -> None:
         with ExitStack() as tables_in_session:
-            for table in tables:  # before the query's settings, which may forbid it
+            for table in tables:  # before the query's settings, which may be readonly
                 tables_in_session.enter_context(self._created(table))
             self._session.begin(self._query, self._id)
             try:
@@ -79,20 +79,20 @@ class Execution:
             self._other(statement.sql)
 
     def _select(self, sql: str) -> None:
-        with self._cancellable() as watch:
+        with self._cancelable() as watch:
             columns = self._session.describe(sql, self._query.parameters)
             self.answer.block(header(columns))
             pieces = self._session.stream(sql, self._query.parameters, self.answer.progress)
             for piece in pieces:
-                # An unwanted query is read on until its KILL takes effect: a stream that is
-                # left open would make the session answer nothing.
+                # Read a canceled query until its KILL takes effect: while a stream is open, the
+                # session answers no other query.
                 if watch.outcome is Outcome.RUNNING:
                     for block in from_buffers(columns, piece):
                         self.answer.block(block)
         self.answer.profile_info()
 
     def _other(self, sql: str) -> None:
-        with self._cancellable():
+        with self._cancelable():
             output = self._session.run(sql, self._query.parameters, self.answer.progress)
             for number, block in enumerate(from_native(output)):
                 if not number:
@@ -104,7 +104,7 @@ class Execution:
     def _insert(self, insert: ClientInsert) -> None:
         columns = self._session.insert_columns(insert)
         for column in columns:
-            layout(column.type)  # refuses now what could not be followed later
+            layout(column.type)  # refuses unknown types before any data is sent
         self.answer.sample(header(columns))
         with Spool(self._incoming.directory) as spool:
             for _ in self._incoming.blocks(spool):
@@ -118,14 +118,14 @@ class Execution:
         self.answer.profile_events()
 
     @contextmanager
-    def _cancellable(self) -> Iterator[Watch]:
-        """A query that its client canceled ends well, with what it has sent."""
+    def _cancelable(self) -> Iterator[Watch]:
+        """If the client cancels the query, it ends without an error after the rows sent so far."""
         with self._watcher.watching(self._client, self._id) as watch:
             try:
                 yield watch
             except ServerError as error:
-                unwanted = watch.outcome in (Outcome.CANCELED, Outcome.GONE)
-                if error.code != QUERY_WAS_CANCELLED or not unwanted:
+                is_canceled = watch.outcome in (Outcome.CANCELED, Outcome.GONE)
+                if error.code != QUERY_WAS_CANCELLED or not is_canceled:
                     raise
             self.answer.gone |= watch.outcome is Outcome.GONE
 
@@ -153,7 +153,7 @@ def log(text: str) -> None:
 
 
 def _method(query: Query) -> int | None:
-    """How this client wants its blocks compressed; drivers read either method."""
+    """The compression that this client requested; drivers read both methods."""
     if not query.compression:
         return None
     wanted = (query.setting("network_compression_method") or "lz4").lower()

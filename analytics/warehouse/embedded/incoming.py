@@ -1,15 +1,19 @@
-"""Blocks that a client sends: the data of an INSERT, and external tables of a query."""
+"""Blocks from the client: the data of an INSERT, and external tables of a query."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from analytics.warehouse.embedded.blocks import Column, pass_block
+from analytics.warehouse.embedded.blocks import Column, copy_block
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.compression import read_frame
-from analytics.warehouse.embedded.errors import QUERY_WAS_CANCELLED, UNEXPECTED_PACKET, ServerError
 from analytics.warehouse.embedded.protocol import ClientPacket
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.server_errors import (
+    QUERY_WAS_CANCELLED,
+    UNEXPECTED_PACKET,
+    ServerError,
+)
 from analytics.warehouse.embedded.spool import Spool
 
 
@@ -21,7 +25,7 @@ class ExternalTable:
 
 
 class Incoming:
-    """Reads blocks into spool files. After `broken` the stream cannot be followed any more."""
+    """Reads blocks into spool files. If `broken`, the stream can no longer be parsed."""
 
     def __init__(self, reader: Reader, compressed: bool, directory: Path) -> None:
         self.broken = False
@@ -30,7 +34,7 @@ class Incoming:
         self.directory = directory
 
     def external_tables(self, files: ExitStack) -> list[ExternalTable]:
-        """Tables sent before the query begins; their files go when `files` closes."""
+        """Tables sent before the query begins; their files are removed when `files` closes."""
         tables: list[ExternalTable] = []
         while True:
             name = self._data_packet()
@@ -43,20 +47,20 @@ class Incoming:
             tables.append(ExternalTable(name, columns, spool))
 
     def blocks(self, spool: Spool) -> Iterator[None]:
-        """Puts block after block into the spool, one per step."""
+        """Writes blocks to the spool, one per step."""
         self._data_packet()
         while self._block(spool):
             yield
             self._data_packet()
 
     def skip_block(self) -> None:
-        """Passes over a block of an INSERT that has failed, after its packet number."""
+        """Skips a block of an INSERT that has failed, after its packet number."""
         self._reader.text()
         with Spool(self.directory) as spool:
             self._block(spool)
 
     def _data_packet(self) -> str:
-        """The name of the table that the block to come belongs to."""
+        """The table name of the next block."""
         kind = self._reader.varint()
         if kind == ClientPacket.CANCEL:
             raise ServerError(QUERY_WAS_CANCELLED, "Query was canceled (QUERY_WAS_CANCELLED)")
@@ -68,12 +72,12 @@ class Incoming:
         return self._reader.text()
 
     def _block(self, spool: Spool) -> tuple[Column, ...]:
-        """Spools the next block; its columns, none at the end of the data."""
+        """Writes the next block to the spool; returns its columns, none at the end of the data."""
         reader = self._reader
         if self._compressed:
             reader = Reader(lambda: read_frame(self._reader))
         try:
-            columns, rows = pass_block(reader, spool.write)
+            columns, rows = copy_block(reader, spool.write)
         except ServerError:
             self.broken = True
             raise

@@ -1,11 +1,11 @@
-"""Taking apart the text of an INSERT whose data the client sends in blocks."""
+"""Parses an INSERT whose data the client sends in blocks."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from analytics.warehouse.embedded.errors import SYNTAX_ERROR, ServerError
+from analytics.warehouse.embedded.server_errors import SYNTAX_ERROR, ServerError
 from analytics.warehouse.embedded.tokens import Token, tokens
 
 _TERMINATORS = ("VALUES", "FORMAT", "SELECT", "WITH", "FROM", "WATCH")
@@ -14,13 +14,13 @@ _STRING_OR_END = re.compile(r"'(?:[^'\\]|\\.|'')*'|;", re.DOTALL)
 
 @dataclass(frozen=True)
 class ClientInsert:
-    """`INSERT INTO target (names) SETTINGS … VALUES`, in its parts."""
+    """The parts of `INSERT INTO target (names) SETTINGS … VALUES`."""
 
-    before_data: str  # up to where FROM INFILE goes
+    before_data: str  # the text before FROM INFILE
     settings: str  # the SETTINGS clause, or nothing
     target: str
-    column_list: str | None  # what stands in the brackets
-    names: tuple[str, ...] | None  # the same as names, unless it holds an expression
+    column_list: str | None  # the text in the brackets
+    names: tuple[str, ...] | None  # the columns in it; None if it has an expression
 
     def from_file(self, path: str) -> str:
         quoted = path.replace("\\", "\\\\").replace("'", "\\'")
@@ -28,7 +28,7 @@ class ClientInsert:
 
 
 def client_insert(sql: str) -> ClientInsert | None:
-    """The parts, or None when the statement brings its data itself."""
+    """The parts, or None if the statement contains its data."""
     head, terminator, following = _split(tokens(sql))
     if terminator is None or not terminator.is_word("VALUES", "FORMAT"):
         return None
@@ -104,5 +104,5 @@ def _names(inside: list[Token]) -> tuple[str, ...] | None:
             parts.append(token.identifier())
         else:
             return None
-    # `* EXCEPT(x)` and the like have left through the branch above.
+    # `* EXCEPT(x)` and similar have returned None above.
     return (*names, "".join(parts))

@@ -1,4 +1,4 @@
-"""The endpoint as a process of its own, for tests, benchmarks and scripts."""
+"""Runs the endpoint as a separate process, for tests, benchmarks and scripts."""
 
 import os
 import re
@@ -17,8 +17,8 @@ _STOP_SECONDS = 10
 class EmbeddedClickHouse:
     """Starts the endpoint on a free port and stops it when the context ends.
 
-    The data stay in `directory`. Raises RuntimeError with the endpoint's own words when it
-    cannot start. Its errors go to `log`, by default to `endpoint.log` in the directory.
+    The data stays in `directory`. Raises RuntimeError with the endpoint's message if it cannot
+    start. Its errors go to `log`, by default `endpoint.log` in the directory.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class EmbeddedClickHouse:
         return f"clickhouse://default:{password}@{self.host}:{self.port}/default"
 
     def stop(self) -> int:
-        """Ends it as an init system would; its exit code."""
+        """Stops it with SIGTERM, as an init system would; returns its exit code."""
         return self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Stops it with SIGKILL, like a crash."""
         self._end(signal.SIGKILL)
 
     def interrupt(self) -> int:
-        """Ends it as Ctrl-C would; its exit code."""
+        """Stops it with SIGINT, like Ctrl-C; returns its exit code."""
         return self._end(signal.SIGINT)
 
     def __enter__(self) -> "EmbeddedClickHouse":

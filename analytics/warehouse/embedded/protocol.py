@@ -1,14 +1,14 @@
 """Packets of ClickHouse's native protocol at one fixed revision.
 
 54459 is the lowest revision with server-side {x:Type} parameters. It costs one zero byte per
-column and one ProfileEvents packet per inserted block; later revisions cost more and give a
-driver nothing that it uses.
+column and one ProfileEvents packet per inserted block. Later revisions cost more and add nothing
+that drivers use.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.byte_reader import Reader
 
 REVISION = 54459
 TIMEZONE = "UTC"  # clickhouse-driver decodes three times slower when its own zone's name differs
@@ -103,7 +103,7 @@ def read_query(reader: Reader) -> Query:
     query_id = reader.text()
     _skip_client_info(reader)
     settings = _read_settings(reader)
-    reader.text()  # the secret that servers of a cluster share
+    reader.text()  # the shared secret of a cluster
     reader.varint()  # stage: always the complete result
     compression = bool(reader.varint())
     sql = reader.text()
@@ -132,7 +132,7 @@ def write_progress(rows: int, size: int, total: int, written_rows: int, written:
 
 
 def write_profile_info(rows: int, blocks: int, size: int) -> bytes:
-    limits = b"\0" + varint(0) + b"\0"  # whether and what LIMIT cut off is not known here
+    limits = b"\0" + varint(0) + b"\0"  # rows before LIMIT: unknown here
     return b"".join([varint(ServerPacket.PROFILE_INFO), *map(varint, (rows, blocks, size)), limits])
 
 
@@ -169,7 +169,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "a
 
 
 def _undump(value: str) -> str:
-    """A parameter arrives as a quoted literal; the engine wants what is inside the quotes."""
+    """The content of a parameter, which arrives as a quoted literal."""
     if not (len(value) >= 2 and value[0] == value[-1] == "'"):
         return value
     characters, result = iter(value[1:-1]), []

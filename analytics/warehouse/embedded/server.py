@@ -1,4 +1,4 @@
-"""Listening, starting and stopping."""
+"""The server: listening, starting and stopping."""
 
 import argparse
 import contextlib
@@ -18,8 +18,8 @@ from types import FrameType
 from analytics.warehouse.embedded.connection import Connection, Services
 from analytics.warehouse.embedded.directory import DataDirectory
 from analytics.warehouse.embedded.engine import Engine
-from analytics.warehouse.embedded.errors import ServerError, StartupError
 from analytics.warehouse.embedded.execution import log
+from analytics.warehouse.embedded.server_errors import ServerError, StartupError
 from analytics.warehouse.embedded.watcher import Watcher
 
 _BACKLOG = 256
@@ -34,8 +34,8 @@ class Options:
     port: int = 9000  # 0 takes any free port
     user: str = "default"
     password: str = ""
-    memory_limit: int = 0  # bytes; 0 leaves it to the engine: nine tenths of the machine's
-    until_stdin_closes: bool = False  # end with the process at the other end of stdin
+    memory_limit: int = 0  # bytes; 0: the engine's default, 90 % of the machine's memory
+    until_stdin_closes: bool = False  # stop when the process that holds stdin ends
 
 
 class Server:
@@ -59,11 +59,11 @@ class Server:
         )
 
     def serve(self) -> None:
-        """Accepts connections, each in a thread of its own, until the process is told to stop."""
+        """Accepts connections, each in its own thread, until the process is stopped."""
         while True:
             try:
                 client, _ = self._listener.accept()
-            except OSError as error:  # too many open files, or a client that left at once
+            except OSError as error:  # too many open files, or the client disconnected at once
                 log(f"cannot accept a connection: {error}")
                 time.sleep(_ACCEPT_PAUSE)
                 continue
@@ -72,7 +72,7 @@ class Server:
             thread.start()
 
     def close(self) -> None:
-        """Ends running queries, waits for them a moment, and gives the directory back."""
+        """Kills running queries, waits for them briefly, and releases the directory."""
         self._listener.close()
         deadline = time.monotonic() + _GRACE
         while self._watcher.busy() and time.monotonic() < deadline:
@@ -85,9 +85,9 @@ class Server:
             with client:
                 Connection(client, self._services).serve()
         except (EOFError, OSError):
-            pass  # the client left, which is its right
+            pass  # the client disconnected
         except Exception as error:
-            log(f"a connection ended by an error of the endpoint: {error!r}")
+            log(f"an internal error ended a connection: {error!r}")
 
 
 def run(options: Options) -> int:
@@ -97,7 +97,7 @@ def run(options: Options) -> int:
     try:
         _handle_signals(_stop)
         server = Server(options)
-        _handle_signals(_stop)  # again, should the engine have taken them
+        _handle_signals(_stop)  # again, in case the engine replaced them
         if options.until_stdin_closes:
             threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
         sys.stdout.write(f"{server.describe()}\n")
@@ -109,7 +109,7 @@ def run(options: Options) -> int:
     except _Stop:
         if server is not None:
             server.close()
-    # The engine's own threads may be in the middle of a query; it recovers from worse.
+    # Engine threads may still be running a query; the engine recovers from this.
     os._exit(0)
 
 
@@ -119,11 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--path", type=Path, required=True, help="data directory")
     parser.add_argument("--host", default=Options.host)
-    parser.add_argument("--port", type=int, default=Options.port, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=Options.port, help="0: any free port")
     parser.add_argument("--user", default=Options.user)
     parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
-    parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: nine tenths")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="end with the parent")
+    parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: 90 % of memory")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 
 
@@ -132,7 +132,7 @@ class _Stop(BaseException):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    _handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not break the closing
+    _handle_signals(signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown
     raise _Stop
 
 
@@ -148,7 +148,7 @@ def _stop_when_stdin_closes() -> None:
 
 
 def _allow_many_files() -> None:
-    """Every part of every table may be open at once; the usual limit of 1024 is soon reached."""
+    """Raise the limit of open files: all parts of all tables may be open at once."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -178,7 +178,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StartupError(
-            f"cannot listen on {host}:{port} ({reason}): stop what uses that port, or "
+            f"cannot listen on {host}:{port} ({reason}): stop the process on that port, or "
             "choose another with --port"
         ) from None
 

@@ -5,21 +5,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from analytics.warehouse.embedded.blocks import Column
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.engine import Engine, identifier, literal
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.inserts import ClientInsert
+from analytics.warehouse.embedded.protocol import Query, Setting
+from analytics.warehouse.embedded.server_errors import (
     NO_SUCH_COLUMN_IN_TABLE,
     READONLY,
     UNKNOWN_SETTING,
     ServerError,
     from_engine,
 )
-from analytics.warehouse.embedded.inserts import ClientInsert
-from analytics.warehouse.embedded.protocol import Query, Setting
-from analytics.warehouse.embedded.reader import Reader
 
-# A client that sends `1` must hear of its error; drivers parse types in their short spelling.
+# A client that sends `1` must get an error; drivers parse the short form of types.
 _BASE_SETTINGS = {"implicit_select": "0", "print_pretty_type_names": "0"}
-# Sends the engine's log to our stderr instead of the client.
+# Would send the engine's log to our stderr instead of the client.
 _IGNORED_SETTINGS = ("send_logs_level",)
 _DESCRIBE_FIELDS = 7
 _NOT_INSERTED_BY_DEFAULT = ("MATERIALIZED", "ALIAS", "EPHEMERAL")
@@ -28,12 +28,12 @@ Progress = Callable[[Mapping[str, int]], None]
 
 
 class Session:
-    """Runs statements one at a time; errors come out as ServerError."""
+    """Runs statements one at a time. Raises ServerError."""
 
     def __init__(self, engine: Engine, database: str) -> None:
         self._engine = engine
         self._on_progress: Progress | None = None
-        self._given: dict[str, str] = {}  # settings of the last query, still in force
+        self._given: dict[str, str] = {}  # settings of the last query, still set
         self._before: dict[str, str] = {}  # the same settings, as SQL, before that query
         self._client_set_something = False
         self._locked = ""  # the value of readonly that this session is held at
@@ -43,7 +43,7 @@ class Session:
         self._connection.close()
 
     def begin(self, query: Query, query_id: str) -> None:
-        """Puts the query's settings and id in force, and takes those of the last query back."""
+        """Applies the query's settings and id, and reverts those of the last query."""
         given = {s.name: s.value for s in self._known(query.settings)}
         if self._locked and given.get("readonly") != self._locked:
             self._unlock()
@@ -54,16 +54,16 @@ class Session:
         try:
             self._run(f"SET {', '.join(changes)}", "Null")
         except ServerError as error:
-            # In a session that the client made readonly nothing can be set, not even our id.
+            # In a session that the client made readonly, nothing can be set, not even our id.
             if error.code != READONLY or len(changes) > 1:
                 raise
         self._given, self._before = given, before
 
     def end(self) -> None:
-        """Call after the query. A readonly query leaves a session that cannot be turned back.
+        """Call after the query. The readonly setting of a session cannot be reverted.
 
-        Under readonly = 2 everything else can still be set, so that session serves further
-        queries of the same kind; under 1 nothing can, not even the next query's id.
+        With readonly = 2 all other settings can still be changed, so the session is kept for
+        more queries of that kind. With 1, not even the next query's id can be set.
         """
         readonly = self._given.get("readonly", "0")
         if readonly == "2":
@@ -72,7 +72,7 @@ class Session:
             self._unlock()
 
     def _unlock(self) -> None:
-        """Goes on in a new session of the same database."""
+        """Continues in a new session of the same database."""
         database = self._run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
         self._connection.close()
         self._given, self._before, self._client_set_something = {}, {}, False
@@ -80,13 +80,13 @@ class Session:
         self._connection = self._open(database)
 
     def run_lasting(self, sql: str) -> None:
-        """Runs SET or USE, whose effect outlives the query, without the query's own settings."""
+        """Runs SET or USE, whose effect lasts, without the query's own settings."""
         self.restore()
         self._client_set_something = True
         self._run(sql, "Null")
 
     def restore(self) -> None:
-        """Takes back the settings that the last query brought along."""
+        """Reverts the settings of the last query."""
         if self._locked:
             self._unlock()
         if self._given:
@@ -100,7 +100,7 @@ class Session:
     def insert_columns(self, insert: ClientInsert) -> tuple[Column, ...]:
         """Names and types that the client's blocks must have."""
         if insert.column_list is not None and insert.names is None:
-            # The client's own text, put together again.
+            # From parts of the client's own statement.
             return self.describe(f"SELECT {insert.column_list} FROM {insert.target}", {})
         described = self._describe(insert.target, {})
         if insert.names is None:
@@ -114,12 +114,12 @@ class Session:
         parameters: dict[str, str] | None = None,
         progress: Progress | None = None,
     ) -> bytes:
-        """Runs to the end; what it answers comes as FORMAT Native."""
+        """Runs a statement to its end; returns its output as FORMAT Native."""
         with self._reporting(progress):
             return self._run(sql, "Native", parameters)
 
     def lines(self, sql: str) -> list[str]:
-        """The texts of a query's one column."""
+        """The values of a query's only column."""
         reader = Reader.of(self._run(sql, "RowBinary"))
         texts = []
         while reader.more():
@@ -138,7 +138,7 @@ class Session:
                     yield piece.bytes()
             except RuntimeError as error:
                 raise from_engine(error) from None
-            # Of a short query the engine tells no progress.
+            # The engine reports no progress for short queries.
             progress({"read_rows": rows, "read_bytes": size, "total_rows_to_read": rows})
 
     @contextmanager
@@ -178,7 +178,7 @@ class Session:
                 )
 
     def _differences(self, given: dict[str, str]) -> list[str]:
-        """Assignments that lead from the last query's settings to `given`."""
+        """Assignments that change the last query's settings to `given`."""
         stale = [f"{name} = {self._before[name]}" for name in self._given if name not in given]
         fresh = [
             f"{name} = {literal(value)}"
@@ -188,7 +188,7 @@ class Session:
         return stale + fresh
 
     def _values_before(self, given: dict[str, str]) -> dict[str, str]:
-        """What to go back to after the query, as SQL."""
+        """The values to restore after the query, as SQL."""
         known = {name: self._before[name] for name in given if name in self._before}
         fresh = {name: _base_value(name) for name in given if name not in known}
         if fresh and self._client_set_something:

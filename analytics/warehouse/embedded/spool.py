@@ -1,8 +1,7 @@
 """Files in the data directory that hold a client's blocks until the engine has read them.
 
-The engine's own streaming insert (`send_insert`) reports rows as written that are not there:
-constraint violations, too many partitions and throwing views pass unnoticed. INSERT … FROM
-INFILE reports all of these.
+The engine's own streaming insert (`send_insert`) reports lost rows as written: it ignores
+constraint violations, too many partitions and throwing views. INSERT … FROM INFILE reports them.
 """
 
 from pathlib import Path
@@ -10,13 +9,13 @@ from types import TracebackType
 from typing import IO
 from uuid import uuid4
 
-from analytics.warehouse.embedded.errors import ServerError, disk_full
+from analytics.warehouse.embedded.server_errors import ServerError, disk_full
 
 _SUFFIX = ".native"
 
 
 class Spool:
-    """Blocks on their way into the engine; the file goes when the context ends."""
+    """A file of blocks for the engine, removed when the context ends."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / f"{uuid4().hex}{_SUFFIX}"
@@ -36,7 +35,7 @@ class Spool:
         self.discard()
 
     def write(self, data: bytes) -> None:
-        """Never raises: a block must be read to its end even when it cannot be kept."""
+        """Never raises: a block must be read to its end even if it cannot be stored."""
         if self.error is None:
             try:
                 self._file = self._file or self.path.open("wb")
@@ -45,7 +44,7 @@ class Spool:
                 self.error = disk_full(str(error))
 
     def check(self) -> None:
-        """Raises what has gone wrong so far."""
+        """Raises the first error so far."""
         if self.error is not None:
             raise self.error
 
@@ -55,7 +54,7 @@ class Spool:
             self.path.unlink(missing_ok=True)
 
     def seal(self) -> None:
-        """Ends the writing; `check` tells whether all could be kept."""
+        """Closes the file; `check` raises if not everything could be written."""
         if self._file is None:
             return
         try:
@@ -65,7 +64,7 @@ class Spool:
 
 
 def clean(directory: Path) -> None:
-    """Makes the spool directory and removes what a killed process left in it."""
+    """Creates the spool directory and removes files left by a killed process."""
     directory.mkdir(exist_ok=True)
     for leftover in directory.glob(f"*{_SUFFIX}"):
         leftover.unlink(missing_ok=True)

@@ -1,19 +1,19 @@
-"""What a statement is, and the few rewrites that it needs before the engine sees it."""
+"""Parses a statement and rewrites it for the engine where needed."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 
-from analytics.warehouse.embedded.errors import (
+from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
+from analytics.warehouse.embedded.server_errors import (
     NOT_IMPLEMENTED,
     SUPPORT_IS_DISABLED,
     SYNTAX_ERROR,
     ServerError,
 )
-from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
 from analytics.warehouse.embedded.tokens import Token, tokens, until_end
 
-# log_comment holds our query id, and on a second line what the client itself put there.
+# log_comment has our query id, and on a second line the client's own comment.
 QUERY_ID_SQL = r"splitByChar('\n', Settings['log_comment'])[1]"
 
 _SELECTS = ("SELECT", "WITH", "FROM")
@@ -23,7 +23,7 @@ _MAY_NAME_FORMAT = (*_SELECTS, "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", 
 class Kind(Enum):
     SELECT = auto()
     CLIENT_INSERT = auto()
-    SESSION = auto()  # SET and USE: they outlive their query
+    SESSION = auto()  # SET and USE, whose effect lasts
     OTHER = auto()
 
 
@@ -32,11 +32,11 @@ class Statement:
     kind: Kind
     sql: str
     insert: ClientInsert | None = None
-    victims: str = ""  # of a KILL QUERY: a query for the ids that it names
+    victims: str = ""  # for KILL QUERY: a query that selects the ids to kill
 
 
 def parse(sql: str) -> Statement:
-    """Tells the kind and gives the text for the engine; refuses access to the server's files."""
+    """The kind of a statement and its SQL for the engine. Refuses access to the server's files."""
     first = next((token for token in tokens(sql) if token.text != "("), None)
     if first is None:
         raise ServerError(SYNTAX_ERROR, "Syntax error: Empty query (SYNTAX_ERROR)")
@@ -90,26 +90,25 @@ def _refuse_files(found: list[Token]) -> None:
 
 
 def _refuse_totals(found: list[Token]) -> None:
-    """The engine keeps the row of totals to itself; an answer without it would be wrong."""
+    """The engine does not return the row of totals; a result without it would be wrong."""
     for here, following in pairwise(found):
         if here.is_word("WITH") and following.is_word("TOTALS"):
             raise ServerError(
                 NOT_IMPLEMENTED,
-                "WITH TOTALS does not work here: use WITH ROLLUP or GROUPING SETS "
-                "(NOT_IMPLEMENTED)",
+                "WITH TOTALS is not supported; use WITH ROLLUP or GROUPING SETS (NOT_IMPLEMENTED)",
             )
 
 
 def _no_files(clause: str) -> ServerError:
     return ServerError(
         SUPPORT_IS_DISABLED,
-        f"{clause} is the client's task: this endpoint reads and writes no files for it "
+        f"{clause} must be handled by the client; this endpoint does not access files "
         "(SUPPORT_IS_DISABLED)",
     )
 
 
 def _without_format(sql: str, found: list[Token]) -> str:
-    """Rows always travel as blocks; a FORMAT would only hide them from the endpoint."""
+    """Removes a FORMAT clause, since rows are always sent as blocks."""
     for here, name, after in zip(found, found[1:], [*found[2:], None], strict=False):
         ends = after is None or after.is_word("SETTINGS")
         if here.is_word("FORMAT") and not here.depth and name.kind == "word" and ends:
@@ -118,7 +117,7 @@ def _without_format(sql: str, found: list[Token]) -> str:
 
 
 def _with_our_query_id(sql: str, found: list[Token]) -> str:
-    """The engine numbers queries itself, so `query_id` means what we wrote beside the query."""
+    """Replaces `query_id`, since the engine assigns its own ids and ours is in log_comment."""
     for token in reversed(found):
         if token.kind in ("word", "quoted") and token.identifier() == "query_id":
             sql = sql[: token.start] + QUERY_ID_SQL + sql[token.end :]
@@ -126,7 +125,7 @@ def _with_our_query_id(sql: str, found: list[Token]) -> str:
 
 
 def _victims(sql: str) -> str:
-    """`KILL QUERY … WHERE condition [SYNC | ASYNC | TEST]` as a query for the ids it would end."""
+    """`KILL QUERY … WHERE condition [SYNC | ASYNC | TEST]` as a query for the ids to kill."""
     found = until_end(sql)
     where = next((token for token in found if token.is_word("WHERE")), None)
     if where is None or not found[1].is_word("QUERY") or found[-1].is_word("TEST"):

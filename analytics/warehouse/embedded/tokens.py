@@ -1,10 +1,10 @@
-"""Just enough lexing of ClickHouse SQL to tell words from strings, comments and brackets."""
+"""A minimal lexer for ClickHouse SQL: words, strings, comments and brackets."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analytics.warehouse.embedded.errors import SYNTAX_ERROR, ServerError
+from analytics.warehouse.embedded.server_errors import SYNTAX_ERROR, ServerError
 
 _TOKEN = re.compile(
     r"""
@@ -31,7 +31,7 @@ class Token:
         return self.kind == "word" and self.text.upper() in words
 
     def identifier(self) -> str:
-        """The name that a word or a quoted identifier stands for."""
+        """The name in a word or a quoted identifier."""
         if self.kind != "quoted":
             return self.text
         quote = self.text[0]

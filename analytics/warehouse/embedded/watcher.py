@@ -1,4 +1,4 @@
-"""Ends queries that somebody killed, or whose client sent Cancel or went away meanwhile."""
+"""Kills queries that were canceled or killed, or whose client disconnected."""
 
 import contextlib
 import select
@@ -9,10 +9,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from analytics.warehouse.embedded.errors import QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING, ServerError
 from analytics.warehouse.embedded.protocol import ClientPacket
+from analytics.warehouse.embedded.server_errors import (
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING,
+    ServerError,
+)
 
-_INTERVAL = 0.05  # seconds between looks: the most that a cancel waits
+_INTERVAL = 0.05  # seconds between checks, and the longest delay of a cancel
 
 
 class Outcome(Enum):
@@ -30,7 +33,7 @@ class Watch:
 
 
 class Watcher:
-    """One thread for all connections. It looks at a client only while its query runs."""
+    """One thread for all connections. It checks a client only while its query runs."""
 
     def __init__(self, kill: Callable[[str], None]) -> None:
         self._kill = kill
@@ -53,7 +56,7 @@ class Watcher:
 
     @contextlib.contextmanager
     def running(self, query_id: str) -> Iterator[None]:
-        """Holds the id for one query; two at a time with the same id cannot be told apart."""
+        """Reserves the id for one query; a second query with the same id is refused."""
         with self._changed:
             if query_id in self._running:
                 raise ServerError(
@@ -77,10 +80,10 @@ class Watcher:
                 self._kill(query_id)
 
     def killed(self, query_ids: Collection[str]) -> None:
-        """Somebody's KILL QUERY named these.
+        """A KILL QUERY selected these ids.
 
-        A query is more than one statement of the engine, and the KILL may have met the first
-        just as it ended: from now on it is sent at every look.
+        A query may be several statements of the engine, and the KILL may have come between two of
+        them. So it is sent again at every check.
         """
         with self._changed:
             for watch in self._watches.values():
@@ -92,17 +95,17 @@ class Watcher:
             with self._changed:
                 self._changed.wait_for(lambda: self._watches)
             time.sleep(_INTERVAL)
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """One look at every client, and a KILL for each query that nobody wants any more."""
-        # The lock is held throughout: a watch that has ended is neither read from nor killed.
+    def check(self) -> None:
+        """Checks every client once and kills each query that should end."""
+        # The lock is held throughout, so that a watch that has ended is not read or killed.
         with self._changed:
             for watch in self._readable():
-                watch.outcome = _judge(watch.client)
+                watch.outcome = _outcome_of(watch.client)
             for watch in self._watches.values():
                 if watch.outcome is not Outcome.RUNNING:
-                    self._kill(watch.query_id)  # at every look: it may come before its query
+                    self._kill(watch.query_id)  # at every check, since it may come before its query
 
     def _readable(self) -> list[Watch]:
         running = {f: w for f, w in self._watches.items() if w.outcome is Outcome.RUNNING}
@@ -112,7 +115,7 @@ class Watcher:
         return [running[number] for number, _ in poll.poll(0)]
 
 
-def _judge(client: socket.socket) -> Outcome:
+def _outcome_of(client: socket.socket) -> Outcome:
     try:
         waiting = client.recv(1, socket.MSG_PEEK)
         if waiting == bytes([ClientPacket.CANCEL]):

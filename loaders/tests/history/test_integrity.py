@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import Unavailable, Unreachable
 from loaders import tasks
 from loaders.history import integrity
@@ -37,7 +37,7 @@ def loaded(acme, lake):
 
 def corrupt(tenant, change, where):
     """Corrupt rows in the warehouse, as no load would."""
-    Writer().run(
+    WarehouseClient().run(
         f"UPDATE shared_companies SET {change} WHERE tenant_id = {{t:String}} AND {where}",
         {"t": tenant.id},
     )
@@ -132,7 +132,7 @@ def test_a_fault_is_found_and_repaired(loaded, change, where, expected):
 
 def test_rows_of_a_load_that_failed_are_removed(loaded):
     columns = "tenant_id, company_id, effective_date, expiry_date, is_current, load_id"
-    Writer().run(
+    WarehouseClient().run(
         f"INSERT INTO shared_companies ({columns}, record_hash) "
         "SELECT {t:String}, '1', toDateTime64('2026-01-09', 3, 'UTC'), "
         "toDateTime64('2026-01-08', 3, 'UTC'), false, 999999, hex(1)",
@@ -145,7 +145,7 @@ def test_rows_of_a_load_that_failed_are_removed(loaded):
 
 
 def test_versions_stored_twice_are_found_and_deduplicated(loaded):
-    Writer().run(
+    WarehouseClient().run(
         "INSERT INTO shared_companies SELECT * FROM shared_companies "
         "WHERE tenant_id = {t:String} AND status = 'C'",
         {"t": loaded.id},
@@ -157,7 +157,7 @@ def test_versions_stored_twice_are_found_and_deduplicated(loaded):
 
 
 def test_lost_versions_show_in_the_counts(loaded):
-    Writer().run(
+    WarehouseClient().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE company_id = '2'",
         {"t": loaded.id},
     )
@@ -196,7 +196,7 @@ def test_what_a_full_refresh_closed_stays_closed(loaded, lake):
 
 def test_a_repair_does_not_reopen_the_version_before_a_lost_one(loaded, lake):
     """The current version was deleted: what was valid before it is not valid now."""
-    Writer().run(
+    WarehouseClient().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE status = 'C'", {"t": loaded.id}
     )
     assert {"gap", "counts"} <= faults(loaded).keys()
@@ -218,7 +218,7 @@ def test_text_that_is_not_utf8_is_found(loaded):
 
 def test_a_repair_that_leaves_no_rows_succeeds(acme):
     """The table holds only rows of a failed load."""
-    Writer().run(
+    WarehouseClient().run(
         "INSERT INTO shared_companies "
         "(tenant_id, company_id, effective_date, expiry_date, load_id) SELECT {t:String}, '1', "
         "toDateTime64('2026-01-09', 3, 'UTC'), toDateTime64('2026-01-08', 3, 'UTC'), 999999",
@@ -243,7 +243,7 @@ def test_a_failed_repair_does_not_claim_success(loaded, monkeypatch):
 def test_scratch_tables_of_crashed_loads_are_removed_and_reported(loaded):
     job = LoadJob.objects.create(tenant=loaded, table="companies", state=LoadJob.State.RUNNING)
     for load_id in (999_999, job.pk):
-        Writer().run(
+        WarehouseClient().run(
             f"CREATE TABLE `stage:{loaded.id}:companies:{load_id}:1:staged` AS shared_companies"
         )
     found = check(loaded, TABLES["companies"])

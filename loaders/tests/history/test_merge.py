@@ -135,7 +135,7 @@ def test_a_column_added_to_the_catalog_makes_no_new_versions(acme, lake, monkeyp
     )
     monkeypatch.setitem(catalog.TABLES, "companies", wider)
     from analytics.warehouse import schema
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
     schema.apply(schema.plan())
     try:
@@ -144,7 +144,7 @@ def test_a_column_added_to_the_catalog_makes_no_new_versions(acme, lake, monkeyp
         assert stored(acme, "countIf(company_id = '1')") == [(1,)]
     finally:
         monkeypatch.undo()
-        Writer().run("ALTER TABLE shared_companies DROP COLUMN mood")
+        WarehouseClient().run("ALTER TABLE shared_companies DROP COLUMN mood")
         schema.apply(schema.plan())
 
 

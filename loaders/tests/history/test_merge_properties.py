@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from analytics.warehouse.catalog import SENTINEL, TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.history import merge
 from loaders.jobs import load as load_module
 from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
@@ -92,7 +92,7 @@ class Scenario:
         )
 
     def seen(self):
-        found = Writer().rows(
+        found = WarehouseClient().rows(
             "SELECT company_id, effective_date, expiry_date, status, updated_at "
             "FROM shared_companies WHERE tenant_id = {t:String} AND effective_date < expiry_date",
             {"t": self.tenant.id},
@@ -106,7 +106,7 @@ class Scenario:
 
     def check_currency(self):
         """At any time the current rows are those that never expire, at most one of each key."""
-        twice, differ = Writer().rows(
+        twice, differ = WarehouseClient().rows(
             f"""SELECT countIf(currents > 1), countIf(currents != open) FROM (
                 SELECT countIf(is_current) AS currents, countIf(expiry_date = '{SENTINEL}') AS open
                 FROM shared_companies WHERE tenant_id = {{t:String}} GROUP BY company_id

@@ -6,7 +6,7 @@ A mutation changes the text of the statements that are sent to the engine.
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.history import merge
 from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.lake.results import LoadFailed
@@ -93,14 +93,14 @@ def test_without_a_mutation_history_equals_the_model(monkeypatch, swap):
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_rule_is_noticed(monkeypatch, name):
     old, new = MUTATIONS[name]
-    run = Writer.run
+    run = WarehouseClient.run
     hits = []
 
     def mutated(self, sql, *args, **options):
         hits.extend([sql] * (old in sql))
         return run(self, sql.replace(old, new), *args, **options)
 
-    monkeypatch.setattr(Writer, "run", mutated)
+    monkeypatch.setattr(WarehouseClient, "run", mutated)
     with pytest.raises((AssertionError, LoadFailed)):
         play_all()
     assert hits, "no statement contains the text that the mutation replaces"

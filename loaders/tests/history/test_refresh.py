@@ -218,9 +218,9 @@ def test_a_refresh_without_new_files_reads_keys_and_writes_nothing(acme, lake, t
 
 
 def test_rows_that_the_warehouse_lost_are_loaded_again(acme, lake, twenty):
-    from analytics.warehouse.client import Writer
+    from analytics.warehouse.client import WarehouseClient
 
-    Writer().run(
+    WarehouseClient().run(
         "DELETE FROM shared_companies IN PARTITION {t:String} WHERE company_id = '7'",
         {"t": acme.id},
     )

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.history import merge
 from loaders.jobs import load as load_module
 from loaders.jobs.load import Kind, LoadRequest, run_load
@@ -19,7 +19,7 @@ BEFORE, AFTER = [("1", "old")], [("1", "new"), ("2", "new")]
 
 
 def seen(tenant):
-    return Writer().rows(
+    return WarehouseClient().rows(
         "SELECT company_id, status FROM companies_current WHERE tenant_id = {t:String} ORDER BY 1",
         {"t": tenant.id},
     )
@@ -69,7 +69,7 @@ def test_a_crash_at_any_statement_leaves_one_state_and_a_retry_completes_it(
 
 
 def _scratch_tables(tenant):
-    return Writer().rows(
+    return WarehouseClient().rows(
         "SELECT name FROM system.tables WHERE startsWith(name, {prefix:String})",
         {"prefix": f"stage:{tenant.id}:"},
     )

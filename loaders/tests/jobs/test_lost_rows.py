@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.history import merge as history_module
 from loaders.jobs import load as load_module
 from loaders.jobs import queue, worker
@@ -51,4 +51,4 @@ def test_a_load_that_loses_rows_never_reports_success(lake, monkeypatch, form, w
 
 def lose(tenant):
     for name in scratch_tables(tenant, TABLES["companies"]):
-        Writer().run(f"TRUNCATE TABLE `{name}`")
+        WarehouseClient().run(f"TRUNCATE TABLE `{name}`")

@@ -7,7 +7,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from avesa_site.celery import app
 from common.heartbeat import beating
 from loaders import tasks
@@ -323,7 +323,7 @@ def test_canceling_ends_what_the_worker_streams(acme, lake, warehouse, settings,
 def test_canceling_ends_the_statement_under_way(acme, lake, warehouse, monkeypatch):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     job = queue.request_load(acme, TABLES["companies"])
-    other = Writer(label=label_of(job.pk, 10))
+    other = WarehouseClient(label=label_of(job.pk, 10))
     after_staging(monkeypatch, lambda scratch: scratch.run(ENDLESS, max_execution_time=30))
 
     def run():

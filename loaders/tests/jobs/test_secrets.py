@@ -10,7 +10,7 @@ from django.core.serializers import serialize
 from django.urls import get_resolver, reverse
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import WarehouseError
 from avesa_site.doctor import checks
 from common import logs
@@ -87,7 +87,9 @@ def _statements_under_way(run):
 
     def look():
         while not done.is_set():
-            seen.update(text for (text,) in Writer().rows("SELECT query FROM system.processes"))
+            seen.update(
+                text for (text,) in WarehouseClient().rows("SELECT query FROM system.processes")
+            )
         return seen
 
     with ThreadPoolExecutor(1) as threads:
@@ -111,7 +113,7 @@ def _fail_in_every_way(acme, settings, monkeypatch):
     settings.LAKE_ENDPOINT_URL, settings.CLICKHOUSE_URL = right[0], BROKEN
     _load(acme)
     with pytest.raises(WarehouseError) as error:
-        Writer().run("SELECT 1")
+        WarehouseClient().run("SELECT 1")
     assert MARK not in str(error.value)
     settings.CLICKHOUSE_URL = right[1]
     with monkeypatch.context() as patch:
@@ -144,8 +146,8 @@ def _pages(client, dora):
 def _notes():
     """What the warehouse records about loads and errors."""
     tables = ("load_log", "load_rejects")
-    texts = [str(Writer().rows(f"SELECT * FROM {table}")) for table in tables]
-    return [*texts, str(Writer().rows("SELECT last_error_message FROM system.errors"))]
+    texts = [str(WarehouseClient().rows(f"SELECT * FROM {table}")) for table in tables]
+    return [*texts, str(WarehouseClient().rows("SELECT last_error_message FROM system.errors"))]
 
 
 def test_the_scan_would_find_a_secret(acme, written):

@@ -27,7 +27,7 @@ from moto.server import ThreadedMotoServer
 
 from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.pool import close_all
@@ -303,7 +303,7 @@ def versions(tenant, name):
         ORDER BY {table.key}, effective_date"""
     for attempt in range(5):
         try:
-            return Writer().rows(sql, {"tenant_id": tenant.id})
+            return WarehouseClient().rows(sql, {"tenant_id": tenant.id})
         except WarehouseError:  # a pooled connection from before the last kill
             if attempt == 4:
                 raise

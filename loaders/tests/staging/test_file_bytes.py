@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.lake.results import LoadFailed
 from loaders.staging.csv_records import MalformedCsv, records
@@ -112,12 +112,12 @@ def load(settings, lake, transport, form, body, tenant=None, **options):
 def outcome_of(tenant):
     """The versions that readers see, and the rejects."""
     names = {"t": tenant.id}
-    versions = Writer().rows(
+    versions = WarehouseClient().rows(
         f"SELECT {', '.join(STORED)} FROM shared_companies "
         "WHERE tenant_id = {t:String} AND effective_date < expiry_date ORDER BY ALL",
         names,
     )
-    rejects = Writer().rows(
+    rejects = WarehouseClient().rows(
         "SELECT source_row, row_key, column_name, value, reason FROM load_rejects FINAL "
         "WHERE tenant_id = {t:String} ORDER BY ALL",
         names,

@@ -6,7 +6,7 @@ import pytest
 from django.test import override_settings
 
 from analytics.warehouse.catalog import TABLES
-from analytics.warehouse.client import Writer
+from analytics.warehouse.client import WarehouseClient
 from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
 from avesa_site.tests.sample_lake.reading import read_rows
 from loaders.jobs.load import Kind, LoadRequest, run_load
@@ -47,7 +47,7 @@ def _load_all(transport):
 def _contents(tenant_id, table):
     """Every stored version of a tenant's table, without the columns that differ between loads."""
     names = [*table.column_names, "effective_date", "expiry_date", "is_current", "record_hash"]
-    return Writer().rows(
+    return WarehouseClient().rows(
         f"SELECT {', '.join(names)}, source_file FROM {table.shared_name} "
         f"WHERE tenant_id = {{tenant_id:String}} ORDER BY {table.key}, effective_date, record_hash",
         {"tenant_id": tenant_id},

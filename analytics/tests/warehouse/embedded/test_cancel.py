@@ -1,4 +1,4 @@
-"""Queries end when nobody wants them any more."""
+"""Queries end when they are canceled or killed, or their client disconnects."""
 
 import socket
 import threading
@@ -39,14 +39,14 @@ def test_kill_query_by_our_id(connect):
     assert victim.execute("SELECT 1") == [(1,)]
 
 
-def test_a_kill_that_met_the_query_between_two_statements_is_sent_again():
+def test_a_kill_between_two_statements_of_a_query_is_sent_again():
     sent = []
     watcher = Watcher(sent.append)
     ours, theirs = socket.socketpair()
     with ours, theirs, watcher.watching(ours, "unlucky") as watch:
         watcher.killed(["unlucky", "another"])
-        watcher.look()
-        watcher.look()
+        watcher.check()
+        watcher.check()
         assert watch.outcome is Outcome.KILLED
         assert set(sent) == {"unlucky"}
         assert len(sent) >= 2

@@ -69,7 +69,7 @@ def test_into_a_table_function_and_another_database(table, database):
     assert table.execute("SELECT a FROM t") == [(1,)]
 
 
-def test_a_violated_constraint_is_told_and_nothing_is_written(table):
+def test_a_violated_constraint_is_reported_and_nothing_is_written(table):
     table.execute("ALTER TABLE t ADD CONSTRAINT small CHECK a < 10")
     with pytest.raises(ServerException) as caught:
         table.execute("INSERT INTO t (a) VALUES", [(5,), (50,)])
@@ -77,7 +77,7 @@ def test_a_violated_constraint_is_told_and_nothing_is_written(table):
     assert table.execute("SELECT count() FROM t") == [(0,)]
 
 
-def test_too_many_partitions_are_told(client):
+def test_too_many_partitions_are_reported(client):
     client.execute("CREATE TABLE p (a Int32) ENGINE = MergeTree PARTITION BY a ORDER BY a")
     with pytest.raises(ServerException) as caught:
         client.execute("INSERT INTO p VALUES", [(n,) for n in range(200)])
@@ -85,7 +85,7 @@ def test_too_many_partitions_are_told(client):
     assert client.execute("SELECT count() FROM p") == [(0,)]
 
 
-def test_a_throwing_view_is_told(table):
+def test_a_throwing_view_is_reported(table):
     table.execute("CREATE TABLE target (x UInt8) ENGINE = Null")
     table.execute("CREATE MATERIALIZED VIEW v TO target AS SELECT throwIf(a = 7) AS x FROM t")
     with pytest.raises(ServerException) as caught:
@@ -97,13 +97,13 @@ def test_a_throwing_view_is_told(table):
     ("sql", "code"),
     [("INSERT INTO nope VALUES", 60), ("INSERT INTO t (a, nope) VALUES", 16)],
 )
-def test_a_wrong_target_is_told_before_the_data(table, sql, code):
+def test_a_wrong_target_is_reported_before_the_data(table, sql, code):
     with pytest.raises(ServerException) as caught:
         table.execute(sql, [(1, "x")])
     assert caught.value.code == code
 
 
-def test_the_connection_serves_on_after_a_failed_insert(table):
+def test_the_connection_works_after_a_failed_insert(table):
     table.execute("ALTER TABLE t ADD CONSTRAINT small CHECK a < 10")
     for _ in range(3):
         with pytest.raises(ServerException):
@@ -111,7 +111,7 @@ def test_the_connection_serves_on_after_a_failed_insert(table):
     assert table.execute("SELECT count() FROM t") == [(0,)]
 
 
-def test_no_spool_file_stays_behind(endpoint, table):
+def test_no_spool_file_is_left(endpoint, table):
     table.execute("INSERT INTO t (a) VALUES", [(1,)])
     assert list((endpoint.directory / "spool").iterdir()) == []
 
@@ -121,6 +121,6 @@ def test_no_spool_file_stays_behind(endpoint, table):
     ["INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", "SELECT 1 INTO OUTFILE '/tmp/x'"],
 )
 def test_files_of_the_server_are_refused(table, sql):
-    with pytest.raises(ServerException, match="client's task") as caught:
+    with pytest.raises(ServerException, match="handled by the client") as caught:
         table.execute(sql)
     assert caught.value.code == 344

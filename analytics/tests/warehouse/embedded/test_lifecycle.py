@@ -132,12 +132,12 @@ def test_an_open_host_without_a_password_is_refused(tmp_path):
     assert_refused(result, "0.0.0.0", "--password", "127.0.0.1")
 
 
-def test_the_process_object_tells_why_it_could_not_start(tmp_path):
+def test_the_process_object_reports_why_it_could_not_start(tmp_path):
     with EmbeddedClickHouse(tmp_path), pytest.raises(RuntimeError, match="in use by process"):
         EmbeddedClickHouse(tmp_path, log=tmp_path / "second.log")
 
 
-def test_a_full_disk_is_told_and_the_server_stays(tmp_path):
+def test_a_full_disk_is_reported_and_the_server_keeps_running(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
@@ -167,7 +167,7 @@ def _fill(server):
         assert client.execute("SELECT * FROM t") == [("kept",)]
 
 
-def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path):
+def test_a_file_that_may_not_grow_is_reported_as_a_full_disk(tmp_path):
     with EmbeddedClickHouse(tmp_path) as server:
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))
         with Client(server.host, port=server.port) as client:

@@ -1,4 +1,4 @@
-"""The statements that the warehouse lives by."""
+"""The statements that the product depends on."""
 
 import boto3
 import pytest
@@ -48,7 +48,7 @@ def test_optimize_and_lightweight_delete(table):
     assert table.execute("SELECT count() FROM t WHERE tenant_id = 'a'") == [(450,)]
 
 
-def test_filters_hold_inside_parameterised_views(table):
+def test_filters_hold_inside_parameterized_views(table):
     table.execute("CREATE VIEW v AS SELECT id FROM t WHERE tenant_id = {tenant_id:String}")
     settings = {"additional_table_filters": "{'t': 'id < 10'}"}
     assert len(table.execute("SELECT * FROM v(tenant_id='a')", settings=settings)) == 5

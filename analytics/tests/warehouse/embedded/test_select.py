@@ -41,7 +41,7 @@ def test_a_big_result_streams_without_piling_up(endpoint, client):
     assert _resident(endpoint.pid) - before < 300 * 2**20
 
 
-def test_format_clause_is_the_clients_affair(client):
+def test_a_format_clause_is_ignored(client):
     assert client.execute("SELECT 1 AS format FORMAT JSON;") == [(1,)]
     assert client.execute("SHOW TABLES FORMAT Pretty") == []
 
@@ -77,7 +77,7 @@ def test_parameters_do_not_leak_into_the_next_query(connect):
     assert caught.value.code == 456
 
 
-def test_parameterised_views(connect):
+def test_parameterized_views(connect):
     client = connect(settings={"server_side_params": True})
     client.execute("CREATE TABLE t (tenant String, n Int32) ENGINE = MergeTree ORDER BY n")
     client.execute("INSERT INTO t VALUES ('a', 1), ('b', 2)")
@@ -86,7 +86,7 @@ def test_parameterised_views(connect):
     assert client.execute(sql, {"t": "b"}) == [(2,)]
 
 
-def test_progress_is_told_while_the_query_runs(client):
+def test_progress_is_reported_while_the_query_runs(client):
     progress = client.execute_with_progress(
         "SELECT max(sleepEachRow(0.001)) FROM numbers(500)", settings={"max_block_size": 50}
     )
@@ -116,7 +116,7 @@ def test_external_tables(client):
         client.execute("SELECT * FROM given")
 
 
-def test_statements_that_answer_rows(client):
+def test_statements_that_return_rows(client):
     client.execute("CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a")
     assert client.execute("SHOW TABLES") == [("t",)]
     assert client.execute("EXISTS TABLE t") == [(1,)]

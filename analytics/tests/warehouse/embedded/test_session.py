@@ -11,7 +11,7 @@ from analytics.warehouse.embedded import EmbeddedClickHouse
 SETTING = "SELECT toString(getSetting('max_threads'))"
 
 
-def test_settings_hold_for_one_query_only(client):
+def test_settings_apply_to_one_query_only(client):
     default = client.execute(SETTING)
     assert client.execute(SETTING, settings={"max_threads": 7}) == [("7",)]
     assert client.execute(SETTING, settings={"max_threads": 5, "max_block_size": 9}) == [("5",)]
@@ -48,7 +48,7 @@ def test_unknown_settings_are_ignored_unless_important(connect):
     assert caught.value.code == 115
 
 
-def test_a_wrong_value_of_a_setting_is_told(client):
+def test_a_wrong_value_of_a_setting_is_reported(client):
     with pytest.raises(ServerException):
         client.execute("SELECT 1", settings={"max_threads": "many"})
     assert client.execute("SELECT 1") == [(1,)]
@@ -106,7 +106,7 @@ def test_the_database_of_the_hello(connect, client, database):
     assert connect(database="").execute("SELECT currentDatabase()") == [("default",)]
 
 
-def test_an_unknown_database_is_told(connect):
+def test_an_unknown_database_is_reported(connect):
     with pytest.raises(ServerException) as caught:
         connect(database="nope").execute("SELECT 1")
     assert caught.value.code == 81
@@ -157,7 +157,7 @@ def test_http_is_refused_with_a_reason(endpoint):
         assert b"not HTTP" in http.recv(1000)
 
 
-def test_a_password_is_asked_for(tmp_path):
+def test_a_password_is_required(tmp_path):
     with EmbeddedClickHouse(tmp_path, password="a:b@c/d") as server:
         with Client.from_url(server.url) as client:
             assert client.execute("SELECT 1") == [(1,)]
@@ -168,7 +168,7 @@ def test_a_password_is_asked_for(tmp_path):
                 assert caught.value.code == 516
 
 
-def test_a_connection_goes_on_after_queries_that_only_read(connect):
+def test_a_connection_works_after_readonly_queries(connect):
     client = connect()
     client.execute("CREATE TABLE after_reading (a Int8) ENGINE = MergeTree ORDER BY a")
     for readonly in (2, 2, 1, 2):
@@ -181,7 +181,7 @@ def test_a_connection_goes_on_after_queries_that_only_read(connect):
     assert client.execute("SELECT a FROM after_reading", settings={"readonly": 2}) == [(1,)]
 
 
-def test_settings_of_one_reading_query_do_not_reach_the_next(connect):
+def test_settings_of_one_readonly_query_do_not_reach_the_next(connect):
     client = connect()
     sql = "SELECT count() FROM numbers(10)"
     limited = {"readonly": 2, "additional_table_filters": "{'x.y': '1 = 1'}", "max_threads": 1}

@@ -1,8 +1,8 @@
-"""What the endpoint reads out of a statement's text."""
+"""Parsing of statements."""
 
 import pytest
 
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.server_errors import ServerError
 from analytics.warehouse.embedded.statements import QUERY_ID_SQL, Kind, parse
 
 
@@ -84,9 +84,9 @@ def test_the_format_is_taken_off(sql, expected):
     ],
 )
 def test_the_victims_of_a_kill(kill, condition):
-    asked = parse(kill).victims
-    assert asked.startswith(f"SELECT DISTINCT {QUERY_ID_SQL} FROM system.processes WHERE")
-    assert asked.partition("WHERE")[2].strip() == condition
+    query = parse(kill).victims
+    assert query.startswith(f"SELECT DISTINCT {QUERY_ID_SQL} FROM system.processes WHERE")
+    assert query.partition("WHERE")[2].strip() == condition
 
 
 @pytest.mark.parametrize("sql", ["KILL QUERY WHERE 1 TEST", "KILL MUTATION WHERE 1", "SELECT 1"])

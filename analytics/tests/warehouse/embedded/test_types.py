@@ -1,4 +1,4 @@
-"""Every type goes in as a client's block and comes out the same."""
+"""Every type survives a round trip from a client's block."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.warehouse.embedded.column_types import layout, split_type
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.server_errors import ServerError
 
 LONG = "ü" * 5000
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -135,7 +135,7 @@ def test_types_are_split_at_their_own_commas():
     assert split_type("UInt8") == ("UInt8", [])
 
 
-def test_a_type_without_a_known_end_is_refused():
+def test_a_type_of_unknown_length_is_refused():
     with pytest.raises(ServerError, match="AggregateFunction") as caught:
         layout("Array(AggregateFunction(sum, UInt64))")
     assert caught.value.code == 50

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics.warehouse.embedded import compression
-from analytics.warehouse.embedded.errors import ServerError
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.protocol import _undump, string, varint
-from analytics.warehouse.embedded.reader import Reader
+from analytics.warehouse.embedded.server_errors import ServerError
 
 
 def in_pieces(data, size):
@@ -24,7 +24,7 @@ def test_varints(values, size):
 
 
 @given(st.lists(st.text(max_size=200)), st.binary(max_size=50), st.integers(1, 300))
-def test_strings_are_passed_and_copied_whatever_the_pieces(texts, rest, size):
+def test_strings_are_skipped_and_copied_in_pieces_of_any_size(texts, rest, size):
     data = b"".join(map(string, texts))
     copied = []
     reader = in_pieces(data + rest, size)

@@ -1,4 +1,4 @@
-"""Reading the native protocol from any source of byte pieces."""
+"""Reads values of the native protocol from any source of bytes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ Sink = Callable[[bytes], object]
 
 
 class Reader:
-    """Reads values; may copy what it passes over to a sink.
+    """Reads values, and can copy the bytes it reads or skips to a sink.
 
-    `receive` returns the next piece of bytes, empty at the end. An end in the middle of a
-    value raises EOFError.
+    `receive` returns the next bytes, empty at the end. If the data ends within a value, EOFError
+    is raised.
     """
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
@@ -26,7 +26,7 @@ class Reader:
         return cls(lambda: next(pieces, b""))
 
     def more(self) -> bool:
-        """Whether anything follows; waits for it."""
+        """Whether more data follows; waits for it."""
         if self._at == len(self._buffer):
             try:
                 self._more()
@@ -71,7 +71,7 @@ class Reader:
         self._at += size
 
     def skip_strings(self, count: int) -> None:
-        """Passes over `count` length-prefixed strings; the hot loop of every text INSERT."""
+        """Skips `count` length-prefixed strings; the hot loop of every text INSERT."""
         while count:
             buffer, at, size = self._buffer, self._at, len(self._buffer)
             while count and at < size and (length := buffer[at]) < 0x80:
@@ -87,7 +87,7 @@ class Reader:
 
     @contextmanager
     def copying_to(self, sink: Sink) -> Iterator[None]:
-        """Everything read inside goes to `sink` too, in order."""
+        """Copies everything that is read inside to `sink`, in order."""
         self._sink, self._copied = sink, self._at
         try:
             yield

@@ -22,7 +22,7 @@ _DISK_FULL = ("No space left on device", "errno: 28", "File too large")
 
 
 class ServerError(Exception):
-    """What the client is told; `code` is ClickHouse's."""
+    """An error that is sent to the client; `code` is ClickHouse's."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -31,11 +31,11 @@ class ServerError(Exception):
 
 
 class StartupError(Exception):
-    """The endpoint cannot run; the text is one line and names the remedy."""
+    """The endpoint cannot start; the text is one line and names the remedy."""
 
 
 def from_engine(error: Exception) -> ServerError:
-    """The engine reports everything as a text that begins with `Code: n.`"""
+    """A ServerError from an engine error, whose text starts with `Code: n.`"""
     text = str(error)
     found = _ENGINE_TEXT.search(text)
     code, message = (int(found[1]), found[2]) if found else (UNKNOWN_EXCEPTION, text)
@@ -47,6 +47,6 @@ def from_engine(error: Exception) -> ServerError:
 def disk_full(detail: str) -> ServerError:
     return ServerError(
         NOT_ENOUGH_SPACE,
-        "The disk of the data directory is full; free some space and repeat. "
+        "The disk of the data directory is full; free some space and try again. "
         f"({detail}) (NOT_ENOUGH_SPACE)",
     )
