@@ -58,7 +58,7 @@ def watch(name: str) -> bool:
         f"The {name} has {since} shown that it works. See whether it runs and reaches the broker "
         "and the database.",
     )
-    alerting.tell_untold([Alert.Kind.SILENT])  # which takes both processes otherwise
+    alerting.send_pending([Alert.Kind.SILENT])  # which takes both processes otherwise
     return False
 
 

@@ -1,7 +1,6 @@
 """Every message that wakes a worker for loads and pipelines."""
 
-from common.leases import EXPIRES
-from common.messages import send_after_commit
+from common.messages import EXPIRES, send_after_commit
 from loaders.models import LoadJob, PipelineRun
 
 

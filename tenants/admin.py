@@ -23,7 +23,7 @@ from unfold.widgets import (
 )
 
 from tenants import logos
-from tenants.alerting import NOBODY, ways_set_up
+from tenants.alerting import NO_CHANNEL, channels_set_up
 from tenants.models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
@@ -187,16 +187,16 @@ class AlertAdmin(ReadOnly, ModelAdmin):
     ]
     list_filter_submit = True
     list_select_related = ["tenant"]
-    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "told"]
-    readonly_fields = ["told"]
+    fields: Any = [("kind", "tenant", "subject"), ("raised_at", "over_at"), "text", "sent"]
+    readonly_fields = ["sent"]
 
-    @display(description="Told")
-    def told(self, alert: Alert) -> str:
-        if not ways_set_up():
-            return f"Alerts {NOBODY}"
-        if alert.tell_at is None:
-            return "By every way that is set up"
-        return f"Not yet by {', '.join(alert.untold)}; it is tried again."
+    @display(description="Sent")
+    def sent(self, alert: Alert) -> str:
+        if not channels_set_up():
+            return f"Alerts {NO_CHANNEL}"
+        if not alert.pending_channels:
+            return "On every channel that is set up"
+        return f"Not yet by {', '.join(alert.pending_channels)}; it is tried again."
 
     @display(description="State", label={"open": "danger", "over": "success"})
     def state(self, alert: Alert) -> tuple[str, str]:

@@ -188,10 +188,10 @@ def test_a_mail_server_that_is_away_and_a_folder_that_is_gone(well, settings):
 
 
 def test_by_which_ways_alerts_are_told(well, settings):
-    assert "reach nobody. Set ALERT_EMAILS" in told()["alerts"].says
+    assert "reach no one. Set ALERT_EMAILS" in told()["alerts"].says
     settings.ADMINS = [("ops", "ops@example.com")]
     settings.ALERT_SNS_TOPIC = "arn:aws:sns:us-east-1:1:alerts"
-    assert told()["alerts"].says == "told by mail, sns"
+    assert told()["alerts"].says == "sent by mail, sns"
 
 
 def test_clocks_that_differ(well, monkeypatch):

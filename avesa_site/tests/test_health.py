@@ -102,7 +102,7 @@ def test_who_watches_tells_later_what_could_not_be_told(
         watch()
     watch()
     assert not mailoutbox, "not at once"
-    Alert.objects.update(tell_at=timezone.now())
+    Alert.objects.update(try_at=timezone.now())
     watch()
     watch()
     assert len(mailoutbox) == 1

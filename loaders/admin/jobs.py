@@ -146,7 +146,7 @@ class LoadJobAdmin(ReadOnly, Watched):
                 "fields": [
                     ("tenant", "table"),
                     ("kind", "pipeline"),
-                    ("state", "attempt"),
+                    ("state", "claims"),
                     "asks_for_a_person",
                     "error",
                     "shown_notes",
@@ -161,9 +161,9 @@ class LoadJobAdmin(ReadOnly, Watched):
             {
                 "fields": [
                     ("requested_at", "requested_by"),
-                    "not_before",
+                    "try_at",
                     ("started_at", "finished_at"),
-                    ("heartbeat_at", "took"),
+                    ("claimed_at", "took"),
                 ]
             },
         ),

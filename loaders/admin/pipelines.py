@@ -84,7 +84,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
                     "error",
                     ("loaded", "rejected", "faults"),
                     ("requested_at", "requested_by"),
-                    ("planned_for", "not_before"),
+                    ("planned_for", "try_at"),
                 ]
             },
         )
@@ -103,7 +103,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
     def progress(self, run: PipelineRun) -> str:
         if run.is_active:
             return run.get_step_display()
-        loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("says", "–")
+        loads = run.steps.get(PipelineRun.Step.LOAD, {}).get("message", "–")
         return Truncator(run.error).chars(SHOWN) or loads
 
     def get_urls(self) -> list[URLPattern]:
@@ -190,7 +190,7 @@ class PipelineRunAdmin(ReadOnly, Watched):
 
 
 def _steps(run: PipelineRun) -> list[dict[str, Any]]:
-    """Each step with when it began, how long it took and what it says."""
+    """Each step with when it began, how long it took and its message."""
     shown = []
     for step in PipelineRun.Step:
         note = run.steps.get(step, {})
@@ -198,8 +198,8 @@ def _steps(run: PipelineRun) -> list[dict[str, Any]]:
         took = f"{(ended - began).total_seconds():,.1f} s" if began and ended else ""
         is_now = run.is_active and run.step == step
         state = "Waits for a worker" if run.state == PipelineRun.State.QUEUED else "Under way"
-        says = note.get("says", "") or (state if is_now else "")
-        shown.append({"label": step.label, "began": began, "took": took, "says": says})
+        message = note.get("message", "") or (state if is_now else "")
+        shown.append({"label": step.label, "began": began, "took": took, "message": message})
     return shown
 
 

@@ -89,14 +89,14 @@ def _work(job: LoadJob) -> Load | Repair:
 
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
-        scratch = ScratchTables(job.tenant, table, job.pk, job.attempt)
+        scratch = ScratchTables(job.tenant, table, job.pk, job.claims)
         load: Load | Repair = Repair(scratch, job.dry_run, on_step, still_ours)
         return load
     load = Load(
         job.tenant,
         table,
         job.pk,
-        job.attempt,
+        job.claims,
         LoadJob.Kind(job.kind),
         LoadJob.Vanished(job.vanished),
         job.vanished_limit,
@@ -119,7 +119,7 @@ def _progress(job: LoadJob, load: Load | Repair, step: str) -> None:
     if step != job.step:
         log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, step)
         job.step = step
-    if not queue.beat(job, step=step, listing=load.result.listing, **load.progress.now()):
+    if not job.beat(step=step, listing=load.result.listing, **load.progress.now()):
         raise LoadFailed("The load was canceled, or another run has taken over.")
 
 
@@ -152,13 +152,13 @@ def _seconds_between() -> float:
 
 
 def _beat(job: LoadJob, load: Load | Repair) -> None:
-    queue.beat(job)
+    job.beat()
     if progress := _progress_now(job, load):
-        queue.beat(job, **progress)
+        job.beat(**progress)
 
 
 def _progress_now(job: LoadJob, load: Load | Repair) -> dict[str, int]:
     try:
-        return load.progress.now(*client.under_way(label_of(job.pk, job.attempt)))
+        return load.progress.now(*client.under_way(label_of(job.pk, job.claims)))
     except WarehouseError:  # the run's own statement will tell
         return {}

@@ -3,11 +3,11 @@
 import json
 import secrets
 import time
-from datetime import timedelta
 
 import pytest
 
 from analytics.warehouse.catalog import TABLES
+from common.tests.queues import impatient
 from loaders.history.integrity import check
 from loaders.jobs import queue, worker
 from loaders.jobs.load import Load
@@ -97,7 +97,7 @@ def test_an_empty_file_closes_nothing(acme, lake, twenty):
 def test_a_refresh_taken_up_again_remembers_when_it_closed_keys(acme, lake, twenty, monkeypatch):
     """It died after readers saw it; a newer file came before the next attempt."""
     remove(lake, acme, "a.jsonl")
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     with monkeypatch.context() as patch:
         patch.setattr(Load, "_log", lambda self: 1 / 0)
         job = load(acme, kind=LoadJob.Kind.REFRESH)

@@ -1,14 +1,13 @@
 """Scratch tables that lose what was put into them: no load builds on what is gone."""
 
-from datetime import timedelta
-
 import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import Writer
+from common.tests.queues import impatient
 from loaders.history import merge as history_module
 from loaders.jobs import load as load_module
-from loaders.jobs import queue, worker
+from loaders.jobs import worker
 from loaders.models import LoadJob
 from loaders.staging.scratch_tables import scratch_tables
 from loaders.tests.crashing import before_statement
@@ -27,7 +26,7 @@ def test_rows_lost_before_any_statement_never_pass_for_success(
     lake, monkeypatch, form, where, swap_above
 ):
     """As a restart empties memory, or a power failure takes the newest parts."""
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", where)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
     states = set()

@@ -77,7 +77,7 @@ def test_what_was_set_aside_or_rejected_stays_known(delivered, lake):
     "facts",
     [
         {"state": State.FAILED, "swapped_at": timezone.now()},
-        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "attempt": 2},
+        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "claims": 2},
         {"state": State.SUCCEEDED, "rows_late": 1},
         {"state": State.SUCCEEDED, "keys_closed": 1},
         {"state": State.SUCCEEDED, "closings": ["2026-01-01 00:00:00.000"]},
@@ -120,7 +120,7 @@ def test_what_the_next_load_is_compared_with_stays(acme):
 def _job(tenant, **facts):
     old = timezone.now() - LATER
     return LoadJob.objects.create(
-        **{"tenant": tenant, "table": "companies", "finished_at": old, "attempt": 1, **facts}
+        **{"tenant": tenant, "table": "companies", "finished_at": old, "claims": 1, **facts}
     )
 
 
