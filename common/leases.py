@@ -48,7 +48,7 @@ class Leased(models.Model):
     RETRY: ClassVar[RetryPolicy]
 
     try_at = models.DateTimeField(
-        default=timezone.now, help_text="A worker may take it from this moment on."
+        null=True, blank=True, help_text="A worker may take it from this moment on; none: at once."
     )
     claimed_at = models.DateTimeField(
         null=True,
@@ -78,8 +78,9 @@ class Leased(models.Model):
     @classmethod
     def free(cls, now: datetime) -> QuerySet[Self]:
         """What no worker has and whose moment has come, and what is lost."""
-        waits = has_come("try_at", now, cls.RETRY.longest) & Q(claimed_at=None)
-        return cls._default_manager.filter(waits | is_silent("claimed_at", now, cls.lease()))
+        is_due = Q(try_at=None) | has_come("try_at", now, cls.RETRY.longest)
+        is_lost = is_silent("claimed_at", now, cls.lease())
+        return cls._default_manager.filter(Q(is_due, claimed_at=None) | is_lost)
 
     @classmethod
     def claim(cls, free: QuerySet[Self], key: int, **values: Any) -> Self | None:

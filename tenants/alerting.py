@@ -62,13 +62,18 @@ def send_pending(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
 
     Later and later, as long as the fault lasts. Returns how many alerts it tried to send.
     """
-    free = Alert.free(timezone.now()).exclude(pending_channels=[])
-    pending = free.filter(over_at__isnull=True, kind__in=list(kinds))
-    keys = list(pending.order_by("raised_at").values_list("pk", flat=True)[:MAX_AT_ONCE])
-    ours = [alert for key in keys if (alert := Alert.claim(pending, key))]
+    waiting = due().filter(kind__in=list(kinds))
+    keys = list(waiting.order_by("raised_at").values_list("pk", flat=True)[:MAX_AT_ONCE])
+    ours = [alert for key in keys if (alert := Alert.claim(waiting, key))]
     if ours:
         _send(ours)
     return len(ours)
+
+
+def due() -> QuerySet[Alert]:
+    """Open alerts that may be sent now."""
+    free = Alert.free(timezone.now())
+    return free.filter(over_at__isnull=True).exclude(pending_channels=[])
 
 
 def _send(alerts: Sequence[Alert]) -> None:

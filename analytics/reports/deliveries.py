@@ -43,9 +43,7 @@ def send(delivery_id: int) -> str:
         return ""
     with noted(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
         if delivery.is_exhausted:
-            return _failed(
-                delivery, f"The last of {delivery.attempts} workers stopped before it was sent."
-            )
+            return _failed(delivery, "Its workers stopped without a word, before they sent it.")
         return _send(delivery)
 
 
@@ -202,7 +200,7 @@ def resend_failed(occurrence: Occurrence) -> int:
         failed = occurrence.deliveries.filter(state=State.FAILED)
         keys = list(failed.values_list("pk", flat=True))
         count = failed.filter(pk__in=keys).update(
-            state=State.QUEUED, attempts=0, handed_over_at=None, try_at=timezone.now()
+            state=State.QUEUED, attempts=0, handed_over_at=None, try_at=None
         )
         if count:
             Occurrence.objects.filter(pk=occurrence.pk).update(

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 State = Occurrence.State
 LOOK_AGAIN = timedelta(minutes=5)
+_WORKERS_DIED = "Its workers stopped without a word, before they had composed it."
 
 
 # --- Planning
@@ -58,7 +59,7 @@ def _plan(schedule: Schedule, now: datetime) -> bool:
     if not mine.update(planned_until=now):
         return False
     reason = "Missed while no worker ran; a later one was due by then."
-    *missed, latest = [Occurrence(report=schedule.report, due_at=each, try_at=now) for each in due]
+    *missed, latest = [Occurrence(report=schedule.report, due_at=each) for each in due]
     for each in missed:
         each.state, each.note = State.SKIPPED, reason
     Occurrence.objects.bulk_create([*missed, latest], ignore_conflicts=True)
@@ -77,7 +78,7 @@ def test(report: Report, user: User) -> Occurrence:
 def release(occurrence: Occurrence) -> bool:
     """Let one that is held go out, with its notice; False if it is not held any more."""
     held = Occurrence.objects.filter(pk=occurrence.pk, state=State.HELD)
-    if not held.update(state=State.WAITING, is_released=True, note="", try_at=timezone.now()):
+    if not held.update(state=State.WAITING, is_released=True, note="", try_at=None):
         return False
     compose_soon(occurrence)
     return True
@@ -89,7 +90,7 @@ def release(occurrence: Occurrence) -> bool:
 def data_arrived(tenant: Tenant, **signal: Any) -> int:
     """The tenant's pipeline has ended: what waits for data is tried now; returns how many do."""
     waiting = Occurrence.objects.filter(state=State.WAITING, report__tenant=tenant)
-    waiting.update(try_at=timezone.now())
+    waiting.update(try_at=None)
     found = list(waiting)
     for each in found:
         compose_soon(each)
@@ -111,8 +112,7 @@ def run(occurrence_id: int) -> str:
         return ""
     with noted(tenant=occurrence.report.tenant_id, occurrence=occurrence.pk):
         if occurrence.is_exhausted:
-            reason = f"The last of {occurrence.attempts} workers stopped while it was composed."
-            return _end(occurrence, State.FAILED, reason)
+            return _end(occurrence, State.FAILED, _WORKERS_DIED)
         return _run_or_try_again(occurrence)
 
 

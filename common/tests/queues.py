@@ -8,7 +8,7 @@ from django.utils import timezone
 
 def make_due(model):
     """All that waits may be taken now."""
-    model.objects.update(try_at=timezone.now())
+    model.objects.update(try_at=None)
 
 
 def lose(model):

@@ -111,14 +111,14 @@ def sweep() -> int:
     alerting.end_those_of_suspended()
     now = timezone.now()
     was_long_ago = Q(woken_at=None) | is_silent("woken_at", now, WAKE_AGAIN)
-    waiting = list(_free().filter(was_long_ago).values_list("pk", flat=True))
+    waiting = list(due().filter(was_long_ago).values_list("pk", flat=True))
     PipelineRun.objects.filter(pk__in=waiting).update(woken_at=now)
     for run_id in waiting:
         advance_soon(run_id)
     return len(waiting)
 
 
-def _free() -> QuerySet[PipelineRun]:
+def due() -> QuerySet[PipelineRun]:
     """Active runs that a worker may take."""
     free = PipelineRun.free(timezone.now())
     return free.filter(state__in=PipelineRun.ACTIVE, tenant__in=active_tenants())
@@ -138,7 +138,7 @@ def advance(run_id: int) -> str | None:
 
 def _claim(run_id: int) -> PipelineRun | None:
     started_at = Coalesce(F("started_at"), timezone.now())
-    return PipelineRun.claim(_free(), run_id, state=State.RUNNING, started_at=started_at)
+    return PipelineRun.claim(due(), run_id, state=State.RUNNING, started_at=started_at)
 
 
 def _advance(run: PipelineRun) -> str | None:

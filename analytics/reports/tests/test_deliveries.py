@@ -19,7 +19,7 @@ from analytics.reports import deliveries, occurrences, tasks
 from analytics.reports.models import Delivery, Occurrence, Schedule, Unsubscription
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
 from avesa_site.urls import anymail_urls
-from common.tests.queues import lose
+from common.tests.queues import lose, make_due
 from tenants.models import Alert, Membership, Tenant
 from tenants.signals import data_arrived
 
@@ -133,7 +133,7 @@ def test_a_server_that_is_busy_is_tried_again_later(due, mailbox):
     waiting = due.deliveries.get(address=OUTSIDE)
     assert (waiting.state, waiting.reason) == ("queued", "451 4.7.1 Try again later")
     assert work() == []
-    Delivery.objects.update(try_at=timezone.now())
+    make_due(Delivery)
     assert work() == ["sent"]
     assert states_of(due) == BOTH_SENT
 
@@ -141,7 +141,7 @@ def test_a_server_that_is_busy_is_tried_again_later(due, mailbox):
 def test_a_server_that_stays_busy_has_failed_in_the_end(due, mailbox):
     mailbox.answers[OUTSIDE] = "451 4.7.1 Try again later"
     for _ in range(Delivery.RETRY.attempts):
-        Delivery.objects.update(try_at=timezone.now())
+        make_due(Delivery)
         work()
     assert states_of(due)[OUTSIDE] == "failed"
 
@@ -160,7 +160,7 @@ def test_silence_after_the_mail_is_unknown_and_never_tried_again(report, due, ma
     assert "It is not known" in due.deliveries.first().reason
     mailbox.hangs_up = False
     assert deliveries.resend_failed(due) == 0
-    Delivery.objects.update(try_at=timezone.now())
+    make_due(Delivery)
     assert work(timedelta(days=1)) == []
     assert mailbox.mails == []
 

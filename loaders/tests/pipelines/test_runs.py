@@ -335,7 +335,7 @@ def test_an_outage_needs_no_person(delivered, settings, lake):
     for _ in range(LoadJob.RETRY.attempts):
         make_due(LoadJob)
         while worker.run_next():
-            LoadJob.objects.filter(claims=0).update(try_at=timezone.now())
+            LoadJob.objects.filter(claims=0).update(try_at=None)
     assert work(run).state == State.FAILED
     assert not any(run.jobs.values_list("needs_person", flat=True))
 
@@ -400,7 +400,7 @@ def test_a_secret_that_cannot_be_read_needs_no_person(delivered, settings, monke
         for _ in range(LoadJob.RETRY.attempts):
             make_due(LoadJob)
             while worker.run_next():
-                LoadJob.objects.filter(claims=0).update(try_at=timezone.now())
+                LoadJob.objects.filter(claims=0).update(try_at=None)
     for job in run.jobs.all():
         assert (job.state, job.needs_person) == (LoadJob.State.FAILED, False)
         assert "AWS is away." in job.error
@@ -817,7 +817,7 @@ def test_loads_that_no_worker_takes_raise_an_alert(acme, globex, warehouse):
     retry = queue.request_load(globex, TABLES["companies"])
     now = timezone.now()
     assert lateness.watch() == 0
-    LoadJob.objects.update(try_at=now - timedelta(hours=1))
+    LoadJob.objects.update(requested_at=now - timedelta(hours=1))
     LoadJob.objects.filter(pk=retry.pk).update(try_at=now - timedelta(minutes=1))
     assert lateness.watch() == 1
     alert = Alert.objects.get(over_at=None)
