@@ -59,7 +59,7 @@ def watch(name: str) -> bool:
         f"The {name} has {since}. Check that it is running and can reach the broker and the "
         "database.",
     )
-    alerting.tell_untold([Alert.Kind.SILENT])  # usually beat and a worker do this together
+    alerting.send_pending([Alert.Kind.SILENT])  # usually beat and a worker do this together
     return False
 
 

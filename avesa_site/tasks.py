@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from common.leases import EXPIRES
+from common.messages import EXPIRES
 from common.models import Heartbeat
 
 

@@ -11,6 +11,10 @@ from kombu.exceptions import OperationalError
 
 log = logging.getLogger(__name__)
 
+# Seconds after which a message is dropped that no one took: sweeps send it again. Long enough for
+# hosts whose clocks differ by minutes, since it is beat's that decides when they are over.
+EXPIRES = 600
+
 
 def send_after_commit(task_name: str, *arguments: object, expires: float | None = None) -> None:
     """`expires` in seconds. Pass it here: it cannot be looked up from the task's name."""

@@ -1,7 +1,6 @@
 """The messages that wake workers for loads and pipeline runs."""
 
-from common.leases import EXPIRES
-from common.messages import send_after_commit
+from common.messages import EXPIRES, send_after_commit
 from loaders.models import LoadJob, PipelineRun
 
 

@@ -1,14 +1,16 @@
-"""Pipeline runs, load jobs and the files they took: the truth, whatever the broker says."""
+"""Pipeline runs, load jobs and the files they took: the truth, whatever the broker sends."""
 
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
+from common.leases import Leased, RetryPolicy
 from tenants.models import Tenant, User
 
 # Below this much progress nothing can be said about the rest.
@@ -19,7 +21,7 @@ def _count(help_text: str) -> "models.BigIntegerField[Any, Any]":
     return models.BigIntegerField(default=0, help_text=help_text)
 
 
-class Work(models.Model):
+class Work(Leased):
     """What is asked for, waits for a worker, and ends in some way."""
 
     class State(models.TextChoices):
@@ -37,9 +39,6 @@ class Work(models.Model):
     requested_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    not_before = models.DateTimeField(
-        null=True, blank=True, help_text="A retry waits until this moment."
-    )
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     error = models.TextField(blank=True)
 
@@ -47,13 +46,17 @@ class Work(models.Model):
         abstract = True
         ordering = ["-requested_at", "-id"]
 
+    @classmethod
+    def lease(cls) -> timedelta:
+        return timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
+
     @property
     def is_active(self) -> bool:
         return self.state in self.ACTIVE
 
     @property
     def duration(self) -> timedelta | None:
-        """How long it ran, or has been running; of a load in its last attempt."""
+        """How long it ran, or has been running; of a load: since it was last claimed."""
         if self.started_at is None:
             return None
         return (self.finished_at or timezone.now()) - self.started_at
@@ -78,6 +81,9 @@ class PipelineRun(Work):
         INTEGRITY = "integrity", "Check integrity"
         TELL = "tell", "Tell readers"
 
+    # Of one step.
+    RETRY = RetryPolicy(first=timedelta(seconds=15), longest=timedelta(minutes=5), attempts=5)
+
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipeline_runs")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.INCREMENTAL)
     trigger = models.CharField(max_length=16, choices=Trigger)
@@ -87,15 +93,12 @@ class PipelineRun(Work):
     planned_for = models.DateTimeField(
         null=True, blank=True, help_text="When the schedule wanted it."
     )
-    claimed_at = models.DateTimeField(
-        null=True, blank=True, help_text="Last sign of the worker at it; none while it waits."
+    woken_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker was last woken for it."
     )
-    claims = models.PositiveIntegerField(default=0, help_text="How often a worker took it up.")
-    try_at = models.DateTimeField(help_text="A worker looks at it again at this moment.")
-    attempts = models.PositiveIntegerField(default=0, help_text="Of the step, in a row.")
     step = models.CharField(max_length=16, choices=Step, default=Step.SCHEMA)
     steps = models.JSONField(
-        default=dict, blank=True, help_text="When each step began and ended, and what it says."
+        default=dict, blank=True, help_text="When each step began and ended, and its message."
     )
     rows_loaded = models.BigIntegerField(default=0)
     rows_rejected = models.BigIntegerField(default=0)
@@ -140,6 +143,9 @@ class LoadJob(Work):
         CLOSE = "close", "Close them all"
         IGNORE = "ignore", "Leave them open"
 
+    RETRY = RetryPolicy(
+        first=timedelta(seconds=30), factor=4, longest=timedelta(minutes=10), attempts=3
+    )
     # Percent of the current keys: as many as this are no longer few.
     VANISHED_LIMIT = 10
     # The counts of which one at least is above zero if readers see something new.
@@ -163,11 +169,9 @@ class LoadJob(Work):
     pipeline = models.ForeignKey(
         PipelineRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
-    heartbeat_at = models.DateTimeField(null=True, blank=True)
     swapped_at = models.DateTimeField(
         null=True, blank=True, help_text="From then on readers may see its rows."
     )
-    attempt = models.PositiveIntegerField(default=0)
     step = models.CharField(max_length=200, blank=True, help_text="What it is doing now.")
     files_found = _count("Files to read.")
     bytes_found = _count("Their size.")
@@ -209,7 +213,7 @@ class LoadJob(Work):
             )
         ]
         permissions = [("run_loadjob", "Can start and cancel loads")]
-        indexes = [models.Index(fields=["state", "heartbeat_at"], name="load_job_sweep")]
+        indexes = [models.Index(fields=["state", "claimed_at"], name="load_job_sweep")]
 
     def __str__(self) -> str:
         test = " (test)" if self.dry_run else ""
@@ -217,7 +221,7 @@ class LoadJob(Work):
 
     @property
     def time_left(self) -> timedelta | None:
-        """How long it will still run if it goes on as it did; None while that cannot be told."""
+        """How long it will still run if it goes on as it did; None while that is not clear."""
         if self.state != self.State.RUNNING or self.percent < MIN_PERCENT or not self.duration:
             return None
         return self.duration * (100 - self.percent) / self.percent

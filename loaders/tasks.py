@@ -6,7 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from common.leases import EXPIRES
+from common.messages import EXPIRES
 from loaders.history import compaction, integrity
 from loaders.jobs import queue, retention, worker
 from loaders.pipelines import lateness, schedule

@@ -23,7 +23,7 @@ from unfold.widgets import (
 )
 
 from tenants import logos
-from tenants.alerting import NOBODY, ways_set_up
+from tenants.alerting import NO_CHANNEL, channels_set_up
 from tenants.models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
 
 admin.site.unregister(Group)
@@ -194,11 +194,11 @@ class AlertAdmin(ReadOnly, ModelAdmin):
 
     @display(description="Notified")
     def notified(self, alert: Alert) -> str:
-        if not ways_set_up():
-            return f"Alerts {NOBODY}"
-        if alert.tell_at is None:
-            return "By every configured channel"
-        return f"Not yet by {', '.join(alert.untold)}; it is tried again."
+        if not channels_set_up():
+            return f"Alerts {NO_CHANNEL}"
+        if not alert.pending_channels:
+            return "On every configured channel"
+        return f"Not yet by {', '.join(alert.pending_channels)}; it is tried again."
 
     @display(description="State", label={"open": "danger", "over": "success"})
     def state(self, alert: Alert) -> tuple[str, str]:

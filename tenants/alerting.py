@@ -1,6 +1,6 @@
-"""Telling staff of a fault once, until it is over. What could not be told is told later.
+"""Notifying staff of a fault once, until it is over. What could not be sent is sent later.
 
-A part that is away fails the loads of every tenant: the first few alerts are told one by one, the
+A part that is away fails the loads of every tenant: the first few alerts are sent one by one, the
 rest of such a burst in one message.
 """
 
@@ -17,25 +17,23 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from common.aws import publish
-from common.leases import has_come
 from common.texts import storable
 from tenants.models import Alert
 
 log = logging.getLogger(__name__)
 
 FEW, BURST = 5, timedelta(minutes=5)
-FIRST_RETRY, MAX_RETRY_DELAY = timedelta(minutes=5), timedelta(hours=12)
 MAX_AT_ONCE, MAX_SHOWN = 1000, 50
 
 
 def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str) -> None:
-    """Open an alert and tell it once; one that is open already only gets the text.
+    """Open an alert and send it once; one that is open already only gets the text.
 
     Without a tenant it is the platform that is at fault. Secrets in the text are hidden.
     """
     text, now = storable(text), timezone.now()
-    # With the workers silent nobody else would tell it.
-    is_told_now = kind == Alert.Kind.SILENT or _recent(now - BURST) < FEW
+    # With the workers silent no other process would send it.
+    is_ours = kind == Alert.Kind.SILENT or _recent(now - BURST) < FEW
     try:
         with transaction.atomic():
             alert = Alert.objects.create(
@@ -43,64 +41,63 @@ def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str
                 tenant_id=tenant_id,
                 subject=subject,
                 text=text,
-                untold=list(_WAYS),
-                tell_at=now + FIRST_RETRY if is_told_now else now,
+                pending_channels=list(_CHANNELS),
+                claimed_at=now if is_ours else None,
+                claims=int(is_ours),
             )
     except IntegrityError:
         _open(kind, tenant_id, subject).update(text=text)
         return
     log.error("%s: %s", alert, text)
-    if is_told_now:
-        transaction.on_commit(lambda: _tell([alert]))
+    if is_ours:
+        transaction.on_commit(lambda: _send([alert]))
 
 
 def _recent(since: datetime) -> int:
     return Alert.objects.filter(raised_at__gt=since).count()
 
 
-def tell_untold(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
-    """Tell what was left for later, could not be told, or was not by a process that died.
+def send_pending(kinds: Iterable[Alert.Kind] = Alert.Kind) -> int:
+    """Send what was left for later, could not be sent, or was not by a process that died.
 
-    Later and later, as long as the fault lasts. Returns how many alerts it tried to tell.
+    Later and later, as long as the fault lasts. Returns how many alerts it tried to send.
     """
-    now = timezone.now()
-    waiting = Alert.objects.filter(
-        has_come("tell_at", now, MAX_RETRY_DELAY), over_at__isnull=True, kind__in=list(kinds)
-    )
-    mine = [each for each in waiting.order_by("raised_at")[:MAX_AT_ONCE] if _claim(each, now)]
-    if mine:
-        _tell(mine)
-    return len(mine)
+    waiting = due().filter(kind__in=list(kinds))
+    keys = list(waiting.order_by("raised_at").values_list("pk", flat=True)[:MAX_AT_ONCE])
+    ours = [alert for key in keys if (alert := Alert.claim(waiting, key))]
+    if ours:
+        _send(ours)
+    return len(ours)
 
 
-def _claim(alert: Alert, now: datetime) -> bool:
-    wait = min(max(FIRST_RETRY, now - alert.raised_at), MAX_RETRY_DELAY)
-    mine = Alert.objects.filter(pk=alert.pk, tell_at=alert.tell_at, over_at__isnull=True)
-    return bool(mine.update(tell_at=now + wait))
+def due() -> QuerySet[Alert]:
+    """Open alerts that may be sent now."""
+    free = Alert.free(timezone.now())
+    return free.filter(over_at__isnull=True).exclude(pending_channels=[])
 
 
-def _tell(alerts: Sequence[Alert]) -> None:
-    """By every way that is left; one that fails is no reason not to try the others."""
-    for name in _WAYS:
-        group = [each for each in alerts if name in each.untold]
-        if group and _was_told(name, group):
+def _send(alerts: Sequence[Alert]) -> None:
+    """On every channel that is left; one that fails is no reason not to try the others."""
+    for name in _CHANNELS:
+        group = [each for each in alerts if name in each.pending_channels]
+        if group and _was_sent(name, group):
             for alert in group:
-                alert.untold.remove(name)
+                alert.pending_channels.remove(name)
     for alert in alerts:
-        told = {} if alert.untold else {"tell_at": None}
-        Alert.objects.filter(pk=alert.pk).update(untold=alert.untold, **told)
+        give_back = alert.retry if alert.pending_channels else alert.give_back
+        give_back(pending_channels=alert.pending_channels)
 
 
-def _was_told(name: str, alerts: Sequence[Alert]) -> bool:
+def _was_sent(name: str, alerts: Sequence[Alert]) -> bool:
     try:
-        _WAYS[name](alerts)
-    except Exception as error:  # a way that is set up wrongly must not keep the others from telling
-        log.warning("%s alerts could not be told by %s: %s", len(alerts), name, error)
+        _CHANNELS[name](alerts)
+    except Exception as error:  # one that is set up wrongly must not keep the others from sending
+        log.warning("%s alerts could not be sent by %s: %s", len(alerts), name, error)
         return False
     return True
 
 
-# --- The ways. One that is not set up has nothing to do.
+# --- The channels. One that is not set up has nothing to do.
 
 
 def _by_mail(alerts: Sequence[Alert]) -> None:
@@ -111,8 +108,8 @@ def _by_webhook(alerts: Sequence[Alert]) -> None:
     """POST to ALERT_WEBHOOK_URL; `text` alone is what chat programs show."""
     if not settings.ALERT_WEBHOOK_URL:
         return
-    told: Any = {"text": _words(alerts), "alerts": [_facts(each) for each in alerts]}
-    requests.post(settings.ALERT_WEBHOOK_URL, json=told, timeout=10).raise_for_status()
+    message: Any = {"text": _words(alerts), "alerts": [_facts(each) for each in alerts]}
+    requests.post(settings.ALERT_WEBHOOK_URL, json=message, timeout=10).raise_for_status()
 
 
 def _by_sns(alerts: Sequence[Alert]) -> None:
@@ -120,24 +117,24 @@ def _by_sns(alerts: Sequence[Alert]) -> None:
         publish(settings.ALERT_SNS_TOPIC, _headline(alerts), f"{_words(alerts)}\n")
 
 
-_WAYS: dict[str, Callable[[Sequence[Alert]], None]] = {
+_CHANNELS: dict[str, Callable[[Sequence[Alert]], None]] = {
     "mail": _by_mail,
     "webhook": _by_webhook,
     "sns": _by_sns,
 }
 
 
-def ways_set_up() -> list[str]:
-    """By which alerts reach somebody."""
+def channels_set_up() -> list[str]:
+    """Those on which alerts reach a person."""
     is_set = {
         "mail": settings.ADMINS,
         "webhook": settings.ALERT_WEBHOOK_URL,
         "sns": settings.ALERT_SNS_TOPIC,
     }
-    return [name for name in _WAYS if is_set[name]]
+    return [name for name in _CHANNELS if is_set[name]]
 
 
-NOBODY = "reach nobody. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOPIC."
+NO_CHANNEL = "reach no one. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOPIC."
 
 
 def _headline(alerts: Sequence[Alert]) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import re
 import secrets
 import zoneinfo
-from datetime import time
+from datetime import time, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Self
@@ -14,6 +14,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
+
+from common.leases import Leased, RetryPolicy
 
 TENANT_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 
@@ -228,8 +230,11 @@ class ApiToken(models.Model):
         return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class Alert(models.Model):
-    """A fault that somebody was told of, until it is over."""
+class Alert(Leased):
+    """A fault that staff are notified of, until it is over."""
+
+    LEASE = timedelta(minutes=5)  # far longer than a channel is waited for
+    RETRY = RetryPolicy(first=timedelta(minutes=5), longest=timedelta(hours=12), attempts=None)
 
     class Kind(models.TextChoices):
         LOAD = "load", "A load failed"
@@ -252,11 +257,8 @@ class Alert(models.Model):
     text = models.TextField()
     raised_at = models.DateTimeField(auto_now_add=True)
     over_at = models.DateTimeField(null=True, blank=True)
-    untold = models.JSONField(
-        default=list, editable=False, help_text="Ways by which it was not told yet."
-    )
-    tell_at = models.DateTimeField(
-        null=True, editable=False, help_text="When those are tried again; none if all were told."
+    pending_channels = models.JSONField(
+        default=list, editable=False, help_text="Channels on which it was not sent yet."
     )
 
     class Meta:

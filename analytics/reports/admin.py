@@ -50,7 +50,7 @@ class ReportAdmin(ReadOnly, ModelAdmin):
 
 class DeliveryInline(StateColumn, ReadOnly, TabularInline):
     model = Delivery
-    fields: Any = ["address", "shown_state", "reason", "attempts", "sent_at"]
+    fields: Any = ["address", "shown_state", "reason", "claims", "sent_at"]
     readonly_fields: Any = fields
 
 
@@ -64,7 +64,8 @@ class OccurrenceAdmin(StateColumn, ReadOnly, ModelAdmin):
         ("report", "kind", "shown_state"),
         ("due_at", "as_of"),
         "note",
-        ("attempts", "try_at", "claimed_at"),
+        ("claims", "attempts"),
+        ("try_at", "claimed_at"),
         "digest",
     ]
     readonly_fields: Any = ["shown_state"]

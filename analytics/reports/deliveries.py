@@ -1,20 +1,20 @@
 """One report to one recipient: claimed, handed to the mail server once, and recorded.
 
 SMTP cannot promise exactly one. What is promised: a delivery is handed over by one worker only; one
-whose outcome nobody could record is *unknown*, never "sent" and never tried again by itself; only
+whose outcome could not be recorded is *unknown*, never "sent" and never tried again by itself; only
 what certainly did not go out is retried. The Message-ID is always the same.
 """
 
 import logging
 import smtplib
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 from anymail.exceptions import AnymailError
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from analytics.reports import mails, outcomes
@@ -22,31 +22,28 @@ from analytics.reports.content import Content
 from analytics.reports.messages import send_soon
 from analytics.reports.models import Delivery, Occurrence, Unsubscription
 from analytics.reports.permissions import may_receive, refusal_of
-from common.leases import has_come, is_silent
 from common.logs import log_context
 
 log = logging.getLogger(__name__)
 
 State = Delivery.State
-LEASE = timedelta(minutes=10)  # far longer than a mail server is waited for
-BACK_OFF = (timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1))
 FIRST_PERMANENT_CODE = 500  # RFC 5321, 4.2.1
 _TOO_MANY_REQUESTS = 429
 
 
 def to_send(now: datetime) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(has_come("try_at", now, BACK_OFF[-1]), state=State.QUEUED)
+    """What is due to be sent, and what a worker claimed and never handed over."""
+    return Delivery.free(now).filter(state__in=Delivery.OPEN, handed_over_at=None)
 
 
 def send(delivery_id: int) -> str:
     """Send one delivery, if it is there to be had; returns its state, "" if it was not."""
-    now = timezone.now()
-    claimed = to_send(now).filter(pk=delivery_id)
-    if not claimed.update(state=State.SENDING, claimed_at=now, attempts=F("attempts") + 1):
+    delivery = Delivery.claim(to_send(timezone.now()), delivery_id, state=State.SENDING)
+    if delivery is None:
         return ""
-    related = "occurrence__report__tenant", "occurrence__report__owner", "occurrence__requested_by"
-    delivery = Delivery.objects.select_related(*related, "user").get(pk=delivery_id)
     with log_context(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
+        if delivery.is_exhausted:
+            return _failed(delivery, "Its workers stopped without a word, before they sent it.")
         return _send(delivery)
 
 
@@ -97,8 +94,8 @@ def _hand_over(delivery: Delivery, mail: EmailMessage) -> str:
     except Exception as error:  # nothing was handed over, whatever it was
         return _retry_or_fail(delivery, error)
     try:
-        # The last write before the first byte: from here on nobody may try again by himself.
-        if not _still_mine(delivery).update(handed_over_at=timezone.now()):
+        # The last write before the first byte: from here on no worker may try again by itself.
+        if not delivery.beat(handed_over_at=timezone.now()):
             return ""
         try:
             connection.send_messages([mail])
@@ -113,7 +110,7 @@ def _close(connection: BaseEmailBackend) -> None:
     try:
         connection.close()
     except (smtplib.SMTPException, OSError) as error:
-        log.info("the mail server did not say goodbye: %s", error)
+        log.info("the connection to the mail server was not closed properly: %s", error)
 
 
 def _provider_id(mail: EmailMessage) -> str:
@@ -125,9 +122,8 @@ def _provider_id(mail: EmailMessage) -> str:
 def _not_sent(delivery: Delivery, error: Exception) -> str:
     """An answer of the server is certain; silence is not."""
     if isinstance(error, smtplib.SMTPServerDisconnected) or not _was_answered(error):
-        return _record(
-            delivery, State.UNKNOWN, f"Nobody knows whether it was taken: {_said(error)}"
-        )
+        reason = f"It is not known whether the mail was accepted: {_answer(error)}"
+        return _record(delivery, State.UNKNOWN, reason)
     return _retry_or_fail(delivery, error)
 
 
@@ -139,16 +135,10 @@ def _was_answered(error: Exception) -> bool:
 
 
 def _retry_or_fail(delivery: Delivery, error: Exception) -> str:
-    said = _said(error)
-    if _is_permanent(error) or delivery.attempts > len(BACK_OFF):
-        return _failed(delivery, said)
-    queued = _still_mine(delivery).update(
-        state=State.QUEUED,
-        reason=said,
-        claimed_at=None,
-        handed_over_at=None,
-        try_at=timezone.now() + BACK_OFF[delivery.attempts - 1],
-    )
+    answer = _answer(error)
+    if _is_permanent(error) or not delivery.may_retry:
+        return _failed(delivery, answer)
+    queued = delivery.retry(state=State.QUEUED, reason=answer, handed_over_at=None)
     return State.QUEUED if queued else ""
 
 
@@ -164,7 +154,7 @@ def _is_permanent(error: Exception) -> bool:
     return not isinstance(error, OSError)
 
 
-def _said(error: Exception) -> str:
+def _answer(error: Exception) -> str:
     """What the server answered, in its own words."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         answers = error.recipients.values()
@@ -185,8 +175,8 @@ def _failed(delivery: Delivery, reason: str) -> str:
 
 def _record(delivery: Delivery, state: State, reason: str = "", *, provider_id: str = "") -> str:
     sent_at = timezone.now() if state == State.SENT else None
-    recorded = _still_mine(delivery).update(
-        state=state, reason=reason, sent_at=sent_at, provider_id=provider_id, claimed_at=None
+    recorded = delivery.give_back(
+        state=state, reason=reason, sent_at=sent_at, provider_id=provider_id
     )
     if not recorded:
         return ""
@@ -194,28 +184,14 @@ def _record(delivery: Delivery, state: State, reason: str = "", *, provider_id: 
     return state
 
 
-def _still_mine(delivery: Delivery) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(
-        pk=delivery.pk, state=State.SENDING, claimed_at=delivery.claimed_at
-    )
-
-
 # --- Repairs
 
 
 def recover(now: datetime) -> int:
-    """Take up what its worker left behind when it died; returns how many.
-
-    Not handed over: queued again. Handed over and not recorded: unknown.
-    """
-    abandoned = Delivery.objects.filter(is_silent("claimed_at", now, LEASE), state=State.SENDING)
-    again = abandoned.filter(handed_over_at__isnull=True)
-    count = again.update(state=State.QUEUED, claimed_at=None, try_at=now)
-    related = "occurrence__report__tenant"
-    for each in abandoned.filter(handed_over_at__isnull=False).select_related(related):
-        reason = "The worker died while the mail was handed over."
-        count += bool(_record(each, State.UNKNOWN, reason))
-    return count
+    """End what a worker that died had handed over and not recorded: unknown; returns how many."""
+    reason = "The worker died while the mail was handed over."
+    lost = Delivery.lost(now).filter(state=State.SENDING, handed_over_at__isnull=False)
+    return len([each for each in lost if _record(each, State.UNKNOWN, reason)])
 
 
 def resend_failed(occurrence: Occurrence) -> int:
@@ -224,7 +200,7 @@ def resend_failed(occurrence: Occurrence) -> int:
         failed = occurrence.deliveries.filter(state=State.FAILED)
         keys = list(failed.values_list("pk", flat=True))
         count = failed.filter(pk__in=keys).update(
-            state=State.QUEUED, attempts=0, handed_over_at=None, try_at=timezone.now()
+            state=State.QUEUED, attempts=0, handed_over_at=None, try_at=None
         )
         if count:
             Occurrence.objects.filter(pk=occurrence.pk).update(

@@ -13,6 +13,7 @@ from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, TileType
 from analytics.periods import PRESETS
 from analytics.reports import timetable
 from analytics.reports.timetable import Timetable
+from common.leases import Leased, RetryPolicy
 from tenants.models import Tenant
 
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -21,14 +22,14 @@ FAILURES_THAT_PAUSE = 5
 
 
 class Report(models.Model):
-    """What somebody wants to be sent: a dashboard or tiles of its own, for a period, filtered.
+    """What a user wants to be sent: a dashboard or tiles of its own, for a period, filtered.
 
     Its owner's rights are what it is sent by.
     """
 
     class WhenStale(models.TextChoices):
         NOTICE = "notice", "Send it with a plain notice"
-        HOLD = "hold", "Hold it until somebody releases it"
+        HOLD = "hold", "Hold it until an admin releases it"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="reports")
     owner = models.ForeignKey(
@@ -159,12 +160,15 @@ class Schedule(models.Model):
         return Timetable(self.frequency, self.at, zone, self.weekday, self.day)
 
 
-class Occurrence(models.Model):
+class Occurrence(Leased):
     """One time that a report was due, or was tried out.
 
     `as_of` and `content` are pinned when it is composed and never change: what was sent can be
-    opened again. `claimed_at` fences: whoever claimed it later is the one who may write.
+    opened again.
     """
+
+    LEASE = timedelta(minutes=15)  # far longer than composing takes
+    RETRY = RetryPolicy(first=timedelta(minutes=4), longest=timedelta(hours=1), attempts=5)
 
     class Kind(models.TextChoices):
         SCHEDULED = "scheduled", "Scheduled"
@@ -184,9 +188,6 @@ class Occurrence(models.Model):
     due_at = models.DateTimeField()
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     note = models.TextField(blank=True, help_text="Why it waits, is held, was skipped or failed.")
-    try_at = models.DateTimeField(default=timezone.now)
-    claimed_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
     is_released = models.BooleanField(default=False, help_text="Goes out although data are late.")
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
@@ -213,7 +214,7 @@ class Occurrence(models.Model):
 
     def is_late(self, now: datetime) -> bool:
         """Whether readers should hear that it is late, but not because it may wait for data."""
-        may_wait = timedelta(minutes=self.report.wait_minutes if self.attempts > 1 else 0)
+        may_wait = timedelta(minutes=self.report.wait_minutes if self.claims > 1 else 0)
         is_scheduled = self.kind == self.Kind.SCHEDULED
         return (
             is_scheduled
@@ -221,13 +222,18 @@ class Occurrence(models.Model):
         )
 
 
-class Delivery(models.Model):
+class Delivery(Leased):
     """One occurrence on its way to one recipient: the ledger.
 
     `handed_over_at` is written before the first byte goes to the mail server. A delivery that was
-    claimed and not handed over can be taken up again; one that was handed over and whose outcome
-    nobody recorded is unknown, and stays so.
+    claimed and not handed over can be taken up again; one that was handed over, but whose outcome
+    was never recorded, is unknown and stays so.
     """
+
+    LEASE = timedelta(minutes=10)  # far longer than a mail server is waited for
+    RETRY = RetryPolicy(
+        first=timedelta(minutes=2), factor=6, longest=timedelta(hours=1), attempts=4
+    )
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -251,9 +257,6 @@ class Delivery(models.Model):
     reason = models.TextField(blank=True, help_text="What the mail server said, or why not sent.")
     message_id = models.CharField(max_length=200, unique=True)
     provider_id = models.CharField(max_length=200, blank=True, db_index=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    try_at = models.DateTimeField(default=timezone.now)
-    claimed_at = models.DateTimeField(null=True, blank=True)
     handed_over_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
 

@@ -1,7 +1,7 @@
 """From a due time to content and deliveries: plan, claim, compose.
 
-Messages between processes only wake somebody up: rows decide. Whoever changes a row from one state
-to the next in one UPDATE has it; everybody else finds nothing to do.
+Messages between processes only wake workers up: rows decide. Whoever claims a row has it; everyone
+else finds nothing to do.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from analytics.reports import outcomes
@@ -20,17 +20,14 @@ from analytics.reports.messages import compose_soon, send_soon
 from analytics.reports.models import Delivery, Occurrence, Recipient, Report, Schedule
 from analytics.reports.permissions import refusal_of
 from analytics.warehouse.errors import WarehouseError
-from common.leases import has_come, is_silent
 from common.logs import log_context
 from tenants.models import Tenant, User
 
 log = logging.getLogger(__name__)
 
 State = Occurrence.State
-LEASE = timedelta(minutes=15)  # far longer than composing takes
 LOOK_AGAIN = timedelta(minutes=5)
-MAX_ATTEMPTS = 5
-MAX_WAIT = timedelta(hours=2)
+_WORKERS_DIED = "Its workers stopped without a word, before they had composed it."
 
 
 # --- Planning
@@ -62,7 +59,7 @@ def _plan(schedule: Schedule, now: datetime) -> bool:
     if not mine.update(planned_until=now):
         return False
     reason = "Missed while no worker ran; a later one was due by then."
-    *missed, latest = [Occurrence(report=schedule.report, due_at=each, try_at=now) for each in due]
+    *missed, latest = [Occurrence(report=schedule.report, due_at=each) for each in due]
     for each in missed:
         each.state, each.note = State.SKIPPED, reason
     Occurrence.objects.bulk_create([*missed, latest], ignore_conflicts=True)
@@ -81,7 +78,7 @@ def test(report: Report, user: User) -> Occurrence:
 def release(occurrence: Occurrence) -> bool:
     """Let one that is held go out, with its notice; False if it is not held any more."""
     held = Occurrence.objects.filter(pk=occurrence.pk, state=State.HELD)
-    if not held.update(state=State.WAITING, is_released=True, note="", try_at=timezone.now()):
+    if not held.update(state=State.WAITING, is_released=True, note="", try_at=None):
         return False
     compose_soon(occurrence)
     return True
@@ -93,7 +90,7 @@ def release(occurrence: Occurrence) -> bool:
 def data_arrived(tenant: Tenant, **signal: Any) -> int:
     """The tenant's pipeline has ended: what waits for data is tried now; returns how many do."""
     waiting = Occurrence.objects.filter(state=State.WAITING, report__tenant=tenant)
-    waiting.update(try_at=timezone.now())
+    waiting.update(try_at=None)
     found = list(waiting)
     for each in found:
         compose_soon(each)
@@ -101,25 +98,21 @@ def data_arrived(tenant: Tenant, **signal: Any) -> int:
 
 
 def to_run(now: datetime) -> QuerySet[Occurrence]:
-    """What waits and is due to be tried, and what somebody began and never ended."""
-    return Occurrence.objects.filter(
-        Q(has_come("try_at", now, MAX_WAIT), state=State.WAITING)
-        | Q(is_silent("claimed_at", now, LEASE), state=State.COMPOSING)
-    )
+    """What waits and is due to be tried, and what a worker began and never ended."""
+    return Occurrence.free(now).filter(state__in=(State.WAITING, State.COMPOSING))
 
 
 def run(occurrence_id: int) -> str:
-    """Compose an occurrence and queue its deliveries, if nobody else does; returns its state.
+    """Compose an occurrence and queue its deliveries, if no one else does; returns its state.
 
     "" if it was not there to be had.
     """
-    now = timezone.now()
-    claimed = to_run(now).filter(pk=occurrence_id)
-    if not claimed.update(state=State.COMPOSING, claimed_at=now, attempts=F("attempts") + 1):
+    occurrence = Occurrence.claim(to_run(timezone.now()), occurrence_id, state=State.COMPOSING)
+    if occurrence is None:
         return ""
-    related = Occurrence.objects.select_related("report__tenant", "report__owner", "requested_by")
-    occurrence = related.get(pk=occurrence_id)
     with log_context(tenant=occurrence.report.tenant_id, occurrence=occurrence.pk):
+        if occurrence.is_exhausted:
+            return _end(occurrence, State.FAILED, _WORKERS_DIED)
         return _run_or_try_again(occurrence)
 
 
@@ -143,7 +136,7 @@ def _run(occurrence: Occurrence) -> str:
             return notices
         # Pinned before anything is computed: a second attempt shows the same.
         as_of = occurrence.as_of or timezone.now()
-        if not _still_mine(occurrence).update(as_of=as_of):
+        if not occurrence.beat(as_of=as_of):
             return ""
         content = compose(
             occurrence.report, scoped_tiles(occurrence.report), occurrence.due_at, as_of, notices
@@ -154,7 +147,7 @@ def _run(occurrence: Occurrence) -> str:
 
 
 def _notices(occurrence: Occurrence) -> list[str] | str:
-    """What readers must be told; or the state, if the report has to wait or is held."""
+    """What readers must know; or the state, if the report has to wait or is held."""
     report, now = occurrence.report, timezone.now()
     found = data_problems(report, scoped_tiles(report), now)
     deadline = occurrence.due_at + timedelta(minutes=report.wait_minutes)
@@ -176,10 +169,9 @@ def _notices(occurrence: Occurrence) -> list[str] | str:
 def _queue(occurrence: Occurrence) -> str:
     """Store what was composed and one delivery for each recipient, at once or not at all."""
     with transaction.atomic():
-        stored = _still_mine(occurrence).update(
+        stored = occurrence.give_back(
             state=State.SENDING,
             note="",
-            claimed_at=None,
             as_of=occurrence.as_of,
             content=occurrence.content,
             digest=occurrence.digest,
@@ -216,27 +208,20 @@ def _deliveries(occurrence: Occurrence) -> list[Delivery]:
 
 
 def _end(occurrence: Occurrence, state: State, note: str) -> str:
-    if not _still_mine(occurrence).update(state=state, note=note, claimed_at=None):
+    if not occurrence.give_back(state=state, note=note):
         return ""
     outcomes.tell(occurrence, state, note)
     return state
 
 
 def _wait(occurrence: Occurrence, note: str, until: datetime) -> str:
-    waiting = _still_mine(occurrence).update(
-        state=State.WAITING, note=note, try_at=until, claimed_at=None
-    )
+    waiting = occurrence.give_back(state=State.WAITING, note=note, try_at=until, attempts=0)
     return State.WAITING if waiting else ""
 
 
 def _try_again(occurrence: Occurrence, reason: str) -> str:
     """Later and later, for about an hour; then it has failed."""
-    if occurrence.attempts >= MAX_ATTEMPTS:
+    if not occurrence.may_retry:
         return _end(occurrence, State.FAILED, reason)
-    return _wait(occurrence, reason, timezone.now() + 2**occurrence.attempts * timedelta(minutes=2))
-
-
-def _still_mine(occurrence: Occurrence) -> QuerySet[Occurrence]:
-    return Occurrence.objects.filter(
-        pk=occurrence.pk, state=State.COMPOSING, claimed_at=occurrence.claimed_at
-    )
+    waiting = occurrence.retry(state=State.WAITING, note=reason)
+    return State.WAITING if waiting else ""

@@ -46,7 +46,7 @@ def settle(occurrence: Occurrence) -> str:
     if not states:
         state, note = State.FAILED, "It has no recipient with a mail address."
     elif lost.intersection(states) and not reached.intersection(states):
-        state, note = State.FAILED, "It reached nobody."
+        state, note = State.FAILED, "It reached no one."
     else:
         state, note = State.DONE, ""
     after_sending = [State.SENDING, State.DONE, State.FAILED]
@@ -65,8 +65,8 @@ def tell(occurrence: Occurrence, state: str, note: str) -> None:
     subject = f"report {report.pk}"
     faults = occurrence.deliveries.filter(state__in=FAULTS)
     if state in (State.FAILED, State.HELD) or faults:
-        told = [note, *(f"{each.address}: {each.state}. {each.reason}" for each in faults[:20])]
-        text = "\n".join([f"{occurrence}: {state}.", *filter(None, told)])
+        facts = [note, *(f"{each.address}: {each.state}. {each.reason}" for each in faults[:20])]
+        text = "\n".join([f"{occurrence}: {state}.", *filter(None, facts)])
         alerting.raise_alert(Alert.Kind.REPORT, report.tenant_id, subject, text)
     else:
         alerting.all_clear(Alert.Kind.REPORT, report.tenant_id, subject)
@@ -92,5 +92,5 @@ def pause_if_hopeless(report: Report) -> bool:
         try:
             mail.send()
         except (smtplib.SMTPException, OSError, AnymailError) as error:
-            log.warning("the owner of %s could not be told that it is paused: %s", report, error)
+            log.warning("the owner of %s was not notified that it is paused: %s", report, error)
     return True

@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from analytics.reports import deliveries, occurrences, outcomes
-from common.leases import EXPIRES
+from common.messages import EXPIRES
 
 
 @shared_task

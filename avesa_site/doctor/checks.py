@@ -333,8 +333,8 @@ def _mail_without_smtp() -> str:
 
 
 def _alerts() -> str:
-    ways = alerting.ways_set_up()
-    return f"sent by {', '.join(ways)}" if ways else alerting.NOBODY
+    channels = alerting.channels_set_up()
+    return f"sent by {', '.join(channels)}" if channels else alerting.NO_CHANNEL
 
 
 def _check_clock(whose: str, now: datetime) -> None:

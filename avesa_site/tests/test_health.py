@@ -102,7 +102,7 @@ def test_the_watching_process_retries_alerts_that_could_not_be_sent(
         watch()
     watch()
     assert not mailoutbox, "not at once"
-    Alert.objects.update(tell_at=timezone.now())
+    Alert.objects.update(try_at=timezone.now())
     watch()
     watch()
     assert len(mailoutbox) == 1

@@ -153,7 +153,7 @@ class LoadJobAdmin(ReadOnly, AutoRefresh):
                 "fields": [
                     ("tenant", "table"),
                     ("kind", "pipeline"),
-                    ("state", "attempt"),
+                    ("state", "claims"),
                     "shown_needs_person",
                     "error",
                     "shown_notes",
@@ -168,9 +168,9 @@ class LoadJobAdmin(ReadOnly, AutoRefresh):
             {
                 "fields": [
                     ("requested_at", "requested_by"),
-                    "not_before",
+                    "try_at",
                     ("started_at", "finished_at"),
-                    ("heartbeat_at", "took"),
+                    ("claimed_at", "took"),
                 ]
             },
         ),

@@ -84,7 +84,7 @@ class PipelineRunAdmin(ReadOnly, AutoRefresh):
                     "error",
                     ("loaded", "rejected", "faults"),
                     ("requested_at", "requested_by"),
-                    ("planned_for", "not_before"),
+                    ("planned_for", "try_at"),
                 ]
             },
         )

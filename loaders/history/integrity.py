@@ -237,7 +237,7 @@ def find_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
 
 def _activity(tenant: Tenant, table: Table) -> list[tuple[Any, ...]]:
     newest = LoadJob.objects.filter(tenant=tenant, table=table.name).order_by("-pk")
-    return list(newest.values_list("pk", "state", "attempt", "swapped_at")[:5])
+    return list(newest.values_list("pk", "state", "claims", "swapped_at")[:5])
 
 
 # --- The warehouse
@@ -377,7 +377,7 @@ def _job_problem(job: Any, stored: int) -> str:
     if job.rows_loaded != outcomes:
         return f"{outcomes} of {job.rows_loaded} staged rows are accounted for"
     # A load that was retried after its flip no longer knows which keys it had reopened.
-    if stored < inserted or (stored > inserted and job.attempt == 1):
+    if stored < inserted or (stored > inserted and job.claims == 1):
         return f"it added {inserted} versions, of which {stored} are stored"
     return ""
 

@@ -7,8 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -18,7 +16,6 @@ from django.utils import timezone
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.client import kill
 from analytics.warehouse.errors import WarehouseError
-from common.leases import has_come, is_silent
 from common.locks import exclusive
 from common.texts import storable
 from loaders.lake.results import FileOutcome, LoadResult, VersionCounts
@@ -31,15 +28,12 @@ from tenants.models import Alert, Tenant, User
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3
 NAMES_KEPT = 200
 _SUSPENDED = "The tenant was suspended."
-FIRST_RETRY = timedelta(seconds=30)
-MAX_WAIT = FIRST_RETRY * 4**MAX_ATTEMPTS
 
 
 class LoadRefused(Exception):
-    """The load was not queued; the text says why."""
+    """The load was not queued; the text is the reason."""
 
 
 def request_load(
@@ -81,24 +75,17 @@ def request_load(
 
 def claim(job_id: int) -> LoadJob | None:
     """Make a queued job ours and running; None if it is not queued (any more) or not yet due."""
-    now = timezone.now()
-    claimed = (
-        due()
-        .filter(pk=job_id)
-        .update(
-            state=LoadJob.State.RUNNING,
-            attempt=F("attempt") + 1,
-            started_at=now,
-            finished_at=None,
-            heartbeat_at=now,
-            step="Starting",
-            percent=0,
-            bytes_done=0,
-            rows_read=0,
-            error="",
-        )
+    return LoadJob.claim(
+        due(),
+        job_id,
+        state=LoadJob.State.RUNNING,
+        started_at=timezone.now(),
+        step="Starting",
+        percent=0,
+        bytes_done=0,
+        rows_read=0,
+        error="",
     )
-    return LoadJob.objects.select_related("tenant").get(pk=job_id) if claimed else None
 
 
 def claim_next() -> LoadJob | None:
@@ -124,9 +111,8 @@ def claim_next() -> LoadJob | None:
 
 def due() -> QuerySet[LoadJob]:
     """Queued jobs that may run now."""
-    queued = LoadJob.objects.filter(state=LoadJob.State.QUEUED, tenant__in=active_tenants())
-    may_begin = has_come("not_before", timezone.now(), MAX_WAIT)
-    return queued.filter(Q(not_before__isnull=True) | may_begin)
+    free = LoadJob.free(timezone.now())
+    return free.filter(state=LoadJob.State.QUEUED, tenant__in=active_tenants())
 
 
 def wake_for_queued() -> int:
@@ -139,25 +125,20 @@ def wake_for_queued() -> int:
     return count
 
 
-def beat(job: LoadJob, **progress: Any) -> bool:
-    """Note that this run lives, and how far it is. False if the job is no longer this run's."""
-    return bool(_this_run(job).update(heartbeat_at=timezone.now(), **progress))
-
-
 def commit(job: LoadJob) -> bool:
     """Pass the point of no return: from here on the job cannot be canceled.
 
     False if the job is no longer this run's, or its tenant was suspended meanwhile.
     """
     now = timezone.now()
-    ours = _this_run(job).filter(tenant__in=active_tenants())
-    return bool(ours.update(swapped_at=now, heartbeat_at=now))
+    ours = job.ours().filter(tenant__in=active_tenants())
+    return bool(ours.update(swapped_at=now, claimed_at=now))
 
 
 def succeed(job: LoadJob, result: LoadResult) -> bool:
     """Record the end of a run that loaded. False if the job is no longer this run's."""
     with transaction.atomic():
-        done = _this_run(job).update(
+        done = job.give_back(
             state=LoadJob.State.SUCCEEDED,
             finished_at=timezone.now(),
             step="",
@@ -171,11 +152,11 @@ def succeed(job: LoadJob, result: LoadResult) -> bool:
             if not job.dry_run and job.kind != LoadJob.Kind.REPAIR:
                 _end_alert(job, result.refusals)
             tell_pipeline(job)
-    return bool(done)
+    return done
 
 
 def _end_alert(job: LoadJob, refusals: list[str]) -> None:
-    """That of failed loads; files that the lake refused are told as long as it does."""
+    """That of failed loads; an alert about files that the lake refuses stays as long as it does."""
     if refusals:
         missing = "1 file is" if len(refusals) == 1 else f"{len(refusals):,} files are"
         text = f"{job}: {missing} missing. {refusals[0]}"
@@ -232,7 +213,7 @@ def _storable_json(value: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str
 
 def may_have_leftovers(job: LoadJob) -> bool:
     """Whether earlier runs, of this job or the one before it, may have left rows unseen."""
-    if job.attempt > 1:
+    if job.claims > 1:
         return True
     before = LoadJob.objects.filter(tenant_id=job.tenant_id, table=job.table, pk__lt=job.pk)
     state = before.order_by("-pk").values_list("state", flat=True).first()
@@ -247,31 +228,38 @@ def fail(
     is_own_fault: bool = True,
     result: LoadResult | None = None,
 ) -> LoadJob.State | None:
-    """End a run that failed: queued again with back-off while attempts are left, else failed.
+    """End a run that failed: queued again, to wait, while attempts are left, else failed.
 
     What failed for good needs a person, unless it was not its own fault: then it is tried again
     with the next pipeline. `result` is what it had found by then. Returns the new state, or None if
     the job is no longer this run's.
     """
-    now = timezone.now()
-    retry = may_retry and job.attempt < MAX_ATTEMPTS
-    state = LoadJob.State.QUEUED if retry else LoadJob.State.FAILED
+    retry = may_retry and job.may_retry
     with transaction.atomic():
-        ended = _this_run(job).update(
-            state=state,
-            step="",
-            error=storable(reason),
-            finished_at=None if retry else now,
-            not_before=now + FIRST_RETRY * 4 ** (job.attempt - 1) if retry else None,
-            needs_person=not retry and is_own_fault,
-        )
-        if ended and result is not None:
+        if not (_try_again(job, reason) if retry else _give_up(job, reason, is_own_fault)):
+            return None
+        if result is not None:
             _record(job, result, loaded=False)
-        if ended and not retry:
-            if not job.dry_run:
-                alerting.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
-            tell_pipeline(job)
-    return state if ended else None
+    return LoadJob.State.QUEUED if retry else LoadJob.State.FAILED
+
+
+def _try_again(job: LoadJob, reason: str) -> bool:
+    return job.retry(state=LoadJob.State.QUEUED, step="", error=storable(reason))
+
+
+def _give_up(job: LoadJob, reason: str, needs_person: bool) -> bool:
+    ended = job.give_back(
+        state=LoadJob.State.FAILED,
+        finished_at=timezone.now(),
+        step="",
+        error=storable(reason),
+        needs_person=needs_person,
+    )
+    if ended:
+        if not job.dry_run:
+            alerting.raise_alert(Alert.Kind.LOAD, job.tenant_id, job.table, f"{job}: {reason}")
+        tell_pipeline(job)
+    return ended
 
 
 def cancel(job: LoadJob, reason: str = "") -> bool:
@@ -282,6 +270,7 @@ def cancel(job: LoadJob, reason: str = "") -> bool:
     active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
     canceled = active.filter(swapped_at__isnull=True).update(
         state=LoadJob.State.CANCELED,
+        claimed_at=None,
         finished_at=timezone.now(),
         step="",
         error=storable(reason),
@@ -301,7 +290,7 @@ def cancel_if_suspended(job: LoadJob) -> bool:
 
 def _kill_statements(job: LoadJob) -> None:
     try:
-        kill(label_of(job.pk, job.attempt))
+        kill(label_of(job.pk, job.claims))
     except WarehouseError as error:
         log.warning("the statements of load job %s were not ended: %s", job.pk, error)
 
@@ -312,19 +301,10 @@ def sweep() -> int:
     Running jobs without a heartbeat are failed or queued again; loaders are woken for queued ones,
     and those of suspended tenants are canceled.
     """
-    limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
-    lost = LoadJob.objects.filter(
-        is_silent("heartbeat_at", timezone.now(), limit), state=LoadJob.State.RUNNING
-    )
     touched = 0
     for job in LoadJob.objects.filter(state__in=LoadJob.ACTIVE, tenant__is_active=False):
         touched += cancel(job, _SUSPENDED)
-    for job in lost:
-        reason = f"The worker of attempt {job.attempt} stopped without a word."
+    for job in LoadJob.lost(timezone.now()).filter(state=LoadJob.State.RUNNING):
+        reason = f"The worker of attempt {job.claims} stopped without a word."
         touched += fail(job, reason, may_retry=True) is not None
     return touched + wake_for_queued()
-
-
-def _this_run(job: LoadJob) -> QuerySet[LoadJob]:
-    """The job's row, as long as it is still running this very attempt."""
-    return LoadJob.objects.filter(pk=job.pk, state=LoadJob.State.RUNNING, attempt=job.attempt)

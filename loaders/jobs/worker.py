@@ -93,7 +93,7 @@ class _JobRun(Run):
             log.info("load job %s (%s/%s): %s", job.pk, job.tenant_id, job.table, name)
             job.step = name
         now = self.progress.now()
-        if not queue.beat(job, step=name, listing=self.result.listing, **now):
+        if not job.beat(step=name, listing=self.result.listing, **now):
             raise LoadFailed("The load was canceled, or another run has taken over.")
 
     def may_publish(self) -> bool:
@@ -104,24 +104,24 @@ class _JobRun(Run):
 
     def beat(self) -> None:
         """Called now and then while a statement runs."""
-        queue.beat(self._job)
+        self._job.beat()
         try:
-            under_way = client.under_way(label_of(self._job.pk, self._job.attempt))
+            under_way = client.under_way(label_of(self._job.pk, self._job.claims))
         except WarehouseError:  # the run's own statement will fail, too
             return
-        queue.beat(self._job, **self.progress.now(*under_way))
+        self._job.beat(**self.progress.now(*under_way))
 
 
 def _work(job: LoadJob, run: _JobRun) -> LoadResult:
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
-        scratch = ScratchTables(job.tenant, table, job.pk, job.attempt, job.dry_run)
+        scratch = ScratchTables(job.tenant, table, job.pk, job.claims, job.dry_run)
         return repair(scratch, run.progress, run.may_publish)
     request = LoadRequest(
         job.tenant,
         table,
         job.pk,
-        job.attempt,
+        job.claims,
         LoadJob.Kind(job.kind),
         LoadJob.Vanished(job.vanished),
         job.vanished_limit,

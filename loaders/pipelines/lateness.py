@@ -82,7 +82,7 @@ def _loads_without_worker() -> Iterator[tuple[tuple[None, str], str]]:
     taken = Q(started_at__range=(before, now)) | Q(finished_at__range=(before, now))
     if LoadJob.objects.filter(taken | Q(state=LoadJob.State.RUNNING)).exists():
         return
-    waiting = queue.due().filter(requested_at__lt=before).exclude(not_before__gte=before)
+    waiting = queue.due().filter(requested_at__lt=before).exclude(try_at__gte=before)
     if count := waiting.count():
         yield (
             (None, "loads"),

@@ -1,6 +1,6 @@
 """One turn of a tenant's pipeline: schema, files, loads, integrity, readers.
 
-The run's row says at which step it is; whoever claims it goes on from there. Each step may be done
+The run's row shows at which step it is; whoever claims it goes on from there. Each step may be done
 twice: a worker that dies is followed by another, which begins the step anew.
 """
 
@@ -9,9 +9,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import Case, Count, F, Q, QuerySet, Sum, When
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -19,7 +18,7 @@ from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.errors import WarehouseError
 from common.heartbeat import beating
-from common.leases import has_come, is_silent
+from common.leases import is_silent
 from common.logs import log_context
 from common.texts import storable
 from loaders.history import compaction, integrity
@@ -36,18 +35,15 @@ from tenants.signals import data_arrived
 log = logging.getLogger(__name__)
 
 State, Step, Kind = PipelineRun.State, PipelineRun.Step, PipelineRun.Kind
-MAX_ATTEMPTS = 5  # of one step, in a row
-FIRST_RETRY = timedelta(seconds=15)
-# A run of which nothing was heard is looked at again after this long.
-LOOK_AGAIN = timedelta(minutes=2)
-MAX_WAIT = FIRST_RETRY * 2**MAX_ATTEMPTS
+# A worker is woken again for a run that none took for this long.
+WAKE_AGAIN = timedelta(minutes=2)
 SUBJECT = "pipeline"
 _NO_FILES = "no files"
 _OUTAGES = (WarehouseError, LakeError, OperationalError, InterfaceError)
 
 
 class RunRefused(Exception):
-    """The run was not queued; the text says why."""
+    """The run was not queued; the text is the reason."""
 
 
 class _Overtaken(Exception):
@@ -55,7 +51,7 @@ class _Overtaken(Exception):
 
 
 class PipelineFailed(Exception):
-    """The run cannot go on as things are. The text says what to do."""
+    """The run cannot go on as things are. The text is what to do."""
 
 
 def request_run(
@@ -79,7 +75,7 @@ def request_run(
                 dry_run=dry_run,
                 requested_by=requested_by,
                 planned_for=planned_for,
-                try_at=timezone.now() + LOOK_AGAIN,
+                woken_at=timezone.now(),
             )
     except IntegrityError as error:
         raise RunRefused(f"A pipeline run of {tenant.id} is already active.") from error
@@ -107,30 +103,25 @@ def cancel(run: PipelineRun, reason: str = "") -> bool:
 
 
 def sweep() -> int:
-    """Wake workers for runs that nobody is at, and end those of suspended tenants."""
+    """Wake workers for runs that no worker has, and end those of suspended tenants."""
     for run in PipelineRun.objects.filter(
         state__in=PipelineRun.ACTIVE, tenant__is_active=False
     ).select_related("tenant"):
         cancel(run, "The tenant was suspended.")
     alerting.end_those_of_suspended()
     now = timezone.now()
-    is_due = has_come("try_at", now, MAX_WAIT)
-    waiting = list(_free(now).filter(is_due).values_list("pk", flat=True))
-    PipelineRun.objects.filter(pk__in=waiting).update(try_at=now + LOOK_AGAIN)
+    was_long_ago = Q(woken_at=None) | is_silent("woken_at", now, WAKE_AGAIN)
+    waiting = list(due().filter(was_long_ago).values_list("pk", flat=True))
+    PipelineRun.objects.filter(pk__in=waiting).update(woken_at=now)
     for run_id in waiting:
         advance_soon(run_id)
     return len(waiting)
 
 
-def _free(now: datetime) -> QuerySet[PipelineRun]:
-    """Active runs at which no worker is, and which wait for no retry."""
-    limit = timedelta(seconds=settings.LOAD_HEARTBEAT_TIMEOUT)
-    return PipelineRun.objects.filter(
-        Q(claimed_at__isnull=True) | is_silent("claimed_at", now, limit),
-        Q(not_before__isnull=True) | has_come("not_before", now, MAX_WAIT),
-        state__in=PipelineRun.ACTIVE,
-        tenant__in=active_tenants(),
-    )
+def due() -> QuerySet[PipelineRun]:
+    """Active runs that a worker may take."""
+    free = PipelineRun.free(timezone.now())
+    return free.filter(state__in=PipelineRun.ACTIVE, tenant__in=active_tenants())
 
 
 def advance(run_id: int) -> str | None:
@@ -138,50 +129,23 @@ def advance(run_id: int) -> str | None:
     run = _claim(run_id)
     if run is None:
         return None
-    with (
-        log_context(tenant=run.tenant_id, run=run.pk),
-        beating(lambda: _beat(run), _seconds_between()),
-    ):
-        if run.attempts >= MAX_ATTEMPTS:
-            return _fail(run, f"{MAX_ATTEMPTS} workers stopped without a word at this step.")
+    seconds = run.lease().total_seconds() / 6
+    with log_context(tenant=run.tenant_id, run=run.pk), beating(run.beat, seconds):
+        if run.is_exhausted:
+            return _fail(run, f"{run.attempts} workers stopped without a word at this step.")
         return _advance(run)
 
 
 def _claim(run_id: int) -> PipelineRun | None:
-    """Make a run ours. One that was claimed already had a worker that died: one more attempt."""
-    now = timezone.now()
-    claimed = (
-        _free(now)
-        .filter(pk=run_id)
-        .update(
-            state=State.RUNNING,
-            claimed_at=now,
-            claims=F("claims") + 1,
-            attempts=Case(When(claimed_at=None, then=F("attempts")), default=F("attempts") + 1),
-            started_at=Coalesce(F("started_at"), now),
-        )
-    )
-    return PipelineRun.objects.select_related("tenant").get(pk=run_id) if claimed else None
-
-
-def _seconds_between() -> float:
-    return float(settings.LOAD_HEARTBEAT_TIMEOUT) / 6
-
-
-def _beat(run: PipelineRun) -> None:
-    _ours(run).filter(claimed_at__isnull=False).update(claimed_at=timezone.now())
-
-
-def _ours(run: PipelineRun) -> QuerySet[PipelineRun]:
-    """The run's row, as long as nobody canceled it or took it up after us."""
-    return PipelineRun.objects.filter(pk=run.pk, state=State.RUNNING, claims=run.claims)
+    started_at = Coalesce(F("started_at"), timezone.now())
+    return PipelineRun.claim(due(), run_id, state=State.RUNNING, started_at=started_at)
 
 
 def _advance(run: PipelineRun) -> str | None:
     while True:
         note = _note(run)
         try:
-            says = _STEPS[run.step](run)
+            message = _STEPS[run.step](run)
         except PipelineFailed as error:
             return _fail(run, str(error))
         except _Overtaken:
@@ -191,20 +155,20 @@ def _advance(run: PipelineRun) -> str | None:
         except Exception as error:
             log.exception("pipeline run %s failed in an unforeseen way", run.pk)
             return _fail(run, f"Unforeseen: {type(error).__name__}: {error}")
-        if says is None:
+        if message is None:
             return _wait(run)
-        note |= {"ended": timezone.now().isoformat(), "says": says}
+        note |= {"ended": timezone.now().isoformat(), "message": message}
         if run.step == Step.TELL:
             return _end(run)
         run.step = _AFTER[run.step]
         run.attempts, run.error = 0, ""
         _note(run)  # so that staff see since when it is at it
-        if not _ours(run).update(step=run.step, attempts=0, **_record(run)):
+        if not run.beat(step=run.step, attempts=0, **_record(run)):
             return None
 
 
 def _note(run: PipelineRun) -> dict[str, Any]:
-    """What the run's record says of the step that it is at."""
+    """What the run's record has of the step that it is at."""
     note: dict[str, Any] = run.steps.setdefault(run.step, {"began": timezone.now().isoformat()})
     return note
 
@@ -214,9 +178,7 @@ def _note(run: PipelineRun) -> dict[str, Any]:
 
 def _wait(run: PipelineRun) -> str | None:
     """Until its loads have ended, which wakes a worker for it."""
-    waits = _ours(run).update(
-        claimed_at=None, steps=run.steps, try_at=timezone.now() + LOOK_AGAIN, attempts=0
-    )
+    waits = run.give_back(steps=run.steps, attempts=0, woken_at=timezone.now())
     if waits and not _loads_under_way(run):  # the last one ended meanwhile and found us claimed
         advance_soon(run.pk)
     return State.RUNNING if waits else None
@@ -229,26 +191,16 @@ def _try_again(run: PipelineRun, error: Exception) -> str | None:
     """
     if not connection.in_atomic_block:
         connection.close_if_unusable_or_obsolete()
-    run.attempts += 1
-    if run.attempts >= MAX_ATTEMPTS:
+    if not run.may_retry:
         return _fail(run, str(error))
-    wait = FIRST_RETRY * 2 ** (run.attempts - 1)
-    again = timezone.now() + wait
-    log.warning("pipeline run %s waits %s: %s", run.pk, wait, error)
-    waits = _ours(run).update(
-        claimed_at=None,
-        attempts=run.attempts,
-        steps=run.steps,
-        error=storable(error),
-        try_at=again,
-        not_before=again,
-    )
+    log.warning("pipeline run %s is tried again: %s", run.pk, error)
+    waits = run.retry(steps=run.steps, error=storable(error), woken_at=None)
     return State.RUNNING if waits else None
 
 
 def _fail(run: PipelineRun, reason: str) -> str | None:
     run.error = storable(reason)
-    _note(run).update(ended=timezone.now().isoformat(), says=run.error)
+    _note(run).update(ended=timezone.now().isoformat(), message=run.error)
     with transaction.atomic():
         if not _ended(run, State.FAILED):
             return None
@@ -279,10 +231,7 @@ def _end(run: PipelineRun) -> str | None:
 
 
 def _ended(run: PipelineRun, state: PipelineRun.State) -> bool:
-    ended = _ours(run).update(
-        state=state, claimed_at=None, finished_at=timezone.now(), **_record(run)
-    )
-    return bool(ended)
+    return run.give_back(state=state, finished_at=timezone.now(), **_record(run))
 
 
 def _record(run: PipelineRun) -> dict[str, Any]:
@@ -291,7 +240,7 @@ def _record(run: PipelineRun) -> dict[str, Any]:
     return {name: getattr(run, name) for name in names}
 
 
-# --- The steps: what each says when it is done, or None if it has to wait
+# --- The steps: each returns its message when it is done, or None if it has to wait
 
 
 def _check_schema(run: PipelineRun) -> str:
@@ -310,7 +259,7 @@ def _look(run: PipelineRun) -> str:
     found, held = {}, {}
     asked = dict(run.jobs.values_list("table", "pk"))
     for name, table in TABLES.items():
-        if name in asked:  # by a worker that died before it could say so
+        if name in asked:  # by a worker that died before it could record it
             found[name] = f"load {asked[name]}"
             continue
         try:
@@ -331,7 +280,7 @@ def _look(run: PipelineRun) -> str:
     if set(found.values()) == {_NO_FILES}:
         raise PipelineFailed(without_files(lake, home_of(run.tenant)))
     run.steps[Step.LOOK]["held"] = held
-    return "; ".join(f"{name}: {says}" for name, says in found.items())
+    return "; ".join(f"{name}: {message}" for name, message in found.items())
 
 
 def _is_stuck(last: LoadJob, found: Found) -> bool:
@@ -373,8 +322,8 @@ def _request(run: PipelineRun, table: Table) -> str:
     kind = LoadJob.Kind(run.kind)
     try:
         with transaction.atomic():
-            # Also waits for somebody who is about to cancel the run.
-            if not _ours(run).update(claimed_at=timezone.now()):
+            # Also waits for a person who is about to cancel the run.
+            if not run.beat():
                 raise _Overtaken
             job = queue.request_load(
                 run.tenant,
@@ -441,14 +390,14 @@ def _check_integrity(run: PipelineRun) -> str:
 
 
 def _try_integrity(run: PipelineRun) -> str:
-    """What is stored now, without recording it or telling anybody."""
+    """What is stored now, without recording it or notifying anyone."""
     names = run.jobs.order_by("table").values_list("table", flat=True)
-    says = []
+    states = []
     for name in names:
         versions, _, faults = integrity.find_faults(run.tenant, TABLES[name])
         state = "sound" if versions else "nothing yet"
-        says.append(f"{name}: {'not sound' if faults else state}")
-    return f"As stored now: {'; '.join(says)}." if says else "Nothing was looked at."
+        states.append(f"{name}: {'not sound' if faults else state}")
+    return f"As stored now: {'; '.join(states)}." if states else "Nothing was looked at."
 
 
 def _tell(run: PipelineRun) -> str:
@@ -470,7 +419,7 @@ def _tell_readers(run: PipelineRun, tables: list[str]) -> None:
         sender=PipelineRun, tenant=run.tenant, tables=tables
     ):
         if isinstance(error, Exception):
-            log.error("%s was not told of run %s: %s", receiver, run.pk, error)
+            log.error("%s was not notified of run %s: %s", receiver, run.pk, error)
 
 
 _STEPS: dict[str, Callable[[PipelineRun], str | None]] = {

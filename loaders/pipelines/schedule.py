@@ -11,6 +11,7 @@ from datetime import UTC, datetime, time, timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from common.leases import MAX_CLOCK_SKEW
 from loaders.models import PipelineRun
 from loaders.pipelines.runs import RunRefused, request_run
 from tenants.models import Tenant
@@ -18,7 +19,6 @@ from tenants.models import Tenant
 Kind = PipelineRun.Kind
 # A nightly refresh that is later than this waits for the next night.
 MAX_REFRESH_DELAY = timedelta(hours=3)
-MAX_CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of workers
 
 
 def start_due(now: datetime | None = None) -> int:

@@ -31,4 +31,4 @@ def every_reject(job: LoadJob) -> Iterator[tuple[Any, ...]]:
 
 
 def _parameters(job: LoadJob) -> dict[str, Any]:
-    return {"load_id": job.pk, "attempt": job.attempt, "table_name": job.table}
+    return {"load_id": job.pk, "attempt": job.claims, "table_name": job.table}

@@ -12,15 +12,17 @@ from avesa_site.celery import app
 django.setup()
 
 # These need the app registry.
-from loaders.jobs import queue  # noqa: E402
+from common.tests.queues import impatient  # noqa: E402
+from loaders.models import LoadJob, PipelineRun  # noqa: E402
 from loaders.pipelines import runs, schedule  # noqa: E402
 
 SECOND = timedelta(seconds=1)
 PERIOD = 5 * SECOND
 SWEEPS = ("sweep load jobs", "sweep pipelines", "tell alerts")
 
-queue.FIRST_RETRY = runs.FIRST_RETRY = SECOND / 2
-runs.LOOK_AGAIN = SECOND
+for each in (LoadJob, PipelineRun):
+    each.RETRY = impatient(each.RETRY, SECOND / 2)
+runs.WAKE_AGAIN = SECOND
 schedule.period_of = lambda tenant: PERIOD
 
 

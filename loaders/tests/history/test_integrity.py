@@ -10,6 +10,7 @@ from django.utils import timezone
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import Unavailable, Unreachable
+from common.tests.queues import impatient, lose, make_due
 from loaders import tasks
 from loaders.history import integrity
 from loaders.history.integrity import check
@@ -314,11 +315,11 @@ def test_the_command_reports_that_the_warehouse_is_down(loaded, settings):
 
 def test_a_load_whose_workers_all_die_raises_an_alert(acme):
     job = queue.request_load(acme, TABLES["companies"])
-    long_ago = timezone.now() - timedelta(days=1)
-    LoadJob.objects.filter(pk=job.pk).update(
-        state=LoadJob.State.RUNNING, attempt=queue.MAX_ATTEMPTS, heartbeat_at=long_ago
-    )
-    queue.sweep()
+    for _ in range(LoadJob.RETRY.attempts):
+        make_due(LoadJob)
+        assert queue.claim(job.pk)
+        lose(LoadJob)
+        queue.sweep()
     assert Alert.objects.filter(tenant=acme, kind="load", over_at=None).exists()
 
 
@@ -331,7 +332,7 @@ def test_a_repair_does_not_end_the_alert_of_a_load(loaded, lake):
 
 
 def test_a_retried_load_counts_the_versions_it_added(acme, lake, monkeypatch):
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1)])
     with monkeypatch.context() as patch:
         fail_to_log(patch)

@@ -3,11 +3,11 @@
 import json
 import secrets
 import time
-from datetime import timedelta
 
 import pytest
 
 from analytics.warehouse.catalog import TABLES
+from common.tests.queues import impatient
 from loaders.history.integrity import check
 from loaders.jobs import queue, worker
 from loaders.models import LoadedFile, LoadJob
@@ -97,7 +97,7 @@ def test_an_empty_file_closes_nothing(acme, lake, twenty):
 def test_a_retried_refresh_remembers_when_it_closed_keys(acme, lake, twenty, monkeypatch):
     """It crashed after it was published; a newer file arrived before the retry."""
     remove(lake, acme, "a.jsonl")
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     with monkeypatch.context() as patch:
         fail_to_log(patch)
         job = load(acme, kind=LoadJob.Kind.REFRESH)

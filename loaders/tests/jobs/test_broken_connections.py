@@ -1,12 +1,11 @@
 """Loads survive broken connections to the database."""
 
-from datetime import timedelta
-
 import psycopg
 import pytest
 from django.db import connection
 
 from analytics.warehouse.catalog import TABLES
+from common.tests.queues import impatient
 from loaders.jobs import queue, worker
 from loaders.models import LoadJob
 from loaders.tests.crashing import before_statement
@@ -25,7 +24,7 @@ def test_loads_survive_connections_that_break_before_any_statement(
 ):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no connections that could break")
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     for number in statements(MAX_STATEMENTS):
         key = str(number)
         put_jsonl(lake, acme, "companies", "a.jsonl", [row("A", 1, id=key)])

@@ -15,6 +15,7 @@ from analytics.warehouse import schema
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from analytics.warehouse.pool import close_all
+from common.tests.queues import impatient
 from loaders.history import compaction
 from loaders.history import merge as history_module
 from loaders.history.integrity import check
@@ -79,7 +80,7 @@ def way(request, settings, monkeypatch):
     """(format, short name) of a way to load."""
     form, transport, where, how = request.param
     settings.LOAD_TRANSPORT = transport
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", 16 << 20 if where == "memory" else -1)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", 1000 if how == "flip" else 0)
     return form, f"{form}, {transport}, {where}, {how}"
@@ -152,7 +153,7 @@ def test_loads_survive_killed_workers(environment, acme, lake, monkeypatch, sett
     """Workers are killed at different times; the sweep and the next worker finish their loads."""
     settings.LOAD_HEARTBEAT_TIMEOUT = 1
     settings.CELERY_BROKER_URL = "memory://"
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     for number in range(4 if THOROUGH else 2):
         rows = [
             {"id": f"{n}", "status": f"{number}", "updated_at": day(1) + timedelta(hours=number)}

@@ -1,14 +1,13 @@
 """Scratch tables that lose rows: no load builds on incomplete data."""
 
-from datetime import timedelta
-
 import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
+from common.tests.queues import impatient
 from loaders.history import merge as history_module
 from loaders.jobs import load as load_module
-from loaders.jobs import queue, worker
+from loaders.jobs import worker
 from loaders.models import LoadJob
 from loaders.staging.scratch_tables import scratch_tables
 from loaders.tests.crashing import before_statement
@@ -25,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("
 @pytest.mark.parametrize("form", PUT)
 def test_a_load_that_loses_rows_never_reports_success(lake, monkeypatch, form, where, swap_above):
     """As when a restart empties memory, or a power failure destroys the newest parts."""
-    monkeypatch.setattr(queue, "FIRST_RETRY", timedelta(0))
+    monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
     monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", where)
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
     states = set()

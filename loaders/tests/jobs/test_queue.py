@@ -1,6 +1,5 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from django.db import InterfaceError, OperationalError, connections, transaction
@@ -10,6 +9,7 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
 from avesa_site.celery import app
 from common.heartbeat import beating
+from common.tests.queues import lose, make_due
 from loaders import tasks
 from loaders.jobs import queue, worker
 from loaders.lake.results import LoadResult
@@ -66,7 +66,7 @@ def test_nothing_is_loaded_for_a_suspended_tenant(acme):
 
 
 def test_a_job_is_claimed_once(job):
-    assert queue.claim(job.pk).attempt == 1
+    assert queue.claim(job.pk).claims == 1
     assert queue.claim(job.pk) is None
 
 
@@ -108,10 +108,10 @@ def test_an_unreachable_lake_is_tried_again_later_and_at_last_fails(job, lake, s
     for attempt in (1, 2):
         assert worker.run(job.pk) == State.QUEUED
         job.refresh_from_db()
-        assert (job.attempt, job.state) == (attempt, State.QUEUED)
-        assert job.not_before > timezone.now()
+        assert (job.claims, job.state) == (attempt, State.QUEUED)
+        assert job.try_at > timezone.now()
         assert queue.claim(job.pk) is None
-        LoadJob.objects.update(not_before=timezone.now())
+        make_due(LoadJob)
     assert worker.run(job.pk) == State.FAILED
     job.refresh_from_db()
     assert "LAKE_ENDPOINT_URL" in job.error
@@ -126,7 +126,7 @@ def test_an_unreachable_warehouse_is_tried_again(job, lake, acme, settings):
 
 
 def test_a_failure_and_its_alert_stand_or_fall_together(job, monkeypatch):
-    """A worker that died between the two would leave a failure that nobody hears of."""
+    """A worker that died between the two would leave a failure that no one hears of."""
 
     class Died(BaseException):
         pass
@@ -148,11 +148,11 @@ def test_a_failure_and_its_alert_stand_or_fall_together(job, monkeypatch):
 def test_a_job_whose_worker_died_is_queued_again(job):
     claimed = queue.claim(job.pk)
     assert queue.sweep() == 0
-    LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    lose(LoadJob)
     assert queue.sweep() == 1
     job.refresh_from_db()
     assert (job.state, "without a word" in job.error) == (State.QUEUED, True)
-    assert not queue.beat(claimed), "the dead run must not come back"
+    assert not claimed.beat(), "the dead run must not come back"
 
 
 def test_lost_messages_are_sent_again_for_as_many_as_may_run(acme, globex, woken, settings):
@@ -170,7 +170,7 @@ def test_a_canceled_run_changes_nothing(job, lake, warehouse, acme):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     claimed = queue.claim(job.pk)
     assert queue.cancel(job)
-    assert not queue.beat(claimed)
+    assert not claimed.beat()
     assert not queue.cancel(job)
     job.refresh_from_db()
     assert job.state == State.CANCELED
@@ -192,9 +192,9 @@ def test_without_a_broker_a_load_waits_for_the_sweep(
 def test_an_overtaken_run_leaves_its_successors_record_alone(job, lake, warehouse, acme):
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])
     first = queue.claim(job.pk)
-    LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+    lose(LoadJob)
     queue.sweep()
-    LoadJob.objects.update(not_before=None)
+    make_due(LoadJob)
     assert worker.run(job.pk) == State.SUCCEEDED
     assert queue.fail(first, "late", may_retry=True, result=LoadResult()) is None
     job.refresh_from_db()
@@ -222,7 +222,7 @@ def test_a_load_whose_notes_failed_is_tried_again(job, lake, warehouse, acme, mo
     with monkeypatch.context() as patch:
         fail_to_log(patch)
         assert worker.run(job.pk) == State.QUEUED
-    LoadJob.objects.update(not_before=None)
+    make_due(LoadJob)
     assert worker.run(job.pk) == State.SUCCEEDED
 
 
@@ -277,7 +277,7 @@ def _wait_for_a_blocked_statement():
             if cursor.fetchone()[0]:
                 return
         time.sleep(0.05)
-    pytest.fail("nobody waits")
+    pytest.fail("no statement waits")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -77,7 +77,7 @@ def test_quarantined_files_and_rejected_rows_stay_known(delivered, lake):
     "facts",
     [
         {"state": State.FAILED, "swapped_at": timezone.now()},
-        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "attempt": 2},
+        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "claims": 2},
         {"state": State.SUCCEEDED, "rows_late": 1},
         {"state": State.SUCCEEDED, "keys_closed": 1},
         {"state": State.SUCCEEDED, "closings": ["2026-01-01 00:00:00.000"]},
@@ -120,7 +120,7 @@ def test_the_loads_with_which_the_next_one_is_compared_stay(acme):
 def _job(tenant, **facts):
     old = timezone.now() - LATER
     return LoadJob.objects.create(
-        **{"tenant": tenant, "table": "companies", "finished_at": old, "attempt": 1, **facts}
+        **{"tenant": tenant, "table": "companies", "finished_at": old, "claims": 1, **facts}
     )
 
 

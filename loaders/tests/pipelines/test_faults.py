@@ -1,5 +1,5 @@
 """Real parts die while real pipelines run: a worker, both beats, Redis, the warehouse, the
-database's connections, S3. Afterwards history is what it would have been without, and nobody had to
+database's connections, S3. Afterwards history is what it would have been without, and no one had to
 help: only the beats and workers do something about it.
 
 Two beats run all the time, and every message comes twice (`hasty.py`).
@@ -166,7 +166,6 @@ class Arena:
 def arena(settings, tmp_path, monkeypatch):
     running = Arena(settings, tmp_path)
     monkeypatch.setenv("CELERY_BROKER_URL", settings.CELERY_BROKER_URL)  # where Celery looks first
-    monkeypatch.setattr(runs, "LOOK_AGAIN", timedelta(seconds=1))  # as in hasty.py
     _forget_connections()
     yield running
     running.close()
@@ -271,7 +270,7 @@ def is_done(lake, tenant):
 
 
 def check(tenants):
-    """Nothing is at fault, nobody is needed, and no table was left behind."""
+    """Nothing is at fault, no person is needed, and no table was left behind."""
     for tenant in tenants:
         for name in NAMES:
             found = integrity.check(tenant, TABLES[name])

@@ -20,6 +20,7 @@ from analytics.warehouse.errors import (
 )
 from common import aws
 from common.models import Heartbeat
+from common.tests.queues import lose, make_due
 from loaders.history import integrity, merge
 from loaders.jobs import queue, worker
 from loaders.lake.s3 import Lake, LakeError
@@ -65,30 +66,30 @@ def seen(warehouse, tenant, table="companies"):
     return warehouse.value(sql, {"tenant_id": tenant.id})
 
 
-def says(run, step):
-    return run.steps[step]["says"]
+def message(run, step):
+    return run.steps[step]["message"]
 
 
 # --- One run
 
 
 def test_a_run_loads_checks_and_tells(delivered, warehouse):
-    told = []
+    notified = []
 
     def listen(tenant, tables, **signal):
-        told.append((tenant.id, tables))
+        notified.append((tenant.id, tables))
 
     data_arrived.connect(listen)
     run = turn(delivered)
     data_arrived.disconnect(listen)
     assert run.state == State.SUCCEEDED, run.error
     assert (run.rows_loaded, run.faults, seen(warehouse, delivered)) == (3, 0, 2)
-    assert says(run, "schema") == "As declared."
-    assert "contacts: no files" in says(run, "look")
-    assert says(run, "load") == "2 of 2 loads succeeded; changed: companies, tickets."
-    assert says(run, "integrity") == "companies: sound; tickets: sound"
-    assert "companies as of load" in says(run, "tell")
-    assert told == [(delivered.id, ["companies", "tickets"])]
+    assert message(run, "schema") == "As declared."
+    assert "contacts: no files" in message(run, "look")
+    assert message(run, "load") == "2 of 2 loads succeeded; changed: companies, tickets."
+    assert message(run, "integrity") == "companies: sound; tickets: sound"
+    assert "companies as of load" in message(run, "tell")
+    assert notified == [(delivered.id, ["companies", "tickets"])]
     assert all(note["began"] <= note["ended"] for note in run.steps.values())
     assert set(run.jobs.values_list("table", flat=True)) == {"companies", "tickets"}
     delivered.refresh_from_db()
@@ -99,7 +100,7 @@ def test_a_run_without_news_starts_no_load(delivered, nothing_is_young, lake, wa
     turn(delivered)
     run = turn(delivered)
     assert (run.state, run.jobs.count()) == (State.SUCCEEDED, 0)
-    assert "companies: nothing new" in says(run, "look")
+    assert "companies: nothing new" in message(run, "look")
     put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
     run = turn(delivered)
     assert list(run.jobs.values_list("table", flat=True)) == ["companies"]
@@ -139,8 +140,8 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert run.state == State.SUCCEEDED, run.error
     assert (run.rows_loaded, run.rows_rejected) == (4, 1)
     assert set(run.steps) == set(PipelineRun.Step)
-    assert "what they saw before" in says(run, "tell")
-    assert says(run, "integrity") == (
+    assert "what they saw before" in message(run, "tell")
+    assert message(run, "integrity") == (
         "As stored now: companies: nothing yet; contacts: nothing yet; tickets: nothing yet."
     )
     assert _all_rows(warehouse) == before
@@ -150,7 +151,7 @@ def test_a_test_run_goes_through_every_step_and_writes_nothing(delivered, lake, 
     assert (real.rows_loaded, seen(warehouse, delivered)) == (4, 2)
     again = turn(delivered, dry_run=True)
     assert again.state == State.SUCCEEDED, again.error
-    assert "companies: sound" in says(again, "integrity")
+    assert "companies: sound" in message(again, "integrity")
     assert all(integrity.check(delivered, TABLES[name]).is_sound for name in TABLES)
 
 
@@ -175,7 +176,7 @@ def test_a_load_that_was_asked_for_by_hand_is_waited_for(delivered, warehouse):
     run = request_run(delivered, Trigger.COMMAND)
     assert pipelines.advance(run.pk) == State.RUNNING
     run.refresh_from_db()
-    assert "already active" in says(run, "look")
+    assert "already active" in message(run, "look")
     assert run.step == "load"
     assert work(run).state == State.SUCCEEDED
     by_hand.refresh_from_db()
@@ -236,7 +237,7 @@ def test_a_part_that_is_away_is_waited_for(delivered, settings, warehouse):
     assert "cannot be reached" in run.error
     settings.CLICKHOUSE_URL = url
     assert work(run).state == State.RUNNING, "it waits"
-    PipelineRun.objects.update(not_before=None)
+    make_due(PipelineRun)
     assert work(run).state == State.SUCCEEDED
     assert run.error == ""
 
@@ -260,9 +261,9 @@ def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
         patch.setattr(merge, "publish", die)
         with pytest.raises(Died):
             worker.run(job.pk)
-        LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+        lose(LoadJob)
         queue.sweep()
-        LoadJob.objects.update(not_before=None)
+        make_due(LoadJob)
         patch.undo()
     unseen = "SELECT count() FROM shared_tickets WHERE expiry_date < effective_date"
     assert warehouse.value(unseen) == 1
@@ -276,8 +277,8 @@ def test_a_part_that_stays_away_ends_the_run(delivered, settings, lake):
     settings.LAKE_ENDPOINT_URL = "http://127.0.0.1:1"
     run = request_run(delivered, Trigger.COMMAND)
     states = []
-    for _ in range(pipelines.MAX_ATTEMPTS):
-        PipelineRun.objects.update(not_before=None)
+    for _ in range(PipelineRun.RETRY.attempts):
+        make_due(PipelineRun)
         states.append(pipelines.advance(run.pk))
     assert states == [State.RUNNING] * 4 + [State.FAILED]
     assert Alert.objects.filter(kind=Alert.Kind.PIPELINE).count() == 1
@@ -289,10 +290,8 @@ def test_messages_that_come_in_a_heap_shorten_no_wait(delivered, settings, lake)
     run = request_run(delivered, Trigger.COMMAND)
     assert [pipelines.advance(run.pk) for _ in range(6)] == [State.RUNNING] + [None] * 5
     settings.LAKE_ENDPOINT_URL = right
-    now = timezone.now()
-    PipelineRun.objects.update(try_at=now, not_before=now + timedelta(seconds=10))
     assert pipelines.sweep() == 0
-    PipelineRun.objects.update(try_at=now, not_before=now)
+    make_due(PipelineRun)
     assert pipelines.sweep() == 1
     assert work(run).state == State.SUCCEEDED
 
@@ -311,32 +310,32 @@ def test_poison_is_tried_once_and_then_needs_a_person(delivered, lake, warehouse
     assert f"Load {job.pk} failed and the files are still the same" in second.error
     assert Alert.objects.filter(over_at=None).count() == 1
     put_jsonl(lake, delivered, "contacts", "b.jsonl", [{"id": "1"}])
-    assert turn(delivered).state == State.SUCCEEDED, "corrected files need nobody"
+    assert turn(delivered).state == State.SUCCEEDED, "corrected files need no one"
     assert not Alert.objects.filter(over_at=None).exists()
 
 
 def test_a_load_that_kills_its_workers_needs_a_person_too(delivered, settings):
     run = request_run(delivered, Trigger.COMMAND)
     pipelines.advance(run.pk)
-    for _ in range(queue.MAX_ATTEMPTS):
+    for _ in range(LoadJob.RETRY.attempts):
         for job in run.jobs.filter(state=LoadJob.State.QUEUED):
             claimed = queue.claim(job.pk)
-            queue.beat(claimed, listing="as it was")
-        LoadJob.objects.update(heartbeat_at=timezone.now() - timedelta(hours=1))
+            claimed.beat(listing="as it was")
+        lose(LoadJob)
         queue.sweep()
-        LoadJob.objects.update(not_before=None)
+        make_due(LoadJob)
     assert work(run).state == State.FAILED
     assert all(run.jobs.values_list("needs_person", flat=True))
 
 
-def test_an_outage_needs_nobody(delivered, settings, lake):
+def test_an_outage_needs_no_person(delivered, settings, lake):
     run = request_run(delivered, Trigger.COMMAND)
     pipelines.advance(run.pk)
     settings.LAKE_ENDPOINT_URL = "http://127.0.0.1:1"
-    for _ in range(queue.MAX_ATTEMPTS):
-        LoadJob.objects.update(not_before=None)
+    for _ in range(LoadJob.RETRY.attempts):
+        make_due(LoadJob)
         while worker.run_next():
-            LoadJob.objects.filter(attempt=0).update(not_before=None)
+            LoadJob.objects.filter(claims=0).update(try_at=None)
     assert work(run).state == State.FAILED
     assert not any(run.jobs.values_list("needs_person", flat=True))
 
@@ -362,9 +361,9 @@ def test_a_fault_of_the_surroundings_is_tried_again_with_the_next_run(
     with monkeypatch.context() as patch:
         patch.setattr(worker, "run_load", fail)
         run = request_run(delivered, Trigger.COMMAND)
-        for _ in range(queue.MAX_ATTEMPTS):
+        for _ in range(LoadJob.RETRY.attempts):
             work(run)
-            LoadJob.objects.update(not_before=None)
+            make_due(LoadJob)
         assert work(run).state == State.FAILED
     assert not any(run.jobs.values_list("needs_person", flat=True))
     assert turn(delivered).state == State.SUCCEEDED
@@ -383,13 +382,13 @@ def test_an_outage_is_no_fault_of_the_history(delivered, monkeypatch, fault):
         run = work(request_run(delivered, Trigger.COMMAND))
     assert (run.state, run.step, run.attempts) == (State.RUNNING, "integrity", 1)
     assert not IntegrityCheck.objects.exists()
-    PipelineRun.objects.update(not_before=None)
+    make_due(PipelineRun)
     run = work(run)
     assert (run.state, run.faults) == (State.SUCCEEDED, 0)
     assert not Alert.objects.exists()
 
 
-def test_a_secret_that_cannot_be_read_needs_nobody(delivered, settings, monkeypatch):
+def test_a_secret_that_cannot_be_read_needs_no_person(delivered, settings, monkeypatch):
     def away(name):
         raise aws.AwsError("AWS is away.")
 
@@ -397,11 +396,11 @@ def test_a_secret_that_cannot_be_read_needs_nobody(delivered, settings, monkeypa
     pipelines.advance(run.pk)
     with monkeypatch.context() as patch:
         patch.setattr(aws, "secret", away)
-        patch.setattr(settings, "CLICKHOUSE_SECRET", "nobody-knows-it")
-        for _ in range(queue.MAX_ATTEMPTS):
-            LoadJob.objects.update(not_before=None)
+        patch.setattr(settings, "CLICKHOUSE_SECRET", "no-such-secret")
+        for _ in range(LoadJob.RETRY.attempts):
+            make_due(LoadJob)
             while worker.run_next():
-                LoadJob.objects.filter(attempt=0).update(not_before=None)
+                LoadJob.objects.filter(claims=0).update(try_at=None)
     for job in run.jobs.all():
         assert (job.state, job.needs_person) == (LoadJob.State.FAILED, False)
         assert "AWS is away." in job.error
@@ -422,7 +421,7 @@ def test_a_load_again_does_not_hide_what_is_still_wrong(delivered, lake, nothing
     assert not Alert.objects.filter(over_at=None).exists()
 
 
-def test_a_file_that_the_lake_refuses_is_told_and_tried_again_until_it_is_there(
+def test_a_file_that_the_lake_refuses_raises_an_alert_and_is_tried_again_until_it_is_there(
     delivered, lake, warehouse, monkeypatch, nothing_is_young
 ):
     put_jsonl(lake, delivered, "companies", "b.jsonl", [{"id": "3"}])
@@ -436,7 +435,7 @@ def test_a_file_that_the_lake_refuses_is_told_and_tried_again_until_it_is_there(
         [job] = run.jobs.all()
         assert (run.state, job.state) == (State.RUNNING, LoadJob.State.QUEUED), "it waits"
         assert list(open_alerts.all()) == [alert]
-    LoadJob.objects.update(not_before=None)
+    make_due(LoadJob)
     assert work(run).state == State.SUCCEEDED
     assert seen(warehouse, delivered) == 3
     assert not open_alerts.exists()
@@ -548,9 +547,9 @@ def test_a_worker_may_die_at_any_step(delivered, warehouse, monkeypatch, step):
         patch.setitem(pipelines._STEPS, step, die)
         with pytest.raises(Died):
             work(run)
-    assert pipelines.advance(run.pk) is None, "nobody knows yet that it died"
-    PipelineRun.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
-    PipelineRun.objects.update(try_at=timezone.now())
+    assert pipelines.advance(run.pk) is None, "it is not yet known that it died"
+    lose(PipelineRun)
+    PipelineRun.objects.update(woken_at=None)
     assert pipelines.sweep() == 1
     assert work(run).state == State.SUCCEEDED
     assert (run.rows_loaded, seen(warehouse, delivered)) == (3, 2)
@@ -568,15 +567,15 @@ def test_a_step_that_kills_its_workers_ends_the_run(delivered, monkeypatch):
     monkeypatch.setitem(pipelines._STEPS, "integrity", die)
     with pytest.raises(Died):
         work(run)
-    for _ in range(pipelines.MAX_ATTEMPTS - 1):
-        PipelineRun.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
+    for _ in range(PipelineRun.RETRY.attempts - 1):
+        lose(PipelineRun)
         with pytest.raises(Died):
             pipelines.advance(run.pk)
-    PipelineRun.objects.update(claimed_at=timezone.now() - timedelta(hours=1))
+    lose(PipelineRun)
     assert pipelines.advance(run.pk) == State.FAILED
     run.refresh_from_db()
     assert "5 workers stopped without a word at this step" in run.error
-    assert says(run, "integrity") == run.error
+    assert message(run, "integrity") == run.error
     assert Alert.objects.get(over_at=None).kind == Alert.Kind.PIPELINE
 
 
@@ -616,30 +615,30 @@ def test_an_overtaken_worker_writes_nothing(delivered, monkeypatch):
 
 
 def test_lost_messages_are_sent_again(delivered, monkeypatch):
-    told = []
-    monkeypatch.setattr(pipelines, "advance_soon", told.append)
+    woken = []
+    monkeypatch.setattr(pipelines, "advance_soon", woken.append)
     run = request_run(delivered, Trigger.COMMAND)
-    assert pipelines.sweep() == 0, "it was told just now"
-    PipelineRun.objects.update(try_at=timezone.now())
+    assert pipelines.sweep() == 0, "a worker was woken just now"
+    PipelineRun.objects.update(woken_at=timezone.now() - 2 * pipelines.WAKE_AGAIN)
     assert pipelines.sweep() == 1
     assert pipelines.sweep() == 0
-    assert told == [run.pk, run.pk]
+    assert woken == [run.pk, run.pk]
 
 
 def test_signs_from_the_future_are_no_signs_of_life(delivered):
     """A clock was a day ahead, and was set back while work was under way."""
     ahead = timezone.now() + timedelta(days=1)
     run = request_run(delivered, Trigger.COMMAND)
-    PipelineRun.objects.update(try_at=ahead)
+    PipelineRun.objects.update(try_at=ahead, woken_at=ahead)
     assert pipelines.sweep() == 1
     assert pipelines._claim(run.pk) is not None
-    PipelineRun.objects.update(claimed_at=ahead, try_at=ahead)
+    PipelineRun.objects.update(claimed_at=ahead, woken_at=ahead)
     assert pipelines.sweep() == 1
     pipelines.advance(run.pk)
     claimed = queue.claim_next()
-    LoadJob.objects.filter(pk=claimed.pk).update(heartbeat_at=ahead)
+    LoadJob.objects.filter(pk=claimed.pk).update(claimed_at=ahead)
     queue.sweep()
-    LoadJob.objects.filter(pk=claimed.pk).update(not_before=ahead)
+    LoadJob.objects.filter(pk=claimed.pk).update(try_at=ahead)
     assert work(run).state == State.SUCCEEDED
 
 
@@ -811,7 +810,7 @@ def beat_for_hours(acme):
     Tenant.objects.update(scheduled_since=ago)
 
 
-def test_loads_that_nobody_takes_are_told(acme, globex, warehouse):
+def test_loads_that_no_worker_takes_raise_an_alert(acme, globex, warehouse):
     """The workers that are left serve other queues."""
     for name in ("companies", "tickets"):
         queue.request_load(acme, TABLES[name])
@@ -819,7 +818,7 @@ def test_loads_that_nobody_takes_are_told(acme, globex, warehouse):
     now = timezone.now()
     assert lateness.watch() == 0
     LoadJob.objects.update(requested_at=now - timedelta(hours=1))
-    LoadJob.objects.filter(pk=retry.pk).update(not_before=now - timedelta(minutes=1))
+    LoadJob.objects.filter(pk=retry.pk).update(try_at=now - timedelta(minutes=1))
     assert lateness.watch() == 1
     alert = Alert.objects.get(over_at=None)
     assert (alert.kind, alert.tenant, alert.subject) == (Alert.Kind.LATE, None, "loads")
@@ -830,7 +829,7 @@ def test_loads_that_nobody_takes_are_told(acme, globex, warehouse):
     assert lateness.watch() == 0, "one was taken just now"
 
 
-def test_checks_that_do_not_come_about_are_told(delivered, warehouse, beat_for_hours):
+def test_checks_that_do_not_come_about_raise_an_alert(delivered, warehouse, beat_for_hours):
     turn(delivered)
     IntegrityCheck.objects.update(checked_at=timezone.now() - timedelta(days=3))
     assert lateness.watch() == 0, "beat had no night yet"
@@ -848,7 +847,7 @@ def test_a_pipeline_that_does_not_run_is_late(acme, beat_for_hours, warehouse):
     assert lateness.watch() == 0
 
 
-def test_nobody_is_late_just_after_beat_came_back(acme, beat_for_hours, warehouse):
+def test_no_tenant_is_late_just_after_beat_came_back(acme, beat_for_hours, warehouse):
     Heartbeat.objects.update(at=timezone.now() - timedelta(hours=1))
     Heartbeat.record("beat")
     assert lateness.watch() == 0
