@@ -58,10 +58,9 @@ def raw_name(source: str) -> str:
 
 
 def readable(table: Table, schema: FileSchema) -> list[str]:
-    """The source columns that a statement over `schema` reads. JSON lines may hold any."""
-    if schema.format == "jsonl":
-        return list(dict.fromkeys([*table.source_names, TENANT_COLUMN.name]))
-    return list(schema.read_type_of)
+    """The source columns that a statement over `schema` reads."""
+    known = dict.fromkeys([*table.source_names, TENANT_COLUMN.name])
+    return [name for name in known if schema.may_have(name)]
 
 
 def tenant_fault(table: Table, schema: FileSchema) -> str:
@@ -92,11 +91,7 @@ def record_hash(table: Table) -> str:
 
 
 def _cast(column: Column, schema: FileSchema) -> Cast:
-    present = [
-        source
-        for source in column.sources
-        if schema.format == "jsonl" or source.name in schema.read_type_of
-    ]
+    present = [source for source in column.sources if schema.may_have(source.name)]
     if not present:
         nothing = f"CAST(NULL, {literal(column.kind.ddl(required=False))})"
         return Cast(column, column.name, nothing, (), "''")
@@ -136,7 +131,7 @@ def _conditional(
     if only_when is None:
         return value
     column, accepted = only_when
-    if schema.format != "jsonl" and column not in schema.read_type_of:
+    if not schema.may_have(column):
         return "CAST(NULL, 'Nullable(String)')"
     folded = f"lower(replaceRegexpAll(ifNull({raw_name(column)}, ''), '[ _]', ''))"
     return f"if({folded} IN ({', '.join(map(literal, accepted))}), {value}, NULL)"

@@ -42,7 +42,8 @@ class FileSchema:
 
     `read_types`: (source column, ClickHouse type to read it as) of the columns that the catalog
     knows; `unknown`: its other columns. Both are empty for JSON lines, whose columns are known only
-    once they are read. Files of equal schema are read in one statement.
+    once they are read: until then they may have any. Files of equal schema are read in one
+    statement.
     """
 
     format: str
@@ -52,6 +53,10 @@ class FileSchema:
     @property
     def read_type_of(self) -> dict[str, str]:
         return dict(self.read_types)
+
+    def may_have(self, column: str) -> bool:
+        is_open = self.format == "jsonl" and not self.read_types
+        return is_open or column in self.read_type_of
 
 
 @dataclass(frozen=True)

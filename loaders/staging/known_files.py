@@ -8,7 +8,7 @@ from loaders.lake.s3 import Lake
 from loaders.staging import sql
 from loaders.staging.file_schema import SourceFile
 from loaders.staging.progress import Progress
-from loaders.staging.readers import Sources
+from loaders.staging.readers import Sources, with_keys_alone
 from loaders.staging.scratch_tables import ScratchTables
 
 Known = Mapping[SourceFile, FileOutcome]
@@ -23,7 +23,8 @@ def hold_the_current_keys(
     progress.step(f"Comparing the keys of {len(known)} unchanged files")
     digests: dict[str, tuple[int, int, int]] = {}
     for group, source in Sources(lake, scratch.raw, progress).groups(known):
-        with source.relation(scratch.table, group) as relation:
+        with source.relation(scratch.table, group) as everything:
+            relation = with_keys_alone(scratch.table, everything)
             rows = scratch.rows(sql.digest_of_keys(scratch.table, relation.schema, relation.sql))
         digests.update({path: tuple(digest) for path, *digest in rows})
     for file, outcome in known.items():
@@ -47,7 +48,8 @@ def read_keys(scratch: ScratchTables, lake: Lake, known: Known, progress: Progre
     if known:
         progress.step(f"Reading the keys of {len(known)} unchanged files")
     for group, source in Sources(lake, scratch.raw, progress).groups(known):
-        with source.relation(scratch.table, group) as relation:
+        with source.relation(scratch.table, group) as everything:
+            relation = with_keys_alone(scratch.table, everything)
             scratch.fill(
                 scratch.keys,
                 sql.keys(scratch.table, relation.schema, relation.sql, scratch.keys),

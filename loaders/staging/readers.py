@@ -14,7 +14,7 @@ from typing import Protocol
 
 from django.conf import settings
 
-from analytics.warehouse.catalog import Table
+from analytics.warehouse.catalog import TENANT_COLUMN, Table
 from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
@@ -43,10 +43,14 @@ READ_SETTINGS = {
 
 @dataclass(frozen=True)
 class Relation:
-    """SQL text to select from, and the schema in which its columns come."""
+    """SQL text to select from, and the schema in which its columns come.
+
+    `lines` is where JSON lines come from, each as `line`.
+    """
 
     sql: str
     schema: FileSchema
+    lines: str = ""
 
 
 class Source(Protocol):
@@ -67,7 +71,7 @@ class EngineSource:
         schema = files[0].schema
         keys = [file.object.key for file in files]
         function = s3_function(self._lake, keys, _ENGINE_FORMATS[schema.format], _structure(schema))
-        yield Relation(raw_columns(table, schema, function), schema)
+        yield Relation(raw_columns(table, schema, function), schema, function)
 
 
 class WorkerSource:
@@ -113,7 +117,7 @@ class WorkerSource:
                 schema.format, tuple((name, TEXT_TYPE) for name, _ in schema.read_types)
             )
             relation = raw_columns(table, text_schema, self._raw_table, "_reason", "_broken")
-            yield Relation(relation, text_schema)
+            yield Relation(relation, text_schema, self._raw_table)
         finally:
             client.run(f"DROP TABLE IF EXISTS {self._raw_table}")
 
@@ -190,36 +194,67 @@ def raw_columns(
 
     `reason` and `text` say why a row is broken, and what it holds.
     """
-    position = "_path, _row_number, _time"
     if schema.format == "jsonl":
-        return _json_columns(table, schema, relation, position)
+        return _json_columns(table, schema, relation)
     columns = ", ".join(f"{quote(name)} AS {raw_name(name)}" for name, _ in schema.read_types)
-    return (
-        f"(SELECT {columns}, {position}, {text} AS broken_text, {reason} AS broken FROM {relation})"
-    )
+    columns += f", {_POSITION}, {text} AS broken_text, {reason} AS broken"
+    return f"(SELECT {columns} FROM {relation})"
 
 
-def _json_columns(table: Table, schema: FileSchema, relation: str, position: str) -> str:
+def with_columns(
+    table: Table, relation: Relation, names: Container[str], *, has_many_digits: bool
+) -> Relation:
+    """JSON lines of which these are all fields: the statement reads no others.
+
+    Most of what a small file costs is the engine's analysis of the statement.
+    """
+    known = [name for name in readable(table, relation.schema) if name in names]
+    schema = FileSchema(relation.schema.format, tuple((name, TEXT_TYPE) for name in known))
+    sql = _json_columns(table, schema, relation.lines, has_many_digits=has_many_digits)
+    return Relation(sql, schema, relation.lines)
+
+
+def with_keys_alone(table: Table, relation: Relation) -> Relation:
+    """The same rows for statements that need only their keys, and whose rows they are."""
+    if relation.schema.format != "jsonl":
+        return relation
+    names = [TENANT_COLUMN.name, *(source.name for source in table.column(table.key).sources)]
+    return with_columns(table, relation, names, has_many_digits=False)
+
+
+def _json_columns(
+    table: Table, schema: FileSchema, relation: str, *, has_many_digits: bool = True
+) -> str:
     names = readable(table, schema)
-    exact = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
+    decimals = {s.name for c in table.columns if c.kind.is_decimal for s in c.sources}
+    exact = decimals if has_many_digits else set()
     fields = ", ".join(f"{quote(name)} Nullable(String)" for name in names)
     columns = ", ".join(
         f"{_json_value(name, exact=name in exact)} AS {raw_name(name)}" for name in names
     )
     return (
-        f"(SELECT {columns}, {position}, line AS broken_text, "
+        f"(SELECT {columns}, {_POSITION}, line AS broken_text, "
         f"multiIf(NOT isValidUTF8(line), {literal(NOT_UTF8)}, JSONType(line) != 'Object', "
         f"{literal(_NOT_JSON)}, '') AS broken "
-        f"FROM (SELECT line, {position}, match(line, {literal(_MANY_DIGITS)}) AS has_many_digits, "
+        f"FROM (SELECT line, {_POSITION}, {_HAS_MANY_DIGITS} AS has_many_digits, "
         f"JSONExtract(line, {literal(f'Tuple({fields})')}) AS fields "
         f"FROM {relation} WHERE {_NOT_BLANK}))"
     )
 
 
+_POSITION = "_path, _row_number, _time"
 # No pattern matches bytes that are not UTF-8.
 _NOT_BLANK = "(NOT isValidUTF8(line) OR match(line, '[^[:space:]]'))"
 # The engine reads JSON numbers as doubles, which 15 digits survive.
-_MANY_DIGITS = "[0-9][0-9.]{15}"
+_HAS_MANY_DIGITS = "match(line, '[0-9][0-9.]{15}')"
+
+
+def json_lines(relation: Relation) -> str:
+    """SELECT path, rows, names of the fields, and whether a number has many digits, by file."""
+    return (
+        "SELECT _path, count(), arraySort(groupUniqArrayArray(JSONExtractKeys(line))), "
+        f"max({_HAS_MANY_DIGITS}) FROM {relation.lines} WHERE {_NOT_BLANK} GROUP BY _path"
+    )
 
 
 def _json_value(name: str, *, exact: bool) -> str:

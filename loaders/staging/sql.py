@@ -132,14 +132,6 @@ def _key_of(table: Table, schema: FileSchema) -> Cast:
     return next(cast for cast in casts(table, schema) if cast.column.name == table.key)
 
 
-def json_rows(relation: str) -> str:
-    """SELECT path, rows and names of the columns, for each file of `relation`."""
-    return (
-        "SELECT _path, count(), arraySort(groupUniqArrayArray(JSONExtractKeys(broken_text))) "
-        f"FROM {relation} GROUP BY _path"
-    )
-
-
 def rejects_of_run(table: Table) -> str:
     """A condition over load_rejects."""
     return f"{of_table(table)} AND load_id = {LOAD} AND attempt = {ATTEMPT}"

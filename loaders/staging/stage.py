@@ -11,7 +11,14 @@ from loaders.lake.s3 import Lake, LakeObject
 from loaders.staging import sql
 from loaders.staging.file_schema import SourceFile, UnusableFile
 from loaders.staging.progress import Progress
-from loaders.staging.readers import Relation, Source, Sources, suits_engine
+from loaders.staging.readers import (
+    Relation,
+    Source,
+    Sources,
+    json_lines,
+    suits_engine,
+    with_columns,
+)
 from loaders.staging.scratch_tables import ScratchTables
 
 # Reads of a file, alone, that may fail although a plain read of it succeeds.
@@ -129,12 +136,12 @@ class _Attempt:
 
     def _read(self, group: list[SourceFile], relation: Relation) -> None:
         scratch = self._scratch
+        relation = self._count_rows(group, relation)
         scratch.fill(
             scratch.staged,
             sql.stage(self._table, relation.schema, relation.sql, scratch.staged),
             max_insert_threads=2,
         )
-        self._note_rows(group, relation)
         if self._unaccounted(group):
             self._progress.step("Explaining rejected rows")
             scratch.run(
@@ -142,15 +149,21 @@ class _Attempt:
                 input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
             )
 
-    def _note_rows(self, group: list[SourceFile], relation: Relation) -> None:
-        """Learn how many rows each file has from what does not depend on the stage."""
+    def _count_rows(self, group: list[SourceFile], relation: Relation) -> Relation:
+        """Learn how many rows each file has from what does not depend on the stage.
+
+        Returns the relation, of JSON lines with the fields that they have.
+        """
         found = {file.object.path: file.rows for file in group if file.rows is not None}
         if relation.schema.format == "jsonl":
-            by_file = self._scratch.rows(sql.json_rows(relation.sql))
-            found = {path: rows for path, rows, _ in by_file}
-            columns = {name for _, _, names in by_file for name in names}
-            self._json_columns = (self._json_columns or set()) | columns
+            by_file = self._scratch.rows(json_lines(relation))
+            found = {path: rows for path, rows, _, _ in by_file}
+            fields = {name for _, _, names, _ in by_file for name in names}
+            self._json_columns = (self._json_columns or set()) | fields
+            has_many_digits = any(many for _, _, _, many in by_file)
+            relation = with_columns(self._table, relation, fields, has_many_digits=has_many_digits)
         self._rows.update(self._sources.streamed | found)
+        return relation
 
     def _refuse_other_rows(self, group: list[SourceFile]) -> None:
         """A file that gives other rows than it has by its own account is damaged."""

@@ -8,7 +8,7 @@ from analytics.warehouse.sql import literal
 from loaders.jobs import load
 from loaders.lake.s3 import LakeObject
 from loaders.staging import file_selection, readers
-from loaders.staging.file_schema import TEXT_LANE, FileSchema, SourceFile
+from loaders.staging.file_schema import TEXT_TYPE, FileSchema, SourceFile
 from loaders.staging.readers import Relation, raw_columns
 from loaders.staging.scratch_tables import instant
 
@@ -29,7 +29,7 @@ class MemoryLake:
     def schema(self, lake, found, table):
         rows, _ = self.files[found.key]
         names = sorted({name for row in rows for name in row})
-        schema = FileSchema("parquet", tuple((name, TEXT_LANE) for name in names))
+        schema = FileSchema("parquet", tuple((name, TEXT_TYPE) for name in names))
         return SourceFile(found, schema, len(rows))
 
     @contextmanager
@@ -47,7 +47,7 @@ class MemoryLake:
                     f"toNullable(toDateTime64({time}, 3, 'UTC'))"
                 )
                 selects.append(f"({', '.join(values)}, {position})")
-        types = "".join(f"{name} {TEXT_LANE}, " for name in names)
+        types = "".join(f"{name} {TEXT_TYPE}, " for name in names)
         structure = f"{types}_path String, _row_number UInt64, _time Nullable(DateTime64(3, 'UTC'))"
         rows = f"SELECT * FROM values({literal(structure)}, {', '.join(selects)})"
         yield Relation(raw_columns(table, schema, f"({rows})"), schema)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analytics.warehouse.catalog import TABLES, Kind
 from analytics.warehouse.sql import literal
 from loaders.staging.casting import casts, raw_name, record_hash
-from loaders.staging.file_schema import TEXT_LANE, FileSchema
+from loaders.staging.file_schema import TEXT_TYPE, FileSchema
 
 COLUMN = {
     Kind.BOOL: ("companies", "is_active"),
@@ -28,7 +28,7 @@ fast = hypothesis_settings(
 def cast_all(warehouse, kind, texts):
     """[(value, is a fault)] of each text, in one statement."""
     table, name = COLUMN[kind]
-    schema = FileSchema("csv", ((name, TEXT_LANE),))
+    schema = FileSchema("csv", ((name, TEXT_TYPE),))
     cast = next(each for each in casts(TABLES[table], schema) if each.column.name == name)
     return warehouse.rows(
         f"SELECT {cast.value}, {cast.faults[0][0]} FROM (SELECT arrayJoin("
