@@ -42,7 +42,7 @@ everything = pytest.mark.parametrize(
 def history(module_warehouse, module_lake):
     """{(tenant_id, table): [(row, effective, expiry)]} from the files, which are loaded as well."""
     rows = defaultdict(list)
-    for file in generate(until=UNTIL, scale=0.05):
+    for file in generate(until=UNTIL, scale=0.03):
         module_lake.put(file.key, file.body)
         tenant_id, _, table = file.key.split("/")[:3]
         rows[tenant_id, table] += read_rows(file)
