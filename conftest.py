@@ -38,9 +38,8 @@ def _empty_cache(settings):
     """Tests share no cache, neither with each other nor with other processes."""
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     cache.clear()
-    answers._counts.clear()
-    aws._cache.clear()
-    aws._failures.clear()
+    answers.reset_hit_counts()
+    aws.clear_cache()
 
 
 @pytest.fixture(autouse=True)

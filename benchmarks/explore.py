@@ -53,7 +53,7 @@ def _cursors(listing, wanted):
             f"SELECT {key}, {column} AS value FROM shared_tickets WHERE tenant_id = 'bench' "
             f"ORDER BY value {direction}, {key} LIMIT 1 OFFSET {int(TICKETS * share)}"
         )
-        found[name] = listing._cursor(wanted, {key: record, column: value})
+        found[name] = listing.cursor(wanted, {key: record, column: value})
     return found
 
 

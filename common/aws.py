@@ -65,6 +65,11 @@ def cached_secret(name: str) -> dict[str, Any]:
         _refresh_locks[name].release()
 
 
+def clear_cache() -> None:
+    _cache.clear()
+    _failures.clear()
+
+
 def _cached(name: str) -> tuple[dict[str, Any], bool]:
     """The cached value ({} if none), and whether it must be refreshed."""
     read_at, value = _cache.get(name, (float("-inf"), {}))

@@ -103,6 +103,12 @@ def redact(text: str) -> str:
     return text
 
 
+def forget_secrets() -> None:
+    """Forget registered secrets, and read those in the settings again."""
+    _registered_secrets.clear()
+    _configured.cache_clear()
+
+
 def register_secret(secret: str) -> None:
     """From now on, redact a secret that was read at run time."""
     _registered_secrets.update(_spellings(secret))

@@ -41,7 +41,7 @@ def raise_alert(kind: Alert.Kind, tenant_id: str | None, subject: str, text: str
                 tenant_id=tenant_id,
                 subject=subject,
                 text=text,
-                pending_channels=list(_CHANNELS),
+                pending_channels=list(CHANNELS),
                 claimed_at=now if is_ours else None,
                 claims=int(is_ours),
             )
@@ -78,7 +78,7 @@ def due() -> QuerySet[Alert]:
 
 def _send(alerts: Sequence[Alert]) -> None:
     """On every channel that is left; one that fails is no reason not to try the others."""
-    for name in _CHANNELS:
+    for name in CHANNELS:
         group = [each for each in alerts if name in each.pending_channels]
         if group and _was_sent(name, group):
             for alert in group:
@@ -90,7 +90,7 @@ def _send(alerts: Sequence[Alert]) -> None:
 
 def _was_sent(name: str, alerts: Sequence[Alert]) -> bool:
     try:
-        _CHANNELS[name](alerts)
+        CHANNELS[name](alerts)
     except Exception as error:  # one that is set up wrongly must not keep the others from sending
         log.warning("%s alerts could not be sent by %s: %s", len(alerts), name, error)
         return False
@@ -117,7 +117,7 @@ def _by_sns(alerts: Sequence[Alert]) -> None:
         publish(settings.ALERT_SNS_TOPIC, _headline(alerts), f"{_words(alerts)}\n")
 
 
-_CHANNELS: dict[str, Callable[[Sequence[Alert]], None]] = {
+CHANNELS: dict[str, Callable[[Sequence[Alert]], None]] = {
     "mail": _by_mail,
     "webhook": _by_webhook,
     "sns": _by_sns,
@@ -131,7 +131,7 @@ def channels_set_up() -> list[str]:
         "webhook": settings.ALERT_WEBHOOK_URL,
         "sns": settings.ALERT_SNS_TOPIC,
     }
-    return [name for name in _CHANNELS if is_set[name]]
+    return [name for name in CHANNELS if is_set[name]]
 
 
 NO_CHANNEL = "reach no one. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOPIC."

@@ -86,6 +86,10 @@ def _publish_counts() -> None:
             cache.set(key, count, None)
 
 
+def reset_hit_counts() -> None:
+    _counts.clear()
+
+
 def hit_counts(names: list[str]) -> dict[str, tuple[int, int]]:
     """{name: (hits, misses)} of all processes since the counters started; some seconds late."""
     _publish_counts()

@@ -241,7 +241,7 @@ def page(tenant: Tenant, wanted: Listing) -> Page:
         bound | {"page_size": wanted.size + 1},
     )
     rows = found.dicts()
-    following = _cursor(wanted, rows[wanted.size - 1]) if len(rows) > wanted.size else ""
+    following = cursor(wanted, rows[wanted.size - 1]) if len(rows) > wanted.size else ""
     return Page(rows[: wanted.size], following, found.milliseconds)
 
 
@@ -354,7 +354,7 @@ def _order(wanted: Listing) -> str:
 # --- Cursors
 
 
-def _cursor(wanted: Listing, row: Mapping[str, Any]) -> str:
+def cursor(wanted: Listing, row: Mapping[str, Any]) -> str:
     value = row[wanted.sorted_column.name]
     if isinstance(value, datetime):
         value = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"

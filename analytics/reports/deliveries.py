@@ -51,7 +51,7 @@ def _send(delivery: Delivery) -> str:
     state, reason = _refused(delivery)
     if state is None:
         try:
-            mail = mails.report_mail(_composed_mail(delivery.occurrence_id), delivery)
+            mail = mails.report_mail(composed_mail(delivery.occurrence_id), delivery)
         except Exception as error:
             log.exception("the mail of %s could not be made", delivery)
             return _failed(delivery, f"The mail could not be made: {type(error).__name__}")
@@ -75,7 +75,7 @@ def _refused(delivery: Delivery) -> tuple[State | None, str]:
 
 
 @lru_cache(maxsize=4)
-def _composed_mail(occurrence_id: int) -> mails.ComposedMail:
+def composed_mail(occurrence_id: int) -> mails.ComposedMail:
     """Charts and documents are made once for all recipients that this process sends to.
 
     Content never changes once it is composed, so neither does this.

@@ -110,7 +110,7 @@ def test_a_cursor_must_fit_its_column(warehouse, acme, value):
         listing.page(
             acme,
             listing.listing(
-                COMPANIES, sort="number_of_employees", after=listing._cursor(wanted, row)
+                COMPANIES, sort="number_of_employees", after=listing.cursor(wanted, row)
             ),
         )
 

@@ -151,7 +151,7 @@ def _database_remedy(text: str) -> str:
     return _remedy(text, known, "The connection failed. Check DATABASE_URL.")
 
 
-def _redis_remedy(text: str, setting: str) -> str:
+def redis_remedy(text: str, setting: str) -> str:
     password = f"It rejected the user or password. Check them in {setting}."
     known = {
         "WRONGPASS": password,
@@ -176,7 +176,7 @@ def _broker() -> str:
         except (BrokerError, OSError, RedisError) as error:
             raise CheckFailed(
                 "Without it, loads and reports wait. "
-                f"{_redis_remedy(str(error), 'CELERY_BROKER_URL')} Error: {error}"
+                f"{redis_remedy(str(error), 'CELERY_BROKER_URL')} Error: {error}"
             ) from error
         return f"messages as files in {settings.VAR_DIR}, for one machine only"
 
@@ -193,7 +193,7 @@ def _cache() -> str:
             description = f"Redis {_redis_version(backend.client.get_client())}"
     except (ConnectionInterrupted, RedisError, OSError) as error:
         raise CheckFailed(
-            f"Without it, pages are slow. {_redis_remedy(str(error), 'CACHE_URL')} Error: {error}"
+            f"Without it, pages are slow. {redis_remedy(str(error), 'CACHE_URL')} Error: {error}"
         ) from error
     cache.set("doctor", "ok", 60)
     if cache.get("doctor") != "ok":

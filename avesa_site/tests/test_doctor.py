@@ -111,7 +111,7 @@ def test_redis_reports_its_version(healthy, settings):
     ],
 )
 def test_errors_of_redis_have_a_remedy(error, remedy):
-    message = checks._redis_remedy(error, "CACHE_URL")
+    message = checks.redis_remedy(error, "CACHE_URL")
     assert remedy in message
     assert "CACHE_URL" in message or "firewalls" in message
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from time import monotonic
 
 import boto3
@@ -38,11 +39,11 @@ def put_secret(_s3, settings, monkeypatch):
             client.create_secret(Name=name, SecretString=text)
             names.add(name)
 
-    logs._registered_secrets.clear()
+    logs.forget_secrets()
     yield put
     for name in names:
         client.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
-    logs._registered_secrets.clear()
+    logs.forget_secrets()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,27 @@ def test_a_secret_is_cached_for_five_minutes_and_survives_an_outage(
     assert aws.cached_secret("warehouse") == {"host": "two"}
 
 
+class Clock:
+    def __init__(self):
+        self.now = monotonic()
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+def cache(monkeypatch, name, value):
+    """`value` was read as the secret `name`, at the time of the clock that is returned."""
+    clock = Clock()
+    monkeypatch.setattr(aws, "monotonic", clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(aws, "secret", lambda name: value)
+        aws.cached_secret(name)
+    return clock
+
+
 def test_while_aws_is_down_requests_are_rate_limited(settings, monkeypatch):
     calls = []
 
@@ -116,14 +138,14 @@ def test_while_aws_is_down_requests_are_rate_limited(settings, monkeypatch):
         raise aws.AwsError("AWS is down.")
 
     known = {"host": "one"}
-    monkeypatch.setitem(aws._cache, "warehouse", (monotonic() - aws.CACHE_SECONDS, known))
+    clock = cache(monkeypatch, "warehouse", known)
     monkeypatch.setattr(aws, "secret", unavailable)
+    clock.advance(aws.CACHE_SECONDS)
     assert [aws.cached_secret("warehouse") for _ in range(20)] == [known] * 20
     assert len(calls) == 1
     assert not aws.was_rotated("warehouse")
     assert len(calls) == 1
-    failed_at, error = aws._failures["warehouse"]
-    monkeypatch.setitem(aws._failures, "warehouse", (failed_at - aws.RETRY_SECONDS, error))
+    clock.advance(aws.RETRY_SECONDS)
     aws.cached_secret("warehouse")
     assert len(calls) == 2
 
@@ -144,9 +166,22 @@ def test_requests_are_rate_limited_without_a_cached_secret_too(settings, monkeyp
 
 def test_a_thread_does_not_wait_for_another_that_refreshes(monkeypatch):
     known = {"host": "one"}
-    monkeypatch.setitem(aws._cache, "warehouse", (monotonic() - aws.CACHE_SECONDS, known))
-    with aws._refresh_locks["warehouse"], ThreadPoolExecutor(1) as other:
-        assert other.submit(aws.cached_secret, "warehouse").result(5) == known
+    clock = cache(monkeypatch, "warehouse", known)
+    begun, may_end = Event(), Event()
+
+    def slow(name):
+        begun.set()
+        may_end.wait(5)
+        return {"host": "two"}
+
+    monkeypatch.setattr(aws, "secret", slow)
+    clock.advance(aws.CACHE_SECONDS)
+    with ThreadPoolExecutor(2) as threads:
+        refreshing = threads.submit(aws.cached_secret, "warehouse")
+        assert begun.wait(5)
+        assert threads.submit(aws.cached_secret, "warehouse").result(5) == known
+        may_end.set()
+        assert refreshing.result(5) == {"host": "two"}
 
 
 class PasswordClient:
@@ -205,7 +240,7 @@ def test_the_lakes_keys_come_from_a_secret_and_are_rotated(put_secret, settings,
     with pytest.raises(LakeError, match="denied"), lake_errors("bucket"):
         raise refused
     put_secret("lake", {"user": "x"})
-    aws._cache.clear()
+    aws.clear_cache()
     with pytest.raises(LakeError, match="access_key_id"):
         _ = Lake().credentials
 

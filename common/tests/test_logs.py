@@ -13,11 +13,9 @@ JSON = logs.JsonLineFormatter("%(levelname)s %(message)s")
 
 @pytest.fixture(autouse=True)
 def _fresh_secrets():
-    logs._configured.cache_clear()
-    logs._registered_secrets.clear()
+    logs.forget_secrets()
     yield
-    logs._configured.cache_clear()
-    logs._registered_secrets.clear()
+    logs.forget_secrets()
 
 
 def record(message, *values, error=None):

@@ -126,7 +126,7 @@ def due() -> QuerySet[PipelineRun]:
 
 def advance(run_id: int) -> str | None:
     """Go on with a run as far as it goes now; its state, or None if it was not ours to take."""
-    run = _claim(run_id)
+    run = claim(run_id)
     if run is None:
         return None
     seconds = run.lease().total_seconds() / 6
@@ -136,7 +136,7 @@ def advance(run_id: int) -> str | None:
         return _advance(run)
 
 
-def _claim(run_id: int) -> PipelineRun | None:
+def claim(run_id: int) -> PipelineRun | None:
     started_at = Coalesce(F("started_at"), timezone.now())
     return PipelineRun.claim(due(), run_id, state=State.RUNNING, started_at=started_at)
 
@@ -145,7 +145,7 @@ def _advance(run: PipelineRun) -> str | None:
     while True:
         note = _note(run)
         try:
-            message = _STEPS[run.step](run)
+            message = STEPS[run.step](run)
         except PipelineFailed as error:
             return _fail(run, str(error))
         except _Overtaken:
@@ -422,11 +422,11 @@ def _tell_readers(run: PipelineRun, tables: list[str]) -> None:
             log.error("%s was not notified of run %s: %s", receiver, run.pk, error)
 
 
-_STEPS: dict[str, Callable[[PipelineRun], str | None]] = {
+STEPS: dict[str, Callable[[PipelineRun], str | None]] = {
     Step.SCHEMA: _check_schema,
     Step.LOOK: _look,
     Step.LOAD: _await_loads,
     Step.INTEGRITY: _check_integrity,
     Step.TELL: _tell,
 }
-_AFTER: dict[str, Any] = dict(zip(list(_STEPS), list(_STEPS)[1:], strict=False))
+_AFTER: dict[str, Any] = dict(zip(list(STEPS), list(STEPS)[1:], strict=False))

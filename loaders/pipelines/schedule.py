@@ -41,11 +41,11 @@ def start_due(now: datetime | None = None) -> int:
         )
         for tenant, slot in slots.items():
             if slot and tenant.pk not in started and (tenant.pk, slot) not in done:
-                started |= {tenant.pk} if _start(tenant, kind, slot) else set()
+                started |= {tenant.pk} if start(tenant, kind, slot) else set()
     return len(started)
 
 
-def _start(tenant: Tenant, kind: PipelineRun.Kind, slot: datetime) -> bool:
+def start(tenant: Tenant, kind: PipelineRun.Kind, slot: datetime) -> bool:
     try:
         request_run(tenant, PipelineRun.Trigger.SCHEDULE, kind, planned_for=slot)
     except RunRefused:  # another scheduler was first

@@ -103,8 +103,8 @@ def test_a_channel_that_is_set_up_wrongly_keeps_no_other_from_sending(
     def fail(alerts):
         raise ImproperlyConfigured("no key")
 
-    monkeypatch.setitem(alerting._CHANNELS, "mail", fail)
-    monkeypatch.setitem(alerting._CHANNELS, "webhook", posted.append)
+    monkeypatch.setitem(alerting.CHANNELS, "mail", fail)
+    monkeypatch.setitem(alerting.CHANNELS, "webhook", posted.append)
     alert = raise_one(django_capture_on_commit_callbacks, acme)
     assert len(posted) == 1
     assert alert.pending_channels == ["mail"]

@@ -73,7 +73,7 @@ def mailbox(settings):
 @pytest.fixture(autouse=True)
 def _no_messages(sent_tasks):
     """Tests run the work themselves, with `work`."""
-    deliveries._composed_mail.cache_clear()
+    deliveries.composed_mail.cache_clear()
 
 
 @pytest.fixture

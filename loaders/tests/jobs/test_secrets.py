@@ -33,7 +33,7 @@ def written(settings, caplog):
     """All log lines, as the handlers of a process would write them."""
     for name, secret in SECRETS.items():
         setattr(settings, name, secret)
-    logs._configured.cache_clear()
+    logs.forget_secrets()
     lines = []
     handler = logging.Handler(logging.DEBUG)
     formatter = logs.LineFormatter("%(levelname)s %(message)s")
@@ -42,7 +42,7 @@ def written(settings, caplog):
     caplog.set_level(logging.DEBUG)
     yield lines
     logging.getLogger().removeHandler(handler)
-    logs._configured.cache_clear()
+    logs.forget_secrets()
 
 
 def rows_of_every_model():

@@ -469,15 +469,15 @@ def test_a_canceled_run_cancels_its_loads(delivered, warehouse):
 
 
 def test_a_run_that_is_canceled_while_it_looks_queues_nothing_more(delivered, monkeypatch):
-    request = pipelines._request
+    request = queue.request_load
 
-    def cancel_first(run, table):
-        if run.jobs.exists():
-            pipelines.cancel(PipelineRun.objects.get(pk=run.pk))
-        return request(run, table)
+    def cancel_first(*args, pipeline, **options):
+        if pipeline.jobs.exists():
+            pipelines.cancel(PipelineRun.objects.get(pk=pipeline.pk))
+        return request(*args, pipeline=pipeline, **options)
 
     run = request_run(delivered, Trigger.COMMAND)
-    monkeypatch.setattr(pipelines, "_request", cancel_first)
+    monkeypatch.setattr(queue, "request_load", cancel_first)
     assert pipelines.advance(run.pk) is None
     run.refresh_from_db()
     assert run.state == State.CANCELED
@@ -530,7 +530,7 @@ def test_a_load_that_meets_a_suspension_is_canceled(delivered, monkeypatch, noth
 
 def test_a_run_is_advanced_by_one_worker_at_a_time(delivered):
     run = request_run(delivered, Trigger.COMMAND)
-    assert pipelines._claim(run.pk) is not None
+    assert pipelines.claim(run.pk) is not None
     assert pipelines.advance(run.pk) is None
 
 
@@ -544,7 +544,7 @@ def test_a_worker_may_die_at_any_step(delivered, warehouse, monkeypatch, step):
 
     run = request_run(delivered, Trigger.COMMAND)
     with monkeypatch.context() as patch:
-        patch.setitem(pipelines._STEPS, step, die)
+        patch.setitem(pipelines.STEPS, step, die)
         with pytest.raises(Died):
             work(run)
     assert pipelines.advance(run.pk) is None, "it is not yet known that it died"
@@ -564,7 +564,7 @@ def test_a_step_that_kills_its_workers_ends_the_run(delivered, monkeypatch):
         raise Died
 
     run = request_run(delivered, Trigger.COMMAND)
-    monkeypatch.setitem(pipelines._STEPS, "integrity", die)
+    monkeypatch.setitem(pipelines.STEPS, "integrity", die)
     with pytest.raises(Died):
         work(run)
     for _ in range(PipelineRun.RETRY.attempts - 1):
@@ -585,16 +585,16 @@ def test_a_worker_may_die_between_two_tables(delivered, monkeypatch):
 
     asked = []
 
-    def die_at_the_second(run, table):
+    def die_at_the_second(*args, **options):
         if asked:
             raise Died
-        asked.append(table)
-        return request(run, table)
+        asked.append(args)
+        return request(*args, **options)
 
-    request = pipelines._request
+    request = queue.request_load
     run = request_run(delivered, Trigger.COMMAND)
     with monkeypatch.context() as patch:
-        patch.setattr(pipelines, "_request", die_at_the_second)
+        patch.setattr(queue, "request_load", die_at_the_second)
         with pytest.raises(Died):
             pipelines.advance(run.pk)
     PipelineRun.objects.update(claimed_at=None)
@@ -608,7 +608,7 @@ def test_an_overtaken_worker_writes_nothing(delivered, monkeypatch):
         return "late"
 
     run = request_run(delivered, Trigger.COMMAND)
-    monkeypatch.setitem(pipelines._STEPS, "schema", be_overtaken)
+    monkeypatch.setitem(pipelines.STEPS, "schema", be_overtaken)
     assert pipelines.advance(run.pk) is None
     run.refresh_from_db()
     assert run.step == "schema"
@@ -631,7 +631,7 @@ def test_signs_from_the_future_are_no_signs_of_life(delivered):
     run = request_run(delivered, Trigger.COMMAND)
     PipelineRun.objects.update(try_at=ahead, woken_at=ahead)
     assert pipelines.sweep() == 1
-    assert pipelines._claim(run.pk) is not None
+    assert pipelines.claim(run.pk) is not None
     PipelineRun.objects.update(claimed_at=ahead, woken_at=ahead)
     assert pipelines.sweep() == 1
     pipelines.advance(run.pk)
@@ -758,7 +758,7 @@ def test_two_planners_start_nothing_twice(acme, monkeypatch):
     assert schedule.start_due(NOON) == 1
     PipelineRun.objects.update(state=State.SUCCEEDED)
     slot = PipelineRun.objects.get().planned_for
-    assert not schedule._start(acme, Kind.INCREMENTAL, slot)
+    assert not schedule.start(acme, Kind.INCREMENTAL, slot)
     assert PipelineRun.objects.count() == 1
 
 
