@@ -5,7 +5,6 @@ as long as it shows signs of life. Each later write names the claim, so a worker
 changes nothing any more.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
@@ -13,28 +12,9 @@ from django.db import models
 from django.db.models import Case, F, Q, QuerySet, When
 from django.utils import timezone
 
+from common.retries import RetryPolicy
+
 MAX_CLOCK_SKEW = timedelta(minutes=5)  # between the clocks of workers
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """How often work may fail in a row, and how long it waits after each failure."""
-
-    first: timedelta
-    factor: int = 2
-    longest: timedelta
-    attempts: int | None  # None: for as long as it fails
-
-    def wait(self, failures: int) -> timedelta:
-        """The wait after so many failures in a row, from 1."""
-        wait = self.first
-        for _ in range(failures - 1):
-            wait = min(wait * self.factor, self.longest)
-        return wait
-
-    def allows(self, failures: int) -> bool:
-        """Whether work that failed so often in a row is tried again."""
-        return self.attempts is None or failures < self.attempts
 
 
 class Leased(models.Model):

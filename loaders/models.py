@@ -10,7 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from analytics.warehouse.catalog import TABLES
-from common.leases import Leased, RetryPolicy
+from common.leases import Leased
+from common.retries import RetryPolicy
 from tenants.models import Tenant, User
 
 # Below this much progress nothing can be said about the rest.
@@ -169,7 +170,7 @@ class LoadJob(Work):
     pipeline = models.ForeignKey(
         PipelineRun, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs"
     )
-    swapped_at = models.DateTimeField(
+    publishing_began_at = models.DateTimeField(
         null=True, blank=True, help_text="From then on readers may see its rows."
     )
     step = models.CharField(max_length=200, blank=True, help_text="What it is doing now.")

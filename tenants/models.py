@@ -15,7 +15,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
-from common.leases import Leased, RetryPolicy
+from common.leases import Leased
+from common.retries import RetryPolicy
 
 TENANT_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 

@@ -16,7 +16,7 @@ _COMPLAINTS = {EventType.COMPLAINED, EventType.UNSUBSCRIBED}
 def record(sender: Any, event: Any, **kwargs: Any) -> None:
     """Handle django-anymail's signal, for any provider. Events of other emails are ignored."""
     from analytics.reports import (
-        outcomes,  # loads the chart libraries, which not every process needs
+        after_delivery,  # loads the chart library, which not every process needs
     )
 
     if event.event_type not in _BOUNCES | _COMPLAINTS:
@@ -34,7 +34,7 @@ def record(sender: Any, event: Any, **kwargs: Any) -> None:
     may_bounce = (Delivery.State.SENT, Delivery.State.UNKNOWN)
     found = Delivery.objects.filter(pk=delivery.pk, state__in=may_bounce)
     if found.update(state=Delivery.State.BOUNCED, reason=str(reason)):
-        outcomes.follow(delivery, Delivery.State.BOUNCED, str(reason))
+        after_delivery.record_outcome(delivery, Delivery.State.BOUNCED, str(reason))
 
 
 def _delivery_of(event: Any) -> Delivery | None:

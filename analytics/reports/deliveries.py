@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from analytics.reports import mails, outcomes
+from analytics.reports import after_delivery, mails
 from analytics.reports.content import Content
 from analytics.reports.messages import send_soon
 from analytics.reports.models import Delivery, Occurrence, Unsubscription
@@ -43,7 +43,7 @@ def send(delivery_id: int) -> str:
         return ""
     with log_context(tenant=delivery.occurrence.report.tenant_id, delivery=delivery.pk):
         if delivery.is_exhausted:
-            return _failed(delivery, "Its workers stopped without a word, before they sent it.")
+            return _failed(delivery, "Its workers stopped responding, before they sent it.")
         return _send(delivery)
 
 
@@ -180,7 +180,7 @@ def _record(delivery: Delivery, state: State, reason: str = "", *, provider_id: 
     )
     if not recorded:
         return ""
-    outcomes.follow(delivery, state, reason)
+    after_delivery.record_outcome(delivery, state, reason)
     return state
 
 

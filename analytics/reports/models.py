@@ -13,7 +13,8 @@ from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, TileType
 from analytics.periods import PRESETS
 from analytics.reports import timetable
 from analytics.reports.timetable import Timetable
-from common.leases import Leased, RetryPolicy
+from common.leases import Leased
+from common.retries import RetryPolicy
 from tenants.models import Tenant
 
 WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from analytics.reports import outcomes
+from analytics.reports import after_delivery
 from analytics.reports.content import compose, data_problems, scoped_tiles
 from analytics.reports.messages import compose_soon, send_soon
 from analytics.reports.models import Delivery, Occurrence, Recipient, Report, Schedule
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 State = Occurrence.State
 LOOK_AGAIN = timedelta(minutes=5)
-_WORKERS_DIED = "Its workers stopped without a word, before they had composed it."
+_WORKERS_DIED = "Its workers stopped responding, before they had composed it."
 
 
 # --- Planning
@@ -182,7 +182,7 @@ def _queue(occurrence: Occurrence) -> str:
         queued = Delivery.objects.filter(occurrence=occurrence, state=Delivery.State.QUEUED)
         for key in queued.values_list("pk", flat=True):
             send_soon(key)
-    return outcomes.settle(occurrence)
+    return after_delivery.finish_if_all_ended(occurrence)
 
 
 def _deliveries(occurrence: Occurrence) -> list[Delivery]:
@@ -210,7 +210,7 @@ def _deliveries(occurrence: Occurrence) -> list[Delivery]:
 def _end(occurrence: Occurrence, state: State, note: str) -> str:
     if not occurrence.give_back(state=state, note=note):
         return ""
-    outcomes.tell(occurrence, state, note)
+    after_delivery.update_alert(occurrence, state, note)
     return state
 
 

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from analytics.reports import deliveries, occurrences, outcomes
+from analytics.reports import after_delivery, deliveries, occurrences
 from common.messages import EXPIRES
 
 
@@ -23,7 +23,7 @@ def sweep_reports() -> int:
     now = timezone.now()
     occurrences.plan(now)
     deliveries.recover(now)
-    outcomes.settle_abandoned()
+    after_delivery.finish_abandoned()
     to_run = list(occurrences.to_run(now).values_list("pk", flat=True))
     to_send = list(deliveries.to_send(now).values_list("pk", flat=True))
     for key in to_run:

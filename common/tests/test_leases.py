@@ -12,7 +12,8 @@ from django.utils import timezone
 from analytics.reports import deliveries, occurrences
 from analytics.reports.models import Delivery, Occurrence, Report
 from analytics.warehouse.catalog import TABLES
-from common.leases import MAX_CLOCK_SKEW, RetryPolicy
+from common.leases import MAX_CLOCK_SKEW
+from common.retries import RetryPolicy
 from common.tests.queues import lose
 from loaders.jobs import queue as loads
 from loaders.models import LoadJob, PipelineRun

@@ -39,7 +39,7 @@ from loaders.admin.progress import (
 )
 from loaders.jobs import queue
 from loaders.models import LoadedFile, LoadJob
-from loaders.staging.rejects import HEADING, REJECTS_SHOWN, every_reject, rejects_of
+from loaders.staging.reject_listing import HEADING, REJECTS_SHOWN, every_reject, rejects_of
 from tenants.admin import ReadOnly
 from tenants.models import Tenant, User
 

@@ -25,8 +25,8 @@ from analytics.warehouse.errors import (
 )
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal, quote
-from loaders.history.closings import closings_of
-from loaders.history.sql import SPILL, instants
+from loaders.history.vanished_keys import closings_of
+from loaders.history.version_order import SPILL, instants
 from loaders.models import IntegrityCheck, LoadJob
 from loaders.staging.casting import record_hash
 from loaders.staging.scratch_tables import instant, load_of_scratch_table, scratch_tables
@@ -237,7 +237,7 @@ def find_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]:
 
 def _activity(tenant: Tenant, table: Table) -> list[tuple[Any, ...]]:
     newest = LoadJob.objects.filter(tenant=tenant, table=table.name).order_by("-pk")
-    return list(newest.values_list("pk", "state", "claims", "swapped_at")[:5])
+    return list(newest.values_list("pk", "state", "claims", "publishing_began_at")[:5])
 
 
 # --- The warehouse

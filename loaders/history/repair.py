@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from analytics.warehouse.catalog import PUBLISHING, REPAIR
 from analytics.warehouse.errors import Interrupted
-from loaders.history import sql
-from loaders.history.closings import closings_of
+from loaders.history import version_order
 from loaders.history.integrity import are_versions_missing
+from loaders.history.publishing import rebuild_sql
+from loaders.history.vanished_keys import closings_of
 from loaders.lake.results import LoadFailed, LoadResult
 from loaders.staging.casting import record_hash
 from loaders.staging.progress import Progress
@@ -19,7 +20,7 @@ from loaders.staging.scratch_tables import ScratchTables
 
 
 def repair(
-    scratch: ScratchTables, progress: Progress, may_publish: Callable[[], bool]
+    scratch: ScratchTables, progress: Progress, begin_publishing: Callable[[], bool]
 ) -> LoadResult:
     """Repair one tenant's table. A dry run only notes what would change.
 
@@ -32,7 +33,7 @@ def repair(
         found = _differences(scratch)
         if any(found.values()) and not scratch.dry_run:
             _rebuild(scratch)
-            if not may_publish():
+            if not begin_publishing():
                 raise LoadFailed("Another run has taken over this repair.")
             progress.step("Publishing the repaired history")
             scratch.log(PUBLISHING)
@@ -48,17 +49,19 @@ def _plan(scratch: ScratchTables, *, keep_ends: bool) -> None:
     scratch.create_staged()
     scratch.fill(
         scratch.staged,
-        sql.restore(scratch.table, scratch.target, scratch.load_log, scratch.staged),
-        **sql.SPILL,
+        version_order.restore(scratch.table, scratch.target, scratch.load_log, scratch.staged),
+        **version_order.SPILL,
     )
-    scratch.create(scratch.stored, sql.STORED_COLUMNS)
-    scratch.fill(scratch.stored, sql.recall_all(scratch.table, scratch.staged, scratch.stored))
-    scratch.create(scratch.plan, sql.PLAN_COLUMNS, sql.PLAN_ORDER)
+    scratch.create(scratch.stored, version_order.STORED_COLUMNS)
+    scratch.fill(
+        scratch.stored, version_order.copy_restored(scratch.table, scratch.staged, scratch.stored)
+    )
+    scratch.create(scratch.plan, version_order.PLAN_COLUMNS, version_order.PLAN_ORDER)
     closings = closings_of(scratch.tenant.id, scratch.table.name)
     scratch.fill(
         scratch.plan,
-        sql.plan_anew(scratch.stored, closings, scratch.plan, keep_ends=keep_ends),
-        **sql.SPILL,
+        version_order.plan_again(scratch.stored, closings, scratch.plan, keep_ends=keep_ends),
+        **version_order.SPILL,
     )
 
 
@@ -80,10 +83,10 @@ def _rebuild(scratch: ScratchTables) -> None:
     scratch.create_rebuilt()
     rows = scratch.fill(
         scratch.rebuilt,
-        sql.rebuild(
+        rebuild_sql(
             scratch.table, scratch.staged, "", scratch.plan, scratch.rebuilt, scratch.intact
         ),
-        **sql.SPILL,
+        **version_order.SPILL,
     )
     if rows != scratch.filled(scratch.staged):
         raise Interrupted(f"{rows} of the rows that count were built. Repair again.")

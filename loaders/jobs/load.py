@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from analytics.warehouse.catalog import PUBLISHING, TENANT_COLUMN, Table
-from loaders.history import merge
+from loaders.history import merge, publishing
 from loaders.history.losses import reasons, refuse_losses
+from loaders.history.vanished_keys import Snapshot
 from loaders.lake.discovery import discover, examined_before, prefix_of
 from loaders.lake.results import LoadFailed, LoadResult, VersionCounts
 from loaders.lake.s3 import Lake, LakeChanged, LakeObject
@@ -60,8 +61,8 @@ class Run:
     def on_step(self, name: str) -> None:
         """The load begins this step. May raise to stop it."""
 
-    def may_publish(self) -> bool:
-        """Whether the load is still this run's."""
+    def begin_publishing(self) -> bool:
+        """Pass the point of no return. False if the load is no longer this run's."""
         return True
 
     def note_closing(self, moment: datetime) -> None:
@@ -71,8 +72,8 @@ class Run:
 def run_load(request: LoadRequest, run: Run | None = None) -> LoadResult:
     """Load. Raises LoadFailed, LakeError or WarehouseError.
 
-    Readers see no change then, unless only the log entry after it failed; running the load again
-    completes that.
+    Until `begin_publishing` readers see no change then. An error after it may come before or after
+    the statement that publishes; running the load again completes either.
     """
     return _Load(request, run or Run()).run()
 
@@ -92,11 +93,11 @@ class _Load:
 
     def run(self) -> LoadResult:
         self._progress.step("Looking for files")
-        held = self._count_held()
+        rows_before = self._count_rows_before()
         found = discover(self._lake, self._tenant, self._table)
         self._run.result = LoadResult(listing=found.listing)
         # A bulk load begins history anew: it builds on nothing.
-        stored = 0 if self._request.kind is Kind.BULK else held
+        stored = 0 if self._request.kind is Kind.BULK else rows_before
         examined = examined_before(self._tenant, self._table) if stored else {}
         selection = select_files(
             self._lake, self._table, found, self._request.kind, examined, self._progress
@@ -111,22 +112,22 @@ class _Load:
         if selection.is_empty:
             return self._without_files(result)
         with self._scratch.in_use(in_memory=self._fits_in_memory(selection, stored)):
-            if self._holds_the_current_keys(selection):
+            if self._have_the_current_keys(selection):
                 result = _with_known(result, selection.known)
             else:
-                result = self._make_history(selection, result, held, stored)
+                result = self._make_history(selection, result, rows_before, stored)
             if not self._request.dry_run:
                 self._log(result)
         return _with_notes(result, *self._last_notes(result))
 
     def _make_history(
-        self, selection: Selection, result: LoadResult, held: int, stored: int
+        self, selection: Selection, result: LoadResult, rows_before: int, stored: int
     ) -> LoadResult:
         """Stage the files' rows, and make them what readers see."""
         scratch = self._scratch
         read, result = self._stage(selection, result)
         self._run.result = result
-        self._refuse_to_lose(result, held)
+        self._refuse_to_lose(result, rows_before)
         snapshot = self._snapshot(read, result)
         self._progress.rows_done = result.rows_read
         self._progress.percent_done = progress.COMPARING
@@ -137,22 +138,22 @@ class _Load:
             scratch.check_intact()
             self._check_unchanged(read)
             return result
-        prepared = merge.prepare(scratch, plan, self._progress)
+        prepared = publishing.prepare(scratch, plan, self._progress)
         self._check_unchanged(read)
         if snapshot and result.versions.keys_closed:
             self._run.note_closing(snapshot.taken_at)
-        if not self._run.may_publish():
+        if not self._run.begin_publishing():
             raise LoadFailed("Another run has taken over this load.")
         self._progress.percent_done = progress.PUBLISHING
         if prepared is not None:
             self._progress.step("Publishing the new history")
             scratch.log(PUBLISHING)
-            merge.publish(scratch, prepared)
-        return replace(result, left_patches=isinstance(prepared, merge.Flip))
+            publishing.publish(scratch, prepared)
+        return replace(result, left_patches=isinstance(prepared, publishing.Flip))
 
     # --- Files
 
-    def _count_held(self) -> int:
+    def _count_rows_before(self) -> int:
         """The tenant's rows in the table."""
         target = self._scratch.target
         count = f"SELECT count() FROM {target} WHERE tenant_id = {{tenant_id:String}}"
@@ -185,9 +186,9 @@ class _Load:
 
     # --- Rows
 
-    def _holds_the_current_keys(self, selection: Selection) -> bool:
+    def _have_the_current_keys(self, selection: Selection) -> bool:
         """Whether a refresh found only known files, which hold just the keys that are current."""
-        return not selection.to_stage and known_files.hold_the_current_keys(
+        return not selection.to_stage and known_files.have_the_current_keys(
             self._scratch, self._lake, selection.known, self._progress
         )
 
@@ -210,9 +211,9 @@ class _Load:
             raise LoadFailed(f"No file could be loaded. {reasons(result)}")
         return [file.object for file in (*staged.files, *known)], result
 
-    def _refuse_to_lose(self, result: LoadResult, held: int) -> None:
+    def _refuse_to_lose(self, result: LoadResult, rows_before: int) -> None:
         """Raise LoadFailed if a refresh or bulk load would lose what is stored."""
-        if self._request.kind is Kind.INCREMENTAL or not held:
+        if self._request.kind is Kind.INCREMENTAL or not rows_before:
             return
         if not result.rows_loaded:
             raise LoadFailed(
@@ -223,12 +224,12 @@ class _Load:
         if self._request.kind is Kind.BULK:
             refuse_losses(self._scratch, result)
 
-    def _snapshot(self, read: Iterable[LakeObject], result: LoadResult) -> merge.Snapshot | None:
+    def _snapshot(self, read: Iterable[LakeObject], result: LoadResult) -> Snapshot | None:
         if self._request.kind is not Kind.REFRESH:
             return None
         taken_at = max(each.last_modified for each in read)
         doubt = self._doubt(result)
-        return merge.Snapshot(taken_at, self._request.vanished, self._request.limit, doubt)
+        return Snapshot(taken_at, self._request.vanished, self._request.limit, doubt)
 
     def _doubt(self, result: LoadResult) -> str:
         """Why a key that was not found could be in the files all the same."""

@@ -132,7 +132,7 @@ def commit(job: LoadJob) -> bool:
     """
     now = timezone.now()
     ours = job.ours().filter(tenant__in=active_tenants())
-    return bool(ours.update(swapped_at=now, claimed_at=now))
+    return bool(ours.update(publishing_began_at=now, claimed_at=now))
 
 
 def succeed(job: LoadJob, result: LoadResult) -> bool:
@@ -268,7 +268,7 @@ def cancel(job: LoadJob, reason: str = "") -> bool:
     Its statement under way is ended. Without that, the run would stop after it all the same.
     """
     active = LoadJob.objects.filter(pk=job.pk, state__in=LoadJob.ACTIVE)
-    canceled = active.filter(swapped_at__isnull=True).update(
+    canceled = active.filter(publishing_began_at__isnull=True).update(
         state=LoadJob.State.CANCELED,
         claimed_at=None,
         finished_at=timezone.now(),
@@ -305,6 +305,6 @@ def sweep() -> int:
     for job in LoadJob.objects.filter(state__in=LoadJob.ACTIVE, tenant__is_active=False):
         touched += cancel(job, _SUSPENDED)
     for job in LoadJob.lost(timezone.now()).filter(state=LoadJob.State.RUNNING):
-        reason = f"The worker of attempt {job.claims} stopped without a word."
+        reason = f"The worker of attempt {job.claims} stopped responding."
         touched += fail(job, reason, may_retry=True) is not None
     return touched + wake_for_queued()

@@ -42,7 +42,7 @@ def _idle(before: datetime) -> QuerySet[LoadJob]:
     """
     ended = LoadJob.objects.filter(finished_at__lt=before).exclude(state__in=LoadJob.ACTIVE)
     # A load that was retried, or failed after it was published, may have written uncounted rows.
-    is_counted = Q(swapped_at__isnull=True) | Q(state=LoadJob.State.SUCCEEDED, claims=1)
+    is_counted = Q(publishing_began_at__isnull=True) | Q(state=LoadJob.State.SUCCEEDED, claims=1)
     wrote_nothing = Q(closings=[], **dict.fromkeys(LoadJob.CHANGES, 0))
     is_idle = (
         is_counted & wrote_nothing & Q(kind__in=(LoadJob.Kind.INCREMENTAL, LoadJob.Kind.REFRESH))

@@ -19,8 +19,8 @@ from analytics.warehouse.errors import (
 )
 from common.heartbeat import beating
 from common.logs import log_context
-from loaders.history import closings
 from loaders.history.repair import repair
+from loaders.history.vanished_keys import note_closing
 from loaders.jobs import queue
 from loaders.jobs.load import LoadRequest, Run, run_load
 from loaders.lake.results import LoadFailed, LoadResult
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 _DATABASE_AWAY = (OperationalError, InterfaceError)
 # Not the load's own fault: once the part is back, or lets us in, the same files can be loaded.
-_SURROUNDINGS = (*OUTAGES, LakeAccessError, LakeError, *_DATABASE_AWAY)
+_OUTSIDE_FAULTS = (*OUTAGES, LakeAccessError, LakeError, *_DATABASE_AWAY)
 # May be gone when it is tried again.
-_PASSING = (*_SURROUNDINGS, QueryTimeout, OutOfMemory)
+_RETRYABLE = (*_OUTSIDE_FAULTS, QueryTimeout, OutOfMemory)
 # Staff who watch see a load move this often (seconds).
 PROGRESS_SECONDS = 2.0
 
@@ -96,11 +96,11 @@ class _JobRun(Run):
         if not job.beat(step=name, listing=self.result.listing, **now):
             raise LoadFailed("The load was canceled, or another run has taken over.")
 
-    def may_publish(self) -> bool:
+    def begin_publishing(self) -> bool:
         return queue.commit(self._job)
 
     def note_closing(self, moment: datetime) -> None:
-        closings.note_closing(self._job, moment)
+        note_closing(self._job, moment)
 
     def beat(self) -> None:
         """Called now and then while a statement runs."""
@@ -116,7 +116,7 @@ def _work(job: LoadJob, run: _JobRun) -> LoadResult:
     table = TABLES[job.table]
     if job.kind == LoadJob.Kind.REPAIR:
         scratch = ScratchTables(job.tenant, table, job.pk, job.claims, job.dry_run)
-        return repair(scratch, run.progress, run.may_publish)
+        return repair(scratch, run.progress, run.begin_publishing)
     request = LoadRequest(
         job.tenant,
         table,
@@ -149,14 +149,14 @@ def _failed(job: LoadJob, error: Exception, result: LoadResult) -> LoadJob.State
         return LoadJob.State.CANCELED
     if isinstance(error, _DATABASE_AWAY):
         reason = f"The application database failed: {error}"
-    # Past the swap only the log entry is missing, which another run completes.
-    swapped = LoadJob.objects.filter(pk=job.pk, swapped_at__isnull=False).exists()
-    may_retry = swapped or (isinstance(error, _PASSING) and not isinstance(error, NoFiles))
+    # Once publishing began, readers may see its rows: another run completes what is missing.
+    swapped = LoadJob.objects.filter(pk=job.pk, publishing_began_at__isnull=False).exists()
+    may_retry = swapped or (isinstance(error, _RETRYABLE) and not isinstance(error, NoFiles))
     return queue.fail(
         job,
         reason,
         may_retry=may_retry,
-        is_own_fault=not isinstance(error, _SURROUNDINGS),
+        is_own_fault=not isinstance(error, _OUTSIDE_FAULTS),
         result=_with_drift(job, result),
     )
 

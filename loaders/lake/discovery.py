@@ -1,7 +1,7 @@
 """Which files of the lake belong to a tenant's table."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -56,27 +56,10 @@ class Found:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
-    def has_young(self) -> bool:
+    def has_recent_files(self) -> bool:
         """Whether an incremental load would look at some of them again in any case."""
         since = overlap_begins()
         return any(each.last_modified >= since for each in (*self.files, *self.quarantine))
-
-    def without_examined(self, before: Mapping[str, Examined]) -> "Found":
-        """What an incremental load looks at: objects that are young, or not in `before`.
-
-        Young ones are looked at again, since unchanged rows write nothing, and it heals what a
-        warehouse lost that crashed just after a load.
-        """
-        since = overlap_begins()
-
-        def is_due(each: LakeObject) -> bool:
-            examined = before.get(each.key)
-            return each.last_modified >= since or not (examined and examined.is_same(each))
-
-        return Found(
-            [each for each in self.files if is_due(each)],
-            {each: reason for each, reason in self.quarantine.items() if is_due(each)},
-        )
 
 
 def overlap_begins() -> datetime:

@@ -132,7 +132,7 @@ def advance(run_id: int) -> str | None:
     seconds = run.lease().total_seconds() / 6
     with log_context(tenant=run.tenant_id, run=run.pk), beating(run.beat, seconds):
         if run.is_exhausted:
-            return _fail(run, f"{run.attempts} workers stopped without a word at this step.")
+            return _fail(run, f"{run.attempts} workers stopped responding at this step.")
         return _advance(run)
 
 
@@ -306,7 +306,7 @@ def _is_known(last: LoadJob, found: Found) -> bool:
     return (
         last.state == LoadJob.State.SUCCEEDED
         and last.listing == found.listing
-        and not found.has_young
+        and not found.has_recent_files
         and not last.files.filter(state=LoadedFile.State.REFUSED).exists()
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from analytics.warehouse.catalog import Table
-from loaders.lake.discovery import Examined, Found
+from loaders.lake.discovery import Examined, Found, overlap_begins
 from loaders.lake.results import FileOutcome, Outcomes
 from loaders.lake.s3 import Lake, LakeArchived, LakeObject, LakeRefused
 from loaders.models import LoadJob
@@ -55,7 +55,7 @@ def select_files(
     delivers none of the files.
     """
     if kind is LoadJob.Kind.INCREMENTAL:
-        found = found.without_examined(examined)
+        found = _new_or_changed(found, examined)
     progress.step(f"Reading the headers of {len(found.files)} files")
     with ThreadPoolExecutor(_THREADS) as threads:
         read = threads.map(lambda each: _header(lake, table, each), found.files)
@@ -76,6 +76,24 @@ def select_files(
         | {each: _outcome_of(error) for each, error in (failed | cut).items()},
         _columns(files),
         tuple(sorted({name for file in files for name in file.schema.unknown})),
+    )
+
+
+def _new_or_changed(found: Found, examined: Mapping[str, Examined]) -> Found:
+    """What an incremental load reads: objects that are recent, or not in `examined` as they are.
+
+    Recent ones are read again, since unchanged rows write nothing, and it restores what a warehouse
+    lost that crashed just after a load.
+    """
+    since = overlap_begins()
+
+    def is_due(each: LakeObject) -> bool:
+        before = examined.get(each.key)
+        return each.last_modified >= since or not (before and before.is_same(each))
+
+    return Found(
+        [each for each in found.files if is_due(each)],
+        {each: reason for each, reason in found.quarantine.items() if is_due(each)},
     )
 
 

@@ -16,7 +16,7 @@ Known = Mapping[SourceFile, FileOutcome]
 _KEYS_COLUMNS = "entity String, source_file LowCardinality(String)"
 
 
-def hold_the_current_keys(
+def have_the_current_keys(
     scratch: ScratchTables, lake: Lake, known: Known, progress: Progress
 ) -> bool:
     """Whether the files hold just the keys that are current: then history stays as it is."""

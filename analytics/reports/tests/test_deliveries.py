@@ -503,7 +503,7 @@ def test_a_worker_that_was_given_up_may_not_write_any_more(due, mailbox, monkeyp
 def test_an_occurrence_whose_worker_died_at_its_end_is_ended(report, due, mailbox, monkeypatch):
     mailbox.answers[OUTSIDE] = "550 no"
     with monkeypatch.context() as dying:
-        dying.setattr(deliveries.outcomes, "follow", lambda *arguments: None)
+        dying.setattr(deliveries.after_delivery, "record_outcome", lambda *arguments: None)
         work()
     assert Occurrence.objects.get(pk=due.pk).state == "sending"
     tasks.sweep_reports()

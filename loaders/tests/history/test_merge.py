@@ -8,7 +8,7 @@ import pytest
 
 from analytics.warehouse import catalog
 from analytics.warehouse.catalog import TABLES, Column, Kind
-from loaders.history import merge as history_module
+from loaders.history import publishing as history_module
 from loaders.models import LoadJob
 from loaders.tests.histories import current, day, deliver, history, load, remove, row, stored
 from loaders.tests.lakes import put_jsonl, put_parquet

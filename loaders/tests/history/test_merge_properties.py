@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analytics.warehouse.catalog import SENTINEL, TABLES
 from analytics.warehouse.client import WarehouseClient
-from loaders.history import merge
+from loaders.history import publishing
 from loaders.jobs import load as load_module
 from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.tests import memory_lake
@@ -135,7 +135,7 @@ def test_loads_with_a_crash_anywhere_give_the_history_of_the_model(
 ):
     scenario = Scenario()
     crashing %= len(loads)
-    monkeypatch.setattr(merge, "SWAP_ABOVE", 0.25 if swap else 1000)
+    monkeypatch.setattr(publishing, "SWAP_ABOVE", 0.25 if swap else 1000)
     for position, (kind, contents, close) in enumerate(loads):
         old_model = copy.deepcopy(scenario.model)
         with monkeypatch.context() as patch:

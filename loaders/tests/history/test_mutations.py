@@ -7,7 +7,7 @@ import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
-from loaders.history import merge
+from loaders.history import publishing
 from loaders.jobs.load import Kind, LoadRequest, Vanished, run_load
 from loaders.lake.results import LoadFailed
 from loaders.tests import memory_lake
@@ -86,7 +86,7 @@ SCENARIOS = [
 
 @pytest.mark.parametrize("swap", [True, False])
 def test_without_a_mutation_history_equals_the_model(monkeypatch, swap):
-    monkeypatch.setattr(merge, "SWAP_ABOVE", 0.25 if swap else 1000)
+    monkeypatch.setattr(publishing, "SWAP_ABOVE", 0.25 if swap else 1000)
     play_all()
 
 

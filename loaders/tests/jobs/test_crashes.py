@@ -6,7 +6,7 @@ import pytest
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
-from loaders.history import merge
+from loaders.history import publishing
 from loaders.jobs import load as load_module
 from loaders.jobs.load import Kind, LoadRequest, run_load
 from loaders.tests.crashing import Crash, crash_at
@@ -77,14 +77,14 @@ def _scratch_tables(tenant):
 
 def test_versions_of_an_abandoned_load_never_become_visible(acme, lake, monkeypatch):
     """It crashed between adding its versions and publishing them; then its file was deleted."""
-    monkeypatch.setattr(merge, "SWAP_ABOVE", 1000)
+    monkeypatch.setattr(publishing, "SWAP_ABOVE", 1000)
     monkeypatch.setattr(load_module, "examined_before", lambda tenant, table: {})
     versions = {"a": ("A", 1), "wrong": ("wrong", 2), "b": ("B", 3)}
     for number, (name, (status, at)) in enumerate(versions.items()):
         put_jsonl(lake, acme, "companies", f"{name}.jsonl", [row(status, at)])
         with monkeypatch.context() as patch:
             if name == "wrong":
-                patch.setattr(merge, "publish", lambda *_: crash())
+                patch.setattr(publishing, "publish", lambda *_: crash())
             with contextlib.suppress(Crash):
                 run_load(LoadRequest(acme, TABLES["companies"], number))
         if name == "wrong":

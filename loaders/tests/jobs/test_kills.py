@@ -17,7 +17,7 @@ from analytics.warehouse.embedded.process import EmbeddedClickHouse
 from analytics.warehouse.pool import close_all
 from common.tests.queues import impatient
 from loaders.history import compaction
-from loaders.history import merge as history_module
+from loaders.history import publishing as history_module
 from loaders.history.integrity import check
 from loaders.jobs import load as load_module
 from loaders.jobs import queue, worker
@@ -138,7 +138,7 @@ def check_reported_state(job, tenant):
     if job.state == LoadJob.State.SUCCEEDED:
         assert history(tenant) == NEW
     else:
-        assert history(tenant) in ([OLD, NEW] if job.swapped_at else [OLD])
+        assert history(tenant) in ([OLD, NEW] if job.publishing_began_at else [OLD])
 
 
 def check_load_is_complete(job, tenant):

@@ -5,7 +5,7 @@ import pytest
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
 from common.tests.queues import impatient
-from loaders.history import merge as history_module
+from loaders.history import publishing as history_module
 from loaders.jobs import load as load_module
 from loaders.jobs import worker
 from loaders.models import LoadJob

@@ -76,8 +76,8 @@ def test_quarantined_files_and_rejected_rows_stay_known(delivered, lake):
 @pytest.mark.parametrize(
     "facts",
     [
-        {"state": State.FAILED, "swapped_at": timezone.now()},
-        {"state": State.SUCCEEDED, "swapped_at": timezone.now(), "claims": 2},
+        {"state": State.FAILED, "publishing_began_at": timezone.now()},
+        {"state": State.SUCCEEDED, "publishing_began_at": timezone.now(), "claims": 2},
         {"state": State.SUCCEEDED, "rows_late": 1},
         {"state": State.SUCCEEDED, "keys_closed": 1},
         {"state": State.SUCCEEDED, "closings": ["2026-01-01 00:00:00.000"]},

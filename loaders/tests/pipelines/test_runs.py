@@ -21,7 +21,7 @@ from analytics.warehouse.errors import (
 from common import aws
 from common.models import Heartbeat
 from common.tests.queues import lose, make_due
-from loaders.history import integrity, merge
+from loaders.history import integrity, publishing
 from loaders.jobs import queue, worker
 from loaders.lake.s3 import Lake, LakeError
 from loaders.models import IntegrityCheck, LoadJob, PipelineRun
@@ -257,8 +257,8 @@ def test_rows_that_a_dead_worker_left_are_removed_before_the_check(
     pipelines.advance(run.pk)
     job = run.jobs.get(table="tickets")
     with monkeypatch.context() as patch:
-        patch.setattr(merge, "SWAP_ABOVE", 100)
-        patch.setattr(merge, "publish", die)
+        patch.setattr(publishing, "SWAP_ABOVE", 100)
+        patch.setattr(publishing, "publish", die)
         with pytest.raises(Died):
             worker.run(job.pk)
         lose(LoadJob)
@@ -574,7 +574,7 @@ def test_a_step_that_kills_its_workers_ends_the_run(delivered, monkeypatch):
     lose(PipelineRun)
     assert pipelines.advance(run.pk) == State.FAILED
     run.refresh_from_db()
-    assert "5 workers stopped without a word at this step" in run.error
+    assert "5 workers stopped responding at this step" in run.error
     assert message(run, "integrity") == run.error
     assert Alert.objects.get(over_at=None).kind == Alert.Kind.PIPELINE
 

@@ -256,7 +256,7 @@ def test_no_scratch_table_is_left_behind(acme, lake, warehouse):
 
 def test_a_superseded_load_does_not_publish(acme, lake, warehouse):
     class Superseded(Run):
-        def may_publish(self):
+        def begin_publishing(self):
             return False
 
     put_jsonl(lake, acme, "companies", "a.jsonl", [{"id": "1"}])

@@ -17,26 +17,26 @@ State = Occurrence.State
 FAULTS = (Delivery.State.FAILED, Delivery.State.BOUNCED, Delivery.State.UNKNOWN)
 
 
-def follow(delivery: Delivery, state: str, reason: str) -> None:
+def record_outcome(delivery: Delivery, state: str, reason: str) -> None:
     """What follows from a new state: an alert for a fault at once, and the occurrence's end."""
     occurrence = delivery.occurrence
     if state in FAULTS and occurrence.kind == Occurrence.Kind.SCHEDULED:
         report = occurrence.report
         text = f"{delivery}: {state}. {reason}"
         alerting.raise_alert(Alert.Kind.REPORT, report.tenant_id, f"report {report.pk}", text)
-    settle(occurrence)
+    finish_if_all_ended(occurrence)
 
 
-def settle_abandoned() -> int:
+def finish_abandoned() -> int:
     """End occurrences whose last delivery ended while its worker died; returns how many."""
     unsettled = Occurrence.objects.filter(state=State.SENDING).exclude(
         deliveries__state__in=Delivery.OPEN
     )
     found = unsettled.select_related("report__tenant", "report__owner").defer("content")
-    return len([settle(each) for each in found])
+    return len([finish_if_all_ended(each) for each in found])
 
 
-def settle(occurrence: Occurrence) -> str:
+def finish_if_all_ended(occurrence: Occurrence) -> str:
     """Once no delivery is open: done, or failed if mails were to go out and none arrived."""
     states = list(occurrence.deliveries.values_list("state", flat=True))
     if any(state in Delivery.OPEN for state in states):
@@ -53,11 +53,11 @@ def settle(occurrence: Occurrence) -> str:
     Occurrence.objects.filter(pk=occurrence.pk, state__in=after_sending).update(
         state=state, note=note
     )
-    tell(occurrence, state, note)
+    update_alert(occurrence, state, note)
     return state
 
 
-def tell(occurrence: Occurrence, state: str, note: str) -> None:
+def update_alert(occurrence: Occurrence, state: str, note: str) -> None:
     """An alert while reports fail or are held; after the fifth in a row the schedule pauses."""
     if occurrence.kind == Occurrence.Kind.TEST:
         return
@@ -75,7 +75,7 @@ def tell(occurrence: Occurrence, state: str, note: str) -> None:
 
 
 def pause_if_hopeless(report: Report) -> bool:
-    """Pause a schedule whose last occurrences all failed, and tell the owner."""
+    """Pause a schedule whose last occurrences all failed, and notify the owner."""
     ended = report.occurrences.filter(kind=Occurrence.Kind.SCHEDULED).exclude(
         state=Occurrence.State.SKIPPED
     )
