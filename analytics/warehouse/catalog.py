@@ -1,7 +1,8 @@
 """The data contract: every table and column, declared once.
 
 DDL, views, casting, hashing, validation and docs/data-dictionary.md are derived from it. To add a
-table, add a `Table` to `TABLES`.
+table, add a `Table` to `TABLES`; to add a column, add a `Column` to its table. Then run
+`manage.py warehouse_schema apply`.
 """
 
 from collections.abc import Iterator

@@ -39,7 +39,7 @@ class LakeAccessError(WarehouseError):
 
 
 class Interrupted(WarehouseError):
-    """The server restarted during a load that used its memory."""
+    """A statement of a load wrote other rows than planned, as when the server lost its memory."""
 
 
 class Unavailable(WarehouseError):
