@@ -83,6 +83,7 @@ def _send(alerts: Sequence[Alert]) -> None:
         if group and _was_sent(name, group):
             for alert in group:
                 alert.pending_channels.remove(name)
+                alert.beat(pending_channels=alert.pending_channels)  # should this process die
     for alert in alerts:
         give_back = alert.retry if alert.pending_channels else alert.give_back
         give_back(pending_channels=alert.pending_channels)

@@ -1,7 +1,8 @@
 """A cache of query results by data version: a load makes a new version, so no hit is ever stale.
 
 The key covers everything that the result depends on: the tenant, the statement with all of its
-parameters, and the version of the tables that it reads (freshness.py). Entries expire; none is deleted.
+parameters, and the version of the tables that it reads (freshness.py). Entries expire; none is
+deleted.
 """
 
 import hashlib

@@ -78,7 +78,7 @@ def test(report: Report, user: User) -> Occurrence:
 def release(occurrence: Occurrence) -> bool:
     """Let one that is held go out, with its notice; False if it is not held any more."""
     held = Occurrence.objects.filter(pk=occurrence.pk, state=State.HELD)
-    if not held.update(state=State.WAITING, is_released=True, note="", try_at=None):
+    if not held.update(state=State.WAITING, is_released=True, note="", try_at=None, attempts=0):
         return False
     compose_soon(occurrence)
     return True

@@ -16,11 +16,11 @@ from loaders.history import merge, publishing
 from loaders.history.losses import reasons, refuse_losses
 from loaders.history.vanished_keys import Snapshot
 from loaders.lake.discovery import discover, examined_before, prefix_of
-from loaders.lake.results import LoadFailed, LoadResult, VersionCounts
+from loaders.lake.results import FileOutcome, LoadFailed, LoadResult, Outcomes, VersionCounts
 from loaders.lake.s3 import Lake, LakeChanged, LakeObject
 from loaders.models import LoadJob
 from loaders.staging import known_files, progress
-from loaders.staging.file_selection import Selection, select_files
+from loaders.staging.file_selection import Selection, new_or_changed, outcomes_of, select_files
 from loaders.staging.progress import Progress
 from loaders.staging.scratch_tables import ScratchTables
 from loaders.staging.sql import rejects_of_run
@@ -95,16 +95,18 @@ class _Load:
         self._progress.step("Looking for files")
         rows_before = self._count_rows_before()
         found = discover(self._lake, self._tenant, self._table)
-        self._run.result = LoadResult(listing=found.listing)
         # A bulk load begins history anew: it builds on nothing.
         stored = 0 if self._request.kind is Kind.BULK else rows_before
         examined = examined_before(self._tenant, self._table) if stored else {}
-        selection = select_files(
-            self._lake, self._table, found, self._request.kind, examined, self._progress
-        )
+        listing = found.listing
+        if self._request.kind is Kind.INCREMENTAL:
+            found = new_or_changed(found, examined)
+        self._run.result = LoadResult(listing, outcomes_of(found))
+        staged_before = examined if self._request.kind is Kind.REFRESH else {}
+        selection = select_files(self._lake, self._table, found, staged_before, self._progress)
         self._progress.found(file.object for file in selection.to_stage)
         self._run.result = result = LoadResult(
-            found.listing,
+            listing,
             selection.quarantined,
             columns=selection.columns,
             unknown_columns=selection.unknown_columns,
@@ -116,6 +118,7 @@ class _Load:
                 result = _with_known(result, selection.known)
             else:
                 result = self._make_history(selection, result, rows_before, stored)
+            self._run.result = result
             if not self._request.dry_run:
                 self._log(result)
         return _with_notes(result, *self._last_notes(result))
@@ -202,9 +205,12 @@ class _Load:
                 self._scratch, self._lake, selection.known, self._progress
             )
         incomplete = [file for file in selection.known if file not in known]
-        staged = stage(
-            self._scratch, self._lake, [*selection.to_stage, *incomplete], self._progress
-        )
+
+        def on_quarantine(each: LakeObject, outcome: FileOutcome) -> None:
+            self._run.result = _with_files(self._run.result, {each: outcome})
+
+        to_stage = [*selection.to_stage, *incomplete]
+        staged = stage(self._scratch, self._lake, to_stage, self._progress, on_quarantine)
         result = _with_known(_with_staged(result, staged, self._table), known)
         if not staged.files and not known:
             self._run.result = result
@@ -254,7 +260,7 @@ class _Load:
     # --- Notes
 
     def _log(self, result: LoadResult) -> None:
-        loaded = [each for each in result.files if each not in result.quarantined]
+        loaded = [each for each, outcome in result.files.items() if not outcome.error]
         newest = max(loaded, key=lambda each: (each.last_modified, each.key))
         self._scratch.log(
             self._request.kind.value,
@@ -276,6 +282,10 @@ class _Load:
 
 def _with_notes(result: LoadResult, *notes: str) -> LoadResult:
     return replace(result, notes=(*result.notes, *notes))
+
+
+def _with_files(result: LoadResult, outcomes: Outcomes) -> LoadResult:
+    return replace(result, files={**result.files, **outcomes})
 
 
 def _with_known(result: LoadResult, known: known_files.Known) -> LoadResult:

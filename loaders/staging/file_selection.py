@@ -10,7 +10,6 @@ from analytics.warehouse.catalog import Table
 from loaders.lake.discovery import Examined, Found, overlap_begins
 from loaders.lake.results import FileOutcome, Outcomes
 from loaders.lake.s3 import Lake, LakeArchived, LakeObject, LakeRefused
-from loaders.models import LoadJob
 from loaders.staging.file_schema import SourceFile, UnusableFile, prove_whole, read_schema
 from loaders.staging.progress import Progress
 from loaders.staging.readers import suits_engine
@@ -45,17 +44,14 @@ def select_files(
     lake: Lake,
     table: Table,
     found: Found,
-    kind: LoadJob.Kind,
-    examined: Mapping[str, Examined],
+    staged_before: Mapping[str, Examined],
     progress: Progress,
 ) -> Selection:
-    """All files that were found, or for an incremental load those not in `examined` (by key).
+    """Read the headers of the files that were found, and leave out those that cannot be loaded.
 
-    A full refresh knows files whose exact content an earlier load staged. LakeRefused if the lake
+    Those are known whose exact content is in `staged_before` (by key). LakeRefused if the lake
     delivers none of the files.
     """
-    if kind is LoadJob.Kind.INCREMENTAL:
-        found = _new_or_changed(found, examined)
     progress.step(f"Reading the headers of {len(found.files)} files")
     with ThreadPoolExecutor(_THREADS) as threads:
         read = threads.map(lambda each: _header(lake, table, each), found.files)
@@ -63,23 +59,22 @@ def select_files(
     files = [each for each in headers.values() if isinstance(each, SourceFile)]
     failed = {key: each for key, each in headers.items() if isinstance(each, Exception)}
     _raise_if_all_are_refused(found.files, list(failed.values()))
-    known = (
-        {file: examined[file.object.key].outcome for file in files if _is_known(file, examined)}
-        if kind is LoadJob.Kind.REFRESH
-        else {}
-    )
+    known = {
+        file: staged_before[file.object.key].outcome
+        for file in files
+        if _is_known(file, staged_before)
+    }
     cut = _cut_files(lake, [file for file in files if file not in known])
     return Selection(
         tuple(file for file in files if file not in known and file.object not in cut),
         known,
-        {each: FileOutcome(error=reason) for each, reason in found.quarantine.items()}
-        | {each: _outcome_of(error) for each, error in (failed | cut).items()},
+        outcomes_of(found) | {each: _outcome_of(error) for each, error in (failed | cut).items()},
         _columns(files),
         tuple(sorted({name for file in files for name in file.schema.unknown})),
     )
 
 
-def _new_or_changed(found: Found, examined: Mapping[str, Examined]) -> Found:
+def new_or_changed(found: Found, examined: Mapping[str, Examined]) -> Found:
     """What an incremental load reads: objects that are recent, or not in `examined` as they are.
 
     Recent ones are read again, since unchanged rows write nothing, and it restores what a warehouse
@@ -95,6 +90,11 @@ def _new_or_changed(found: Found, examined: Mapping[str, Examined]) -> Found:
         [each for each in found.files if is_due(each)],
         {each: reason for each, reason in found.quarantine.items() if is_due(each)},
     )
+
+
+def outcomes_of(found: Found) -> dict[LakeObject, FileOutcome]:
+    """Of the objects that discovery quarantined."""
+    return {each: FileOutcome(error=reason) for each, reason in found.quarantine.items()}
 
 
 def _header(lake: Lake, table: Table, each: LakeObject) -> SourceFile | Exception:

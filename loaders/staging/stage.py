@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analytics.warehouse.errors import Unreachable, UnreadableData
@@ -52,11 +52,16 @@ class _PassingError(Exception):
 
 
 def stage(
-    scratch: ScratchTables, lake: Lake, files: Sequence[SourceFile], progress: Progress
+    scratch: ScratchTables,
+    lake: Lake,
+    files: Sequence[SourceFile],
+    progress: Progress,
+    on_quarantine: Callable[[LakeObject, FileOutcome], None],
 ) -> Staged:
     """Stage all rows that can be, and count them against what the files hold.
 
-    Begins anew without a file that proves to be damaged. LakeChanged if a file was replaced
+    Begins anew without a file that proves to be damaged, and calls `on_quarantine` with it.
+    LakeChanged if a file was replaced
     meanwhile, LoadFailed if rows are neither staged nor rejected.
     """
     quarantined: dict[LakeObject, FileOutcome] = {}
@@ -75,6 +80,7 @@ def stage(
                 by_worker.add(file.object.key)
             else:
                 quarantined[file.object] = FileOutcome(error=str(damaged))
+                on_quarantine(file.object, quarantined[file.object])
                 remaining = tuple(each for each in remaining if each != file)
         scratch.drop(scratch.staged)
 
