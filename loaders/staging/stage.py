@@ -61,8 +61,8 @@ def stage(
     """Stage all rows that can be, and count them against what the files hold.
 
     Begins anew without a file that proves to be damaged, and calls `on_quarantine` with it.
-    LakeChanged if a file was replaced
-    meanwhile, LoadFailed if rows are neither staged nor rejected.
+    LakeChanged if a file was replaced meanwhile, LoadFailed if rows are neither staged nor
+    rejected.
     """
     quarantined: dict[LakeObject, FileOutcome] = {}
     by_worker: set[str] = set()  # keys of files that the engine could not read
@@ -127,9 +127,10 @@ class _Attempt:
     def _stage_group(self, group: list[SourceFile], source: Source) -> None:
         self._progress.step(f"Staging {len(group)} {group[0].schema.format} files")
         scratch = self._scratch
+        unaccounted: list[SourceFile] = []
         try:
             with source.relation(self._table, group) as relation:
-                self._read(group, relation)
+                unaccounted = self._read(group, relation)
         except (UnreadableData, Unreachable) as error:
             scratch.check_intact()  # which fails if the warehouse is away, or was
             damaged = self._damaged(group, source, str(error))
@@ -138,9 +139,11 @@ class _Attempt:
             raise _DamagedFile(damaged, str(error)) from error
         except UnusableFile as error:
             raise _DamagedFile(error.file or group[0], str(error)) from error
-        self._refuse_other_rows(group)
+        if unaccounted:
+            self._refuse_other_rows(unaccounted)
 
-    def _read(self, group: list[SourceFile], relation: Relation) -> None:
+    def _read(self, group: list[SourceFile], relation: Relation) -> list[SourceFile]:
+        """Stage and reject rows. Returns the files of which some rows were not staged."""
         scratch = self._scratch
         relation = self._count_rows(group, relation)
         scratch.fill(
@@ -148,12 +151,14 @@ class _Attempt:
             sql.stage(self._table, relation.schema, relation.sql, scratch.staged),
             max_insert_threads=2,
         )
-        if self._unaccounted(group):
+        unaccounted = self._unaccounted(group)
+        if unaccounted:
             self._progress.step("Explaining rejected rows")
             scratch.run(
                 sql.reject(self._table, relation.schema, relation.sql, scratch.rejects),
                 input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
             )
+        return unaccounted
 
     def _count_rows(self, group: list[SourceFile], relation: Relation) -> Relation:
         """Learn how many rows each file has from what does not depend on the stage.

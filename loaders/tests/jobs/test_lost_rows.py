@@ -29,7 +29,7 @@ def test_a_load_that_loses_rows_never_reports_success(lake, monkeypatch, form, w
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
     states = set()
     first = 1 + 5 * (list(PUT).index(form) + (swap_above > 0))
-    for number in range(1 if THOROUGH else first, 60, 1 if THOROUGH else 15):
+    for number in range(1 if THOROUGH else first, 60, 1 if THOROUGH else 30):
         tenant = Tenant.objects.create(id=f"lost-{form}-{where}-{swap_above}-{number}", name="l")
         PUT[form](lake, tenant, "companies", f"a.{form}", [row("A", 1), row("X", 1, id="2")])
         load(tenant)

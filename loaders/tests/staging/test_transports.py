@@ -20,7 +20,7 @@ EVERYTHING = [(sample.tenant_id, table) for sample in SAMPLE_TENANTS for table i
 
 @pytest.fixture(scope="module")
 def files():
-    return list(generate(until=UNTIL, scale=0.03))
+    return list(generate(until=UNTIL, scale=0.02))
 
 
 @pytest.fixture(scope="module")
