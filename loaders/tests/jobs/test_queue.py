@@ -151,7 +151,7 @@ def test_a_job_whose_worker_died_is_queued_again(job):
     lose(LoadJob)
     assert queue.sweep() == 1
     job.refresh_from_db()
-    assert (job.state, "without a word" in job.error) == (State.QUEUED, True)
+    assert (job.state, "stopped responding" in job.error) == (State.QUEUED, True)
     assert not claimed.beat(), "the dead run must not come back"
 
 

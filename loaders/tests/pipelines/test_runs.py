@@ -469,15 +469,16 @@ def test_a_canceled_run_cancels_its_loads(delivered, warehouse):
 
 
 def test_a_run_that_is_canceled_while_it_looks_queues_nothing_more(delivered, monkeypatch):
-    request = queue.request_load
+    discover = pipelines.discover
 
-    def cancel_first(*args, pipeline, **options):
-        if pipeline.jobs.exists():
-            pipelines.cancel(PipelineRun.objects.get(pk=pipeline.pk))
-        return request(*args, pipeline=pipeline, **options)
+    def cancel_at_the_second(*args):
+        found = discover(*args)
+        if run.jobs.exists():
+            pipelines.cancel(PipelineRun.objects.get(pk=run.pk))
+        return found
 
     run = request_run(delivered, Trigger.COMMAND)
-    monkeypatch.setattr(queue, "request_load", cancel_first)
+    monkeypatch.setattr(pipelines, "discover", cancel_at_the_second)
     assert pipelines.advance(run.pk) is None
     run.refresh_from_db()
     assert run.state == State.CANCELED
