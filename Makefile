@@ -17,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, run until Ctrl-C"
 	@echo "make manage RUN=doctor run a manage.py command on the running demo"
-	@echo "make test              all tests;  make test-fast: those that take less than a minute"
+	@echo "make test              all tests;  make test-fast: without the warehouse"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
 	@echo "make kills             kill the warehouse before each statement of loads; writes it, too"
 	@echo "make lint              ruff, mypy, import-linter;  make format: fix what can be fixed"
@@ -70,7 +70,7 @@ kills: $(VENV)/ready-dev
 	@AVESA_THOROUGH=1 AVESA_KILL_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/jobs/test_kills.py
 
 test-fast: $(VENV)/ready-dev
-	@$(PYTEST) -m "not slow"
+	@$(PYTEST) -m "not slow and not engine"
 
 lint: $(VENV)/ready-dev
 	@$(BIN)/ruff check .

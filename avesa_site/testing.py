@@ -87,6 +87,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker) and not BACKENDS[backend]:
                 item.add_marker(skip)
+    for item in items:
+        if {"endpoint", "lake"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("engine")
     _slow_files_first(items)
 
 

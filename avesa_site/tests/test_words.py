@@ -44,9 +44,11 @@ def texts():
 
 
 def test_no_retired_word_is_used():
+    any_of_them = re.compile("|".join(p.replace("(?i)", "") for p in RETIRED), re.IGNORECASE)
     found = [
         f"{name}:{number}: {match[0]!r} (use: {instead})"
         for name, text in texts()
+        if any_of_them.search(text)
         for number, line in enumerate(text.splitlines(), 1)
         for pattern, instead in RETIRED.items()
         for match in re.finditer(pattern, line)
