@@ -21,7 +21,7 @@ from avesa_site.celery import app
 from common.models import Heartbeat
 from tenants.models import Alert
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 NAMES = set(configured.CELERY_BEAT_SCHEDULE)
 NIGHTLY = "purge old records"  # at 4:41
 HOURLY = "check integrity"  # at 3:17, 4:17, 5:17 and 6:17
