@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from PIL import Image
 
 MAX_BYTES = 2_000_000
-MAX_SOURCE_PIXELS = 16_000_000  # 64 MB of memory
+MAX_SOURCE_PIXELS = 16_000_000  # at most 130 MB of memory while it is decoded and reduced
 MAX_PIXELS = (480, 160)
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 
