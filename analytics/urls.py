@@ -14,7 +14,11 @@ urlpatterns = [
     path(
         "t/<slug:tenant_id>/explore/<slug:table>.<slug:kind>", records.export, name="records_file"
     ),
-    path("t/<slug:tenant_id>/explore/<slug:table>/<path:key>/", records.record, name="record"),
+    path(
+        "t/<slug:tenant_id>/explore/<slug:table>/<record_key:address>/",
+        records.record,
+        name="record",
+    ),
     path("t/<slug:tenant_id>/reports/", views.reports, name="reports"),
     path("t/<slug:tenant_id>/reports/new/", views.compose_report, name="report_new"),
     path("t/<slug:tenant_id>/reports/preview/", views.preview, name="report_preview_new"),

@@ -1,11 +1,14 @@
 """Tables as CSV and XLSX, row by row, safe to open in a spreadsheet.
 
 Text that starts like a formula could be executed when someone opens the file. In CSV, it is
-prefixed with an apostrophe. In XLSX, it is marked as text, which has the same effect.
+prefixed with an apostrophe. In XLSX, it is marked as text, which has the same effect. Where
+semicolons or tabs separate cells, as in Excel in many languages, a quoted text is split into cells
+and lines. So in CSV each part of a text that starts like a formula gets an apostrophe too.
 https://owasp.org/www-community/attacks/CSV_Injection
 """
 
 import csv
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
@@ -17,7 +20,10 @@ import xlsxwriter
 
 MAX_SHEET_ROWS = 1_048_575  # Excel's limit, without the heading
 MAX_CELL_CHARACTERS = 32_767
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Full-width signs count: some programs read them as the plain ones. Blanks and quotes are skipped.
+_FORMULA = r'(?:[^\S\t\r\n]|")*[=+\-@＝＋－＠]'
+_FORMULA_START = re.compile(rf"[\t\r\n]|{_FORMULA}")
+_FORMULA_PLACES = re.compile(rf"^(?=[\t\r\n]|{_FORMULA})|(?<=[;\t\r\n])(?={_FORMULA})")
 _FIRST_SHEET_YEAR = 1900
 
 
@@ -46,7 +52,7 @@ class _Line:
 def _csv_cell(value: Any, zone: ZoneInfo) -> Any:
     match value:
         case str():
-            return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+            return _FORMULA_PLACES.sub("'", value)
         case datetime():
             return value.astimezone(zone).isoformat()
         case bool():
@@ -100,5 +106,5 @@ def _write_cell(
             sheet.write_datetime(row, column, value)
         case _:
             text = str(value)[:MAX_CELL_CHARACTERS]
-            risky = text.startswith(_FORMULA_STARTS)
-            sheet.write_string(row, column, text, formats["text"] if risky else None)
+            is_risky = _FORMULA_START.match(text)
+            sheet.write_string(row, column, text, formats["text"] if is_risky else None)

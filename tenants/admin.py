@@ -68,10 +68,10 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not ge
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at run time
-    new_logo = forms.ImageField(
+    new_logo = forms.FileField(  # an ImageField would open any format, of any size
         label="Logo",
         required=False,
-        widget=UnfoldAdminImageFieldWidget,
+        widget=UnfoldAdminImageFieldWidget(attrs={"accept": "image/*"}),
         help_text="PNG, JPEG, GIF or WebP; shown at the top of this tenant's mails and documents.",
     )
 

@@ -106,11 +106,29 @@ def _by_mail(alerts: Sequence[Alert]) -> None:
 
 
 def _by_webhook(alerts: Sequence[Alert]) -> None:
-    """POST to ALERT_WEBHOOK_URL; `text` alone is what chat programs show."""
+    """POST to ALERT_WEBHOOK_URL; `text` alone is what chat programs show, without previews."""
     if not settings.ALERT_WEBHOOK_URL:
         return
-    message: Any = {"text": _words(alerts), "alerts": [_facts(each) for each in alerts]}
+    message: Any = {
+        "text": _verbatim(_words(alerts)),
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "alerts": [_facts(each) for each in alerts],
+    }
     requests.post(settings.ALERT_WEBHOOK_URL, json=message, timeout=10).raise_for_status()
+
+
+_ESCAPED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "'"})
+
+
+def _verbatim(text: str) -> str:
+    """A code block, in which chat programs run no markup: file names and errors may hold some.
+
+    Escaped are the mentions and links of Slack and Teams (`<!channel>`, `<address|text>`), broken
+    up the links of Markdown, and replaced the backticks that would end the block.
+    https://docs.slack.dev/messaging/formatting-message-text#escaping
+    """
+    return f"```\n{text.translate(_ESCAPED).replace('](', '] (')}\n```"
 
 
 def _by_sns(alerts: Sequence[Alert]) -> None:

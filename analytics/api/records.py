@@ -56,12 +56,15 @@ class RecordHistory(Schema):
 
 
 def history_of(tenant: Tenant, table: str, record_id: str) -> dict[str, Any]:
-    """The fields of a RecordHistory. Raises RecordNotFound, WarehouseError."""
+    """The fields of a RecordHistory. `record_id` may be written as in addresses.
+
+    Raises RecordNotFound, WarehouseError.
+    """
     found = record_history(tenant, table, record_id)
     return {
         "table": table,
         "tenant_id": tenant.id,
-        "id": record_id,
+        "id": found.key,
         "is_cut": found.is_cut,
         "versions": [_version(version) for version in found.versions],
     }

@@ -82,7 +82,7 @@ def ticket_trends(
 
 
 @router.get(
-    "/{table}/{tenant_id}/{path:record_id}/history",
+    "/{table}/{tenant_id}/{record_key:record_id}/history",
     response={200: RecordHistory, **ERRORS},
     summary="Every version of a record",
     tags=["history"],

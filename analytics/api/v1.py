@@ -181,7 +181,7 @@ def records(
 
 
 @router.get(
-    "/{tenant_id}/tables/{table}/{path:record_id}/history",
+    "/{tenant_id}/tables/{table}/{record_key:record_id}/history",
     response={200: RecordHistory, **ERRORS},
     tags=["records"],
 )
@@ -197,7 +197,7 @@ def history(
 
 
 @router.get(
-    "/{tenant_id}/tables/{table}/{path:record_id}",
+    "/{tenant_id}/tables/{table}/{record_key:record_id}",
     response={200: Record, **ERRORS},
     tags=["records"],
 )
@@ -213,7 +213,7 @@ def record(
     found = record_history(tenant, _table(table).name, record_id)
     return {
         "table": table,
-        "id": record_id,
+        "id": found.key,
         "is_current": found.is_current,
         "values": {name: plain(value) for name, value in found.latest.values.items()},
         "load": lineage(found.latest),

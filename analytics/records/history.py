@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from analytics.records.addresses import key_sql, read
 from analytics.warehouse.catalog import TABLES, Table
 from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
@@ -69,28 +70,35 @@ class RecordHistory:
         return self.latest.expiry_date is None
 
 
-def record_history(tenant: Tenant, table_name: str, key: str) -> RecordHistory:
-    """All versions of a tenant's record. Raises RecordNotFound, WarehouseError."""
+def record_history(tenant: Tenant, table_name: str, address: str) -> RecordHistory:
+    """All versions of a tenant's record. `address` is its id as `addresses.written`, or as it is.
+
+    Raises RecordNotFound, WarehouseError.
+    """
     table = TABLES.get(table_name)
     if table is None:
         raise RecordNotFound(f"There is no table {table_name}.")
-    found = TenantReader(tenant).select(_select(table), {"key": key, "limit": MAX_VERSIONS + 1})
+    try:
+        key, bound = key_sql(table, read(address), "key")
+    except ValueError:
+        raise RecordNotFound("This address holds no record id.") from None
+    found = TenantReader(tenant).select(_select(table, key), bound | {"limit": MAX_VERSIONS + 1})
     rows = found.dicts()[::-1]
     if not rows:
-        raise RecordNotFound(f"There is no record {key} in {table_name}.")
+        raise RecordNotFound(f"There is no such record in {table_name}.")
     is_cut = len(rows) > MAX_VERSIONS
     versions: list[Version] = []
     for row in rows[is_cut:]:
         versions.append(_version(tenant, table, row, versions[-1] if versions else None))
-    return RecordHistory(table, key, versions, is_cut)
+    return RecordHistory(table, rows[-1][table.key], versions, is_cut)
 
 
-def _select(table: Table) -> str:
+def _select(table: Table, key: str) -> str:
     columns = ", ".join(map(quote, table.column_names))
     return f"""SELECT {columns}, effective_date, expiry_date, is_current,
     load_id, loaded_at, source_file, source_time
 FROM {table.name}_history(tenant_id = {{tenant_id:String}})
-WHERE {quote(table.key)} = {{key:String}}
+WHERE {quote(table.key)} = {key}
 ORDER BY effective_date DESC LIMIT {{limit:UInt64}}"""
 
 

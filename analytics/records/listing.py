@@ -2,11 +2,11 @@
 
 Pagination is by key, not by offset: each page starts after the last record of the previous one.
 So page 1,000 is as fast as page 1, and no record shows twice when new rows arrive in between.
+Texts are sorted by their first 100 characters, and then by key, so that cursors stay short.
 """
 
-import base64
-import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from analytics.metrics import Metric
 from analytics.metrics.run import metric_query
 from analytics.metrics.statement import keys_sql, spans_of
 from analytics.periods import Period, PeriodError, midnight, parse_day, today_in
+from analytics.records import addresses
 from analytics.warehouse.catalog import Column, Kind, Table
 from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
@@ -28,6 +29,8 @@ PAGE = 50
 MAX_PER_PAGE = 500
 MAX_CONDITIONS = 10
 MAX_CHARACTERS = 200
+MAX_SORTED_CHARACTERS = 100
+MAX_CURSOR_CHARACTERS = 2000
 _INSTANT = "DateTime64(3, 'UTC')"
 
 # The default columns and the default sort column of each table.
@@ -188,6 +191,10 @@ class Listing:
     def is_descending(self) -> bool:
         return self.sort.startswith("-")
 
+    @property
+    def is_by_key(self) -> bool:
+        return self.sorted_column.name == self.table.key
+
 
 def listing(
     table: Table,
@@ -345,70 +352,100 @@ def _where(conditions: Sequence[str]) -> str:
 
 def _order(wanted: Listing) -> str:
     direction = "DESC" if wanted.is_descending else "ASC"
-    return (
-        f"ORDER BY {quote(wanted.sorted_column.name)} {direction} NULLS LAST, "
-        f"{quote(wanted.table.key)}"
-    )
+    return f"ORDER BY {_sorted(wanted)} {direction} NULLS LAST, {quote(wanted.table.key)}"
+
+
+def _sorted(wanted: Listing) -> str:
+    """The expression to sort by; its values fit into a cursor."""
+    name = quote(wanted.sorted_column.name)
+    if wanted.sorted_column.kind.is_text and not wanted.is_by_key:
+        return f"substringUTF8({name}, 1, {MAX_SORTED_CHARACTERS})"
+    return name
 
 
 # --- Cursors
 
 
 def cursor(wanted: Listing, row: Mapping[str, Any]) -> str:
-    value = row[wanted.sorted_column.name]
-    if isinstance(value, datetime):
-        value = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"
-    parts = [wanted.sort, None if value is None else str(value), row[wanted.table.key]]
-    text = json.dumps(parts, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    """The position of `row`: its sorted value and its key, short enough for any address."""
+    value = None if wanted.is_by_key else _cursor_value(row[wanted.sorted_column.name])
+    return _encoded([wanted.sort, value, addresses.written(row[wanted.table.key])])
+
+
+def _cursor_value(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case datetime():
+            utc = value.astimezone(UTC)
+            return f"{utc:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"
+        case Decimal():
+            return f"{value:f}"
+    return str(value)[:MAX_SORTED_CHARACTERS]
+
+
+def _encoded(parts: Sequence[Any]) -> str:
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return addresses.to_base64(text.encode())
 
 
 def _after(wanted: Listing) -> tuple[str, dict[str, Any]]:
     """The predicate for records after the cursor; NULL sorts last."""
     value, key = _parse_cursor(wanted)
-    column, key_column = quote(wanted.sorted_column.name), quote(wanted.table.key)
-    bound: dict[str, Any] = {"after_key": key}
-    later_key = f"{key_column} > {{after_key:String}}"
+    last_key, bound = addresses.key_sql(wanted.table, key, "after_key")
+    column, key_column = _sorted(wanted), quote(wanted.table.key)
+    sign = "<" if wanted.is_descending else ">"
+    if wanted.is_by_key:
+        return f"{key_column} {sign} {last_key}", bound
+    later_key = f"{key_column} > {last_key}"
     if value is None:
         return f"{column} IS NULL AND {later_key}", bound
     kind = wanted.sorted_column.kind
     typed = "String" if kind.is_text else "Bool" if kind is Kind.BOOL else kind.value
     bound["after_value"] = value
     last = f"{{after_value:{typed}}}"
-    sign = "<" if wanted.is_descending else ">"
     return (
         f"{column} IS NULL OR {column} {sign} {last} OR ({column} = {last} AND {later_key})",
         bound,
     )
 
 
-def _parse_cursor(wanted: Listing) -> tuple[str | None, str]:
-    padded = wanted.after + "=" * (-len(wanted.after) % 4)
+def _parse_cursor(wanted: Listing) -> tuple[str | None, str | addresses.KeyDigest]:
+    """The sorted value and the key. Users can change a cursor: only what we write is accepted."""
     try:
-        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        sort, value, key = parts
-        sound = sort == wanted.sort and isinstance(key, str) and isinstance(value, str | None)
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        sound = False
-    if not sound or not _fits(wanted.sorted_column.kind, value):
-        raise ListingError("after", "This page does not exist. Go back to the first page.")
-    return value, key
+        if len(wanted.after) <= MAX_CURSOR_CHARACTERS:
+            parts = json.loads(addresses.from_base64(wanted.after))
+            sort, value, key = parts
+            is_ours = _encoded(parts) == wanted.after and sort == wanted.sort
+            if is_ours and isinstance(key, str) and _fits(wanted, value):
+                return value, addresses.read(key)
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise ListingError("after", "This page does not exist. Go back to the first page.")
 
 
-def _fits(kind: Kind, value: str | None) -> bool:
-    """Whether the text of a cursor, which users can change, is a value of the column."""
-    if value is None or kind.is_text:
-        return True
-    try:
-        match kind:
-            case Kind.INSTANT:
-                datetime.strptime(value, "%Y-%m-%d %H:%M:%S.%f")
-            case Kind.BOOL:
-                return value in ("True", "False")
-            case Kind.COUNT:
-                return abs(int(value)) < 2**63
-            case _:
-                return Decimal(value).is_finite()
-    except (ValueError, InvalidOperation):
+_WRITTEN_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}")
+_WRITTEN_COUNT = re.compile(r"-?[0-9]{1,19}")
+_STORED_YEARS = range(1900, 2300)  # of DateTime64(3)
+
+
+def _fits(wanted: Listing, value: Any) -> bool:
+    """Whether a cursor's value is one of the sorted column, as we write it."""
+    if value is None or wanted.is_by_key:
+        return value is None
+    if not isinstance(value, str):
         return False
-    return True
+    kind = wanted.sorted_column.kind
+    match kind:
+        case Kind.BOOL:
+            return value in ("True", "False")
+        case Kind.INSTANT:
+            is_written = _WRITTEN_INSTANT.fullmatch(value) is not None
+            return is_written and datetime.fromisoformat(value).year in _STORED_YEARS
+        case Kind.COUNT:
+            return _WRITTEN_COUNT.fullmatch(value) is not None and -(2**63) <= int(value) < 2**63
+        case Kind.MONEY | Kind.HOURS:
+            precision, scale = kind.decimal_size
+            written = rf"-?[0-9]{{1,{precision - scale}}}(\.[0-9]{{1,{scale}}})?"
+            return re.fullmatch(written, value) is not None
+    return len(value) <= MAX_SORTED_CHARACTERS

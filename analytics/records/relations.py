@@ -46,8 +46,8 @@ def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
 
 def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
     """The records that belong to this one, by table. Raises WarehouseError."""
-    if len(key) > listing.MAX_CHARACTERS:
-        return []
+    if len(key) > listing.MAX_CHARACTERS or "\0" in key:
+        return []  # no condition can have such a value
     return [
         _belonging(tenant, source, column, key)
         for source, column, target in _BELONGS

@@ -32,7 +32,7 @@ PREVIEW_LINKS = mails.Links("#", "#", "#")
 # Emails have inline styles, the preview inline images; nothing else may run or be loaded.
 PREVIEW_POLICY = (
     "default-src 'none'; frame-src 'self'; img-src data:; style-src 'unsafe-inline'; "
-    "frame-ancestors 'self'"
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 
 

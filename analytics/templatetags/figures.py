@@ -26,6 +26,7 @@ register = template.Library()
 DASH = "–"
 MINUTES_BELOW, DAYS_FROM = 1, 48  # hours
 SPARK_WIDTH, SPARK_HEIGHT = 120, 32
+MAX_LINK_CHARACTERS = 3000  # web servers refuse addresses of about 4,000
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -166,14 +167,16 @@ def series_table(results: Sequence[MetricResult]) -> SafeString:
 
 @register.simple_tag
 def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> SafeString:
-    """A breakdown: labels with a bar, the figure and the previous one, linked to their records."""
+    """A breakdown: labels with a bar, the figure and the previous one, linked to their records.
+
+    A label that is too long for an address has no link.
+    """
     metric = result.metric
     most = max((_size(part) for part in parts), default=0) or 1
     url = rows_url(metric, scope)
     links = [escape(f"{url}&{urlencode({'label': part.label})}") for part in parts]
     rows = "".join(
-        f'<tr><th scope="row"><a href="{link}">'
-        f'{escape(part.label or NOT_GIVEN)}</a></th><td class="bar-cell"><svg class="part-bar" '
+        f'<tr><th scope="row">{_label(part, link)}</th><td class="bar-cell"><svg class="part-bar" '
         'viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{_size(part) / most * 100:.1f}" height="10"/></svg></td>'
         f'<td>{figure(metric, part.figure)}</td><td class="before">'
@@ -185,6 +188,11 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
         f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Previous</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _label(part: Part, link: str) -> str:
+    text = escape(part.label or NOT_GIVEN)
+    return f'<a href="{link}">{text}</a>' if len(link) <= MAX_LINK_CHARACTERS else text
 
 
 def _size(part: Part) -> float:

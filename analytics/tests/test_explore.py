@@ -1,5 +1,8 @@
 """Lists of records: every order, page by page; searches, conditions and drill-downs."""
 
+import base64
+import json
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -113,6 +116,94 @@ def test_a_cursor_must_fit_its_column(warehouse, acme, value):
                 COMPANIES, sort="number_of_employees", after=listing.cursor(wanted, row)
             ),
         )
+
+
+def made_up(*parts):
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    content = text.encode(errors="surrogatepass")
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("sort", "value"),
+    [
+        ("name", "ü"),
+        ("number_of_employees", "-5"),
+        ("annual_revenue", "1000000.05"),
+        ("updated_at", "2026-01-01 00:00:00.000"),
+        ("is_active", "True"),
+        ("company_id", None),
+        ("-name", None),
+    ],
+)
+def test_cursors_that_we_could_have_written_are_accepted(warehouse, acme, sort, value):
+    wanted = listing.listing(COMPANIES, sort=sort, after=made_up(sort, value, "1"))
+    assert listing.page(acme, wanted).rows == []
+
+
+MADE_UP = {
+    "number_of_employees": ["1e400", "1_000", "٣", "+1", " 1", "1.0", "9" * 19, "9" * 5000, "-0x1"],
+    "annual_revenue": ["1e400", "1_000", "٣", "NaN", "Infinity", "1" * 17, "1.005", ".5", "1e3"],
+    "updated_at": [
+        *("2026-1-1", "2026-01-01", "2026-01-01 00:00:00", "٢٠٢٦-01-01 00:00:00.000"),
+        *("0001-01-01 00:00:00.000", "9999-12-31 00:00:00.000", "2026-02-30 00:00:00.000"),
+        *("2026-01-01 24:00:00.000", "NaN"),
+    ],
+    "is_active": ["true", "1", "yes", ""],
+    "name": ["x" * 101, 1, 1e400, [], {"a": 1}, "\ud800"],
+    "company_id": ["x", ""],
+}
+
+
+@pytest.mark.parametrize(("sort", "value"), [(s, v) for s, vs in MADE_UP.items() for v in vs])
+def test_made_up_cursors_are_refused_on_the_page_and_in_the_api(
+    client, alice, acme, warehouse, sort, value
+):
+    client.force_login(alice)
+    query = {"sort": sort, "after": made_up(sort, value, "1")}
+    shown = client.get(f"/t/{acme.id}/explore/companies/", query)
+    assert shown.status_code == 400
+    assert "This page does not exist" in shown.content.decode()
+    answer = client.get(f"/api/v1/tenants/{acme.id}/tables/companies", query)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == "after"
+
+
+@pytest.mark.parametrize("key", [1, None, "~!", "~.YQ", "\ud800", ["a"]])
+def test_a_made_up_key_in_a_cursor_is_refused(warehouse, acme, key):
+    with pytest.raises(listing.ListingError, match="after"):
+        listing.page(acme, listing.listing(COMPANIES, sort="name", after=made_up("name", "a", key)))
+
+
+LONG = ["x" * 16_000, "日" * 16_000, "\U0001f600" * 9_000, "\n\t\x01" * 99]
+
+
+@pytest.mark.parametrize("text", LONG, ids=["letters", "kanji", "emoji", "control"])
+@pytest.mark.parametrize("sort", ["name", "-name", "company_id", "-company_id"])
+def test_long_texts_are_listed_page_by_page_with_short_links(client, alice, acme, put, text, sort):
+    put("companies", *(company(f"{text}{n}", name=f"{text}{n % 3}") for n in range(53)))
+    client.force_login(alice)
+    url = f"/t/{acme.id}/explore/companies/"
+    first = client.get(url, {"sort": sort, "columns": "company_id"}).content.decode()
+    link = re.search(r'href="(\?[^"]*after=[^"]*)"', first)[1]
+    assert len(link) < 1000
+    rest = client.get(url + link.replace("&amp;", "&")).content.decode()
+    assert rest.count("<td>") == 3
+    found = walk(acme, COMPANIES, 10, sort=sort)
+    assert len(set(found)) == len(found) == 53
+
+
+def test_a_cursor_of_a_long_text_is_short(put, acme):
+    put("companies", *(company(f"{n}", name="x" * 16_000) for n in range(2)))
+    after = listing.page(acme, listing.listing(COMPANIES, size=1)).next
+    assert len(after) < 200
+
+
+@pytest.mark.parametrize("value", ["\0", "\x01", "\\", "'", "{x:String}"])
+def test_a_cursor_may_hold_any_text(put, acme, value):
+    put("companies", company("1", name=value), company(f"2{value}", name=value))
+    assert walk(acme, COMPANIES, 1) == ["1", f"2{value}"]
+    assert walk(acme, COMPANIES, 1, sort="company_id") == ["1", f"2{value}"]
 
 
 # --- Searches and conditions
@@ -325,3 +416,15 @@ def test_an_empty_list_has_an_explanation(client, alice, acme, warehouse):
     assert "first load" in client.get(f"/t/{acme.id}/explore/contacts/").content.decode()
     searched = client.get(f"/t/{acme.id}/explore/contacts/?q=x").content.decode()
     assert "No records match" in searched
+
+
+def test_a_label_that_is_too_long_for_an_address_has_no_link(client, alice, acme, put, warehouse):
+    put("tickets", *(ticket(f"{n}", created_date="2026-06-01", type_name=text)
+                     for n, text in enumerate(["short", "x" * 9_000])))  # fmt: skip
+    log_load(warehouse, acme, "tickets")
+    client.force_login(alice)
+    query = {"start": "2026-06-01", "end": "2026-06-02"}
+    text = client.get(f"/t/{acme.id}/figures/tickets_by_category/", query).content.decode()
+    assert "label=short" in text
+    assert "x" * 9_000 in text
+    assert max(map(len, re.findall(r'href="([^"]*)"', text))) < 4_000

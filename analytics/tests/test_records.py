@@ -1,9 +1,12 @@
 """A record, its relations and its history, on the page and in the API."""
 
+import re
 from decimal import Decimal
+from urllib.parse import urljoin
 
 import pytest
 
+from analytics.records import addresses
 from analytics.tests.versions import at, company, ticket, version
 from tenants.models import ApiToken
 
@@ -81,6 +84,58 @@ def test_ids_may_hold_anything(client, alice, recorded):
     client.force_login(alice)
     assert client.get(api(recorded, "a/b%20c")).json()["versions"][0]["values"]["name"] == "odd id"
     assert "odd id" in client.get(page(recorded, "a/b%20c")).content.decode()
+
+
+ODD_IDS = [
+    "a\nb", "\r\n", "\t", "/", "a//b", ".", "..", "../tickets", "?sort=name", "#1", "%2F", "+",
+    "a/history", "history", "~", "~.", "~YQ", "\x01", "\x7f", " ", "", "日本 Ü", "'\"<b>",
+    "{{ x }}", "x" * 16_000, "é" * 5_000, "A-1_b.c:d@e",
+]  # fmt: skip
+
+
+def test_every_id_has_a_link_that_leads_to_its_record(client, alice, acme, put_rows):
+    put_rows(acme, "companies", [company(key, name=f"name {n}") for n, key in enumerate(ODD_IDS)])
+    client.force_login(alice)
+    listed = client.get(f"/t/{acme.id}/explore/companies/?sort=company_id&columns=name")
+    assert listed.status_code == 200
+    links = re.findall(r'<td><a href="([^"]+)">(name \d+)</a>', listed.content.decode())
+    assert len(links) == len(ODD_IDS)
+    for link, name in links:
+        assert re.fullmatch(r"[A-Za-z0-9_.:@~/-]{1,300}", link)
+        assert urljoin("http://host/", link) == f"http://host{link}", "a browser changes it"
+        text = client.get(link).content.decode()
+        assert f"<td>{name}</td>" in text
+
+
+@pytest.mark.parametrize("key", ODD_IDS, ids=lambda key: ascii(key)[:20])
+def test_the_api_takes_ids_as_they_are_written_in_links(client, alice, acme, put_rows, key):
+    put_rows(acme, "companies", [company(key, name="it"), company("other")])
+    client.force_login(alice)
+    answer = client.get(v1(acme, addresses.written(key))).json()
+    assert (answer["id"], answer["values"]["name"]) == (key, "it")
+    history = client.get(v1(acme, addresses.written(key)) + "/history").json()
+    assert history == client.get(api(acme, addresses.written(key))).json()
+    assert (history["id"], len(history["versions"])) == (key, 1)
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a/b", "\x01", "x" * 1000], ids=lambda key: ascii(key)[:9])
+def test_records_with_odd_ids_are_linked_with_each_other(client, alice, acme, put_rows, key):
+    put_rows(acme, "companies", [company(key, name="Customer")])
+    put_rows(acme, "contacts", [version("2026-01-01", contact_id="/\n", company_id=key)])
+    client.force_login(alice)
+    above = addresses.written(key)
+    text = client.get(page(acme, addresses.written("/\n"), "contacts")).content.decode()
+    assert page(acme, above) in text
+    text = client.get(page(acme, above)).content.decode()
+    if len(key) < 200:
+        assert page(acme, addresses.written("/\n"), "contacts") in text
+
+
+@pytest.mark.parametrize("address", ["~!", "~_w", "~.YQ", "~." + "A" * 43, "~" + "A" * 5000])
+def test_an_address_that_was_made_up_is_not_found(client, alice, recorded, address):
+    client.force_login(alice)
+    for url in (page(recorded, address), api(recorded, address), v1(recorded, address)):
+        assert client.get(url).status_code == 404
 
 
 @pytest.mark.parametrize(("key", "table"), [("404", "companies"), ("1", "nope")])

@@ -340,6 +340,19 @@ def test_pages_forbid_external_and_inline_code(client, alice, acme, filled, path
     assert " onclick" not in page
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/login/", "/nothing/", "/health/live/", "/api/openapi.json", "/r/x/", "/r/x/unsubscribe/",
+     "/t/{}/", "/t/{}/reports/", "/t/{}/reports/new/", "/t/{}/explore/tickets.csv?sort=x",
+     "/t/{}/explore/tickets/?sort=x", "/api/v1/tenants/{}/metrics"],
+)  # fmt: skip
+def test_every_policy_limits_forms_and_the_base_address(client, alice, acme, filled, path):
+    client.force_login(alice)
+    policy = client.get(path.format(acme.id))["Content-Security-Policy"]
+    assert "form-action 'self'" in policy
+    assert "base-uri 'none'" in policy
+
+
 def test_the_chart_library_is_served_locally_and_cached_by_browsers(client):
     from analytics.charts import bundle
 

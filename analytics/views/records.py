@@ -70,15 +70,15 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
 
 
 @tenant_page
-def record(request: HttpRequest, tenant: Tenant, table: str, key: str) -> HttpResponseBase:
+def record(request: HttpRequest, tenant: Tenant, table: str, address: str) -> HttpResponseBase:
     """A record with all its versions, newest first, and the records that belong to it."""
     shown = _table_of(table)
-    context = page_context(request, tenant, "explore") | {"table": shown, "key": key}
+    context = page_context(request, tenant, "explore") | {"table": shown}
     status = 200
     try:
-        context["history"] = found = record_history(tenant, table, key)
+        context["history"] = found = record_history(tenant, table, address)
         context["above"] = relations.above(shown, found.latest.values)
-        context["below"] = relations.below(tenant, shown, key)
+        context["below"] = relations.below(tenant, shown, found.key)
     except RecordNotFound:
         status = 404
     return render(request, "analytics/record.html", context, status=status)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import requests
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
@@ -160,3 +161,33 @@ def test_a_channel_that_fails_is_tried_again_and_no_other(
     tasks.tell_alerts()
     assert (len(posted), len(mailoutbox)) == (1, 1)
     assert posted[0]["alerts"][0]["subject"] == "tickets"
+
+
+HOSTILE = "<!channel> <!here|x> <@U012> <http://evil.example|Open> [Open](http://evil.example) ```"
+
+
+def test_markup_of_chat_programs_in_a_text_is_inert(
+    acme, settings, monkeypatch, django_capture_on_commit_callbacks
+):
+    posted = []
+    settings.ALERT_WEBHOOK_URL = "http://127.0.0.1:1/hook"
+    answer = requests.Response()
+    answer.status_code = 200
+
+    def post(url, json, timeout):
+        posted.append(json)
+        return answer
+
+    monkeypatch.setattr(alerting.requests, "post", post)
+    with django_capture_on_commit_callbacks(execute=True):
+        alerting.raise_alert(Alert.Kind.LOAD, acme.id, "tickets", f"{HOSTILE} A & B @channel")
+    text = posted[0]["text"]
+    assert "<" not in text
+    assert ">" not in text
+    assert "&lt;!channel&gt; " in text
+    assert "A &amp; B" in text
+    assert "](" not in text
+    assert text.startswith("```\n")
+    assert text.endswith("\n```")
+    assert text.count("```") == 2, "the text cannot end the block"
+    assert posted[0]["unfurl_links"] is False

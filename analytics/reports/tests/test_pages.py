@@ -132,6 +132,23 @@ def test_the_preview_shows_mail_and_document_and_saves_nothing(loaded, alice, po
     assert not Report.objects.exists()
 
 
+def test_the_preview_shows_markup_in_names_as_text(loaded, alice, portal):
+    hostile = '</pre><form action="http://evil.example"><b>x</b>'
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice, name=hostile))
+    page = answer.content.decode()
+    assert "Plain text version" in page
+    assert "<form" not in page
+    assert "</pre><" not in page.replace("</pre>\n", "")
+    assert "&lt;/pre&gt;&lt;form" in page
+
+
+def test_the_preview_allows_no_form_and_no_base_address(loaded, alice, portal):
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice))
+    policy = dict(each.split(None, 1) for each in answer["Content-Security-Policy"].split("; "))
+    assert policy["form-action"] == policy["base-uri"] == policy["default-src"] == "'none'"
+    assert "'unsafe-inline'" not in policy.get("script-src", policy["default-src"])
+
+
 def test_the_preview_of_an_unfinished_form_lists_what_is_missing(loaded, alice, portal):
     answer = portal.post(url(loaded, "preview/"), form(loaded, alice, name=""))
     assert "There is no preview yet" in answer.content.decode()
