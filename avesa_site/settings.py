@@ -319,6 +319,11 @@ UNFOLD = {
     "SITE_TITLE": "AVESA",
     "SITE_HEADER": "AVESA",
     "SITE_SUBHEADER": "Operations",
+
+def _may_view_loads(request: Any) -> bool:
+    return bool(request.user.has_perm("loaders.view_loadjob"))
+
+
     "SITE_SYMBOL": "stacked_line_chart",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
@@ -378,11 +383,13 @@ UNFOLD = {
                     {
                         "title": "Query cache",
                         "icon": "cached",
+                        "permission": _may_view_loads,
                         "link": reverse_lazy("query_cache"),
                     },
                 ],
             },
             {
+                        "permission": _may_view_loads,
                 "title": "Reports",
                 "items": [
                     {
