@@ -246,6 +246,7 @@ SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000")
 EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="")
 ANYMAIL = env.json("ANYMAIL", default={})
 if EMAIL_PROVIDER:
+REPORT_LINK_DAYS = env.int("REPORT_LINK_DAYS", default=90)
     EMAIL_BACKEND = f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend"
 else:
     _mail_folder = f"filemail:///{_state_folder('mail')}"
