@@ -135,13 +135,14 @@ CACHES = {
         "OPTIONS": {
             "IGNORE_EXCEPTIONS": True,
             "LOG_IGNORED_EXCEPTIONS": True,
+            "SERIALIZER": "common.cache_entries.JsonSerializer",
             "SOCKET_CONNECT_TIMEOUT": 1,
             "SOCKET_TIMEOUT": 2,
         },
     }
     if CACHE_URL
     else {
-        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "BACKEND": "common.cache_entries.SignedFileCache",
         "LOCATION": _state_folder("cache"),
         "OPTIONS": {"MAX_ENTRIES": 5000},
     }
