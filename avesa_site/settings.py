@@ -36,6 +36,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 HTTPS = env.bool("HTTPS", default=False)
 
 VAR_DIR = BASE_DIR / env.str("AVESA_VAR_DIR", default="var")
+# What AVESA's processes write, such as SQLite's files, mails and messages, only their user reads.
+os.umask(0o077)
 
 
 def _state_folder(name: str) -> str:
@@ -133,9 +135,9 @@ CACHES = {
         "KEY_PREFIX": "avesa",
         # If the cache is down, pages are slower, and that is all.
         "OPTIONS": {
+            "SERIALIZER": "common.cache_entries.JsonSerializer",
             "IGNORE_EXCEPTIONS": True,
             "LOG_IGNORED_EXCEPTIONS": True,
-            "SERIALIZER": "common.cache_entries.JsonSerializer",
             "SOCKET_CONNECT_TIMEOUT": 1,
             "SOCKET_TIMEOUT": 2,
         },
@@ -244,10 +246,10 @@ LOAD_HEARTBEAT_TIMEOUT = env.int("LOAD_HEARTBEAT_TIMEOUT", default=120)
 # --- Mail and alerts
 
 SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000")
+REPORT_LINK_DAYS = env.int("REPORT_LINK_DAYS", default=90)
 EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="")
 ANYMAIL = env.json("ANYMAIL", default={})
 if EMAIL_PROVIDER:
-REPORT_LINK_DAYS = env.int("REPORT_LINK_DAYS", default=90)
     EMAIL_BACKEND = f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend"
 else:
     _mail_folder = f"filemail:///{_state_folder('mail')}"
@@ -317,15 +319,15 @@ WHITENOISE_USE_FINDERS = True
 
 # --- Admin
 
-UNFOLD = {
-    "SITE_TITLE": "AVESA",
-    "SITE_HEADER": "AVESA",
-    "SITE_SUBHEADER": "Operations",
 
 def _may_view_loads(request: Any) -> bool:
     return bool(request.user.has_perm("loaders.view_loadjob"))
 
 
+UNFOLD = {
+    "SITE_TITLE": "AVESA",
+    "SITE_HEADER": "AVESA",
+    "SITE_SUBHEADER": "Operations",
     "SITE_SYMBOL": "stacked_line_chart",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("avesa/favicon.svg")}],
     "SHOW_HISTORY": True,
@@ -381,17 +383,17 @@ def _may_view_loads(request: Any) -> bool:
                         "title": "Connections",
                         "icon": "stethoscope",
                         "link": reverse_lazy("doctor"),
+                        "permission": _may_view_loads,
                     },
                     {
                         "title": "Query cache",
                         "icon": "cached",
-                        "permission": _may_view_loads,
                         "link": reverse_lazy("query_cache"),
+                        "permission": _may_view_loads,
                     },
                 ],
             },
             {
-                        "permission": _may_view_loads,
                 "title": "Reports",
                 "items": [
                     {
