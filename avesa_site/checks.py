@@ -70,6 +70,14 @@ def mail_settings_are_valid(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
+    if settings.REPORT_LINK_DAYS < 1:
+        problems.append(
+            Error(
+                f"REPORT_LINK_DAYS is {settings.REPORT_LINK_DAYS}.",
+                hint="Use 1 or more.",
+                id="avesa.E012",
+            )
+        )
     site = urlsplit(settings.SITE_URL)
     if site.scheme not in {"http", "https"} or not site.hostname:
         problems.append(

@@ -36,6 +36,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 HTTPS = env.bool("HTTPS", default=False)
 
 VAR_DIR = BASE_DIR / env.str("AVESA_VAR_DIR", default="var")
+# What AVESA's processes write, such as SQLite's files, mails and messages, only their user reads.
+os.umask(0o077)
 
 
 def _state_folder(name: str) -> str:
@@ -133,6 +135,7 @@ CACHES = {
         "KEY_PREFIX": "avesa",
         # If the cache is down, pages are slower, and that is all.
         "OPTIONS": {
+            "SERIALIZER": "common.cache_entries.JsonSerializer",
             "IGNORE_EXCEPTIONS": True,
             "LOG_IGNORED_EXCEPTIONS": True,
             "SOCKET_CONNECT_TIMEOUT": 1,
@@ -141,7 +144,7 @@ CACHES = {
     }
     if CACHE_URL
     else {
-        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "BACKEND": "common.cache_entries.SignedFileCache",
         "LOCATION": _state_folder("cache"),
         "OPTIONS": {"MAX_ENTRIES": 5000},
     }
@@ -243,6 +246,7 @@ LOAD_HEARTBEAT_TIMEOUT = env.int("LOAD_HEARTBEAT_TIMEOUT", default=120)
 # --- Mail and alerts
 
 SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000")
+REPORT_LINK_DAYS = env.int("REPORT_LINK_DAYS", default=90)
 EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="")
 ANYMAIL = env.json("ANYMAIL", default={})
 if EMAIL_PROVIDER:
@@ -315,6 +319,11 @@ WHITENOISE_USE_FINDERS = True
 
 # --- Admin
 
+
+def _may_view_loads(request: Any) -> bool:
+    return bool(request.user.has_perm("loaders.view_loadjob"))
+
+
 UNFOLD = {
     "SITE_TITLE": "AVESA",
     "SITE_HEADER": "AVESA",
@@ -374,11 +383,13 @@ UNFOLD = {
                         "title": "Connections",
                         "icon": "stethoscope",
                         "link": reverse_lazy("doctor"),
+                        "permission": _may_view_loads,
                     },
                     {
                         "title": "Query cache",
                         "icon": "cached",
                         "link": reverse_lazy("query_cache"),
+                        "permission": _may_view_loads,
                     },
                 ],
             },

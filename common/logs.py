@@ -1,5 +1,8 @@
 """Log lines with the ids of tenant, job and request, and with all secrets redacted.
 
+Links in mails are secrets, too: whoever has one opens the report. `RedactLinks` keeps their tokens
+out of the lines that web servers write themselves.
+
 `log_context(tenant=…, job=…)` adds ids to every line that this thread or task logs within it.
 Requests get theirs from `RequestId`. With LOG_FORMAT=json, each line is one JSON object.
 """
@@ -25,6 +28,8 @@ from pythonjsonlogger.json import JsonFormatter
 HIDDEN = "[HIDDEN]"
 MIN_SECRET_LENGTH = 6  # a shorter one could be an ordinary word
 MIN_PATH_LENGTH = 16
+SERVER_LOGGERS = ("gunicorn.access", "gunicorn.error", "django.server")
+_LINK = re.compile(r"(/r/)[0-9]+(?::|%3[Aa])[A-Za-z0-9_-]+")
 _ids: ContextVar[dict[str, Any]] = ContextVar("ids", default={})  # noqa: B039 (never changed)
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _registered_secrets: set[str] = set()
@@ -100,7 +105,26 @@ def redact(text: str) -> str:
     secrets = _configured() | _registered_secrets
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return text
+    return redact_links(text)
+
+
+def redact_links(text: str) -> str:
+    """`text` without the tokens of report links (analytics/reports/links.py)."""
+    return _LINK.sub(rf"\g<1>{HIDDEN}", text)
+
+
+class RedactLinks(logging.Filter):
+    """For loggers with handlers and formats of their own: those of web servers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact_links(record.getMessage()), ()
+        return True
+
+
+def redact_server_logs() -> None:
+    """Once per process; a second filter would find nothing to redact."""
+    for name in SERVER_LOGGERS:
+        logging.getLogger(name).addFilter(RedactLinks())
 
 
 def forget_secrets() -> None:

@@ -8,9 +8,11 @@ from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.http import HttpRequest
+from django.db.models import ForeignKey, ManyToManyField
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.cache import add_never_cache_headers
 from django.utils.text import Truncator
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -25,6 +27,12 @@ from unfold.widgets import (
 from tenants import logos
 from tenants.alerting import NO_CHANNEL, channels_set_up
 from tenants.models import Alert, ApiToken, Membership, SlaTarget, Tenant, User
+from tenants.privileges import (
+    grantable_groups,
+    may_manage,
+    permissions_of,
+    tenants_for_tokens,
+)
 
 admin.site.unregister(Group)
 
@@ -42,9 +50,35 @@ class ReadOnly:
         return False
 
 
+def _staff(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # the admin site lets no one else in
+    return request.user
+
+
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+    """Staff change and delete only groups whose permissions they hold, and add no others."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _holds(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _holds(request, obj)
+
+    def formfield_for_manytomany(
+        self,
+        db_field: "ManyToManyField[Any, Any]",
+        request: HttpRequest | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        assert request is not None
+        if db_field.name == "permissions":
+            kwargs["queryset"] = permissions_of(_staff(request))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
+def _holds(request: HttpRequest, group: Group | None) -> bool:
+    return group is None or grantable_groups(_staff(request)).filter(pk=group.pk).exists()
 
 
 class MembershipInline(TabularInline):
@@ -65,6 +99,36 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not ge
     change_password_form = AdminPasswordChangeForm
     inlines = [MembershipInline]
     list_display = ["username", "email", "is_active", "is_staff", "last_login"]
+
+    # Rights that staff do not hold cannot be granted, and accounts that have them are closed. The
+    # password form asks for the change permission, too.
+
+    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        may_view = super().has_view_permission(request, obj)
+        return may_view and (
+            request.user.has_perm("tenants.view_user") or self._may_manage(request, obj)
+        )
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and self._may_manage(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and self._may_manage(request, obj)
+
+    def _may_manage(self, request: HttpRequest, account: User | None) -> bool:
+        return account is None or may_manage(_staff(request), account)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        return [] if _staff(request).is_superuser else ["is_staff", "is_superuser"]
+
+    def formfield_for_manytomany(
+        self, db_field: "ManyToManyField[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "groups":
+            kwargs["queryset"] = grantable_groups(_staff(request))
+        if db_field.name == "user_permissions":
+            kwargs["queryset"] = permissions_of(_staff(request))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
 
 class TenantForm(forms.ModelForm):  # type: ignore[type-arg] # not generic at run time
@@ -165,16 +229,39 @@ class ApiTokenAdmin(ModelAdmin):
         shown = ["hint", "created_at", "revoked_at"]
         return ["tenant", *shown] if obj else shown
 
+    def formfield_for_foreignkey(
+        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        if db_field.name == "tenant":
+            kwargs["queryset"] = tenants_for_tokens(_staff(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        secret = None if change else obj.set_new_secret()
+        if not change:
+            obj.secret = obj.set_new_secret()
         super().save_model(request, obj, form, change)
-        if secret:
-            text = "Copy the token now. It is not shown again: <code>{}</code>"
-            messages.warning(request, format_html(text, secret))
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The secret, once: in this response, and in no message, which a cookie would keep."""
+        context = self.admin_site.each_context(request) | {
+            "title": "Copy the token now",
+            "token": obj,
+            "opts": self.opts,
+        }
+        response = TemplateResponse(request, "tenants/admin/token_issued.html", context)
+        add_never_cache_headers(response)
+        return response
 
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
-        count = queryset.filter(revoked_at__isnull=True).update(revoked_at=timezone.now())
+        count = 0
+        for token in queryset:
+            valid = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True)
+            if valid.update(revoked_at=timezone.now()):
+                self.log_change(request, token, "Revoked.")
+                count += 1
         messages.success(request, f"{count} tokens revoked.")
 
 

@@ -204,10 +204,12 @@ class ApiToken(models.Model):
     hint = models.CharField("starts with", max_length=12, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    secret = ""  # never stored: only on the object of a token that was issued just now
 
     class Meta:
         ordering = ["tenant", "name"]
         verbose_name = "API token"
+        permissions = [("issue_any_apitoken", "Can issue API tokens for any tenant")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint}…)"

@@ -33,7 +33,7 @@ def choices(tenant: Tenant, freshness: Sequence[Freshness]) -> dict[str, list[Ch
     found, _ = cached(tenant, NAME, (_sql(), bound), version, query)
     return {
         name: sorted(
-            (each if name == "company" else (each, each) for each in values if each),
+            (tuple(each) if name == "company" else (each, each) for each in values if each),
             key=lambda choice: str(choice[1]).casefold(),
         )
         for name, values in found.items()

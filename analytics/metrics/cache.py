@@ -31,7 +31,7 @@ def cached(
     version: str,
     compute: Callable[[], tuple[Result, float]] | None,
 ) -> tuple[Result, float]:
-    """(result, milliseconds) of `compute`; a hit takes 0.0 milliseconds.
+    """(result, milliseconds) of `compute`; a hit takes 0.0 milliseconds, and has lists for tuples.
 
     `query` is everything besides tenant and version that the result depends on; its repr is
     compared. Results without a version are not cached. Without `compute`, a miss raises CacheMiss.
@@ -98,8 +98,8 @@ def hit_counts(names: list[str]) -> dict[str, tuple[int, int]]:
     found = cache.get_many(keys)
     return {
         name: (
-            found.get(f"metric-cache:hits:{name}", 0),
-            found.get(f"metric-cache:misses:{name}", 0),
+            found.get(f"metric-cache:hits:{name}") or 0,
+            found.get(f"metric-cache:misses:{name}") or 0,
         )
         for name in names
     }

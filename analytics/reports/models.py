@@ -188,6 +188,7 @@ class Occurrence(Leased):
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.SCHEDULED)
     due_at = models.DateTimeField()
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    # The first line is for all members; the rest may name servers, and is for admins.
     note = models.TextField(blank=True, help_text="Why it waits, is held, was skipped or failed.")
     is_released = models.BooleanField(default=False, help_text="Goes out although data are late.")
     requested_by = models.ForeignKey(
@@ -212,6 +213,11 @@ class Occurrence(Leased):
     def __str__(self) -> str:
         due = timezone.localtime(self.due_at, self.report.tenant.zone)
         return f"{self.report} of {due:%Y-%m-%d %H:%M}"
+
+    @property
+    def reason(self) -> str:
+        """The first line of the note, without details of the platform."""
+        return self.note.partition("\n")[0]
 
     def is_late(self, now: datetime) -> bool:
         """Whether readers should hear that it is late, but not because it may wait for data."""

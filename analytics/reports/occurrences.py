@@ -120,7 +120,7 @@ def _run_or_try_again(occurrence: Occurrence) -> str:
     try:
         return _run(occurrence)
     except WarehouseError as error:
-        return _try_again(occurrence, f"The warehouse does not answer: {error}")
+        return _try_again(occurrence, f"The warehouse does not answer.\n{error}")
     except Exception as error:
         log.exception("composing %s failed", occurrence)
         return _try_again(occurrence, f"It could not be composed: {type(error).__name__}")

@@ -1,5 +1,6 @@
 """The pages behind the links in an email, without a login: report, unsubscribe, preferences."""
 
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -13,18 +14,30 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from analytics.charts import bundle
-from analytics.reports.links import delivery_of
+from analytics.reports.links import delivery_of, open_delivery_of
 from analytics.reports.models import Delivery, Recipient, Report, Unsubscription, open_reports
 from analytics.reports.views import content_context, file_of, stored_content
 from tenants.models import Tenant
 
 
+def _with_open_delivery(view: Any) -> Any:
+    """Pass the view the delivery of its link, until that expires.
+
+    Pages are not cached, indexed or sent as referrer.
+    """
+    return _with(open_delivery_of, view)
+
+
 def _with_delivery(view: Any) -> Any:
-    """Pass the view the delivery of its link. Pages are not cached, indexed or sent as referrer."""
+    """The same, but the link has no end."""
+    return _with(delivery_of, view)
+
+
+def _with(find: Callable[[str], Delivery], view: Any) -> Any:
 
     @wraps(view)
     def wrapped(request: HttpRequest, token: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        delivery = delivery_of(token)
+        delivery = find(token)
         with timezone.override(_tenant(delivery).zone):
             response: HttpResponseBase = view(request, delivery, token, *args, **kwargs)
         response["Referrer-Policy"] = "no-referrer"
@@ -39,7 +52,7 @@ def _tenant(delivery: Delivery) -> Tenant:
 
 
 @require_safe
-@_with_delivery
+@_with_open_delivery
 def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
     context = content_context(stored_content(delivery.occurrence)) | {
         "tenant": _tenant(delivery),
@@ -51,7 +64,7 @@ def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpR
 
 
 @require_safe
-@_with_delivery
+@_with_open_delivery
 def public_report_file(
     request: HttpRequest, delivery: Delivery, token: str, kind: str
 ) -> HttpResponseBase:
@@ -74,7 +87,7 @@ def unsubscribe(request: HttpRequest, delivery: Delivery, token: str) -> HttpRes
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@_with_delivery
+@_with_open_delivery
 def preferences(request: HttpRequest, delivery: Delivery, token: str) -> HttpResponseBase:
     """Choose which of a tenant's reports this address gets."""
     tenant, address = _tenant(delivery), delivery.address.lower()

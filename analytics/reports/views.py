@@ -23,6 +23,7 @@ from analytics.reports.models import Delivery, Occurrence, Report, Schedule, ope
 from analytics.views.common import admin_action, admin_page, page_context, tenant_page
 from analytics.views.downloads import XLSX, download
 from analytics.warehouse.catalog import TABLES
+from common.audit import record_action
 from tenants.access import is_admin_of
 from tenants.models import Tenant, User
 
@@ -119,6 +120,7 @@ def compose_report(request: HttpRequest, tenant: Tenant, key: int | None = None)
     composer = Composer(draft, _offered(tenant), request.POST or None)
     if request.method == "POST" and composer.is_valid():
         saved = composer.save(_user(request))
+        record_action(_user(request).pk, saved, "Saved.")
         messages.success(
             request, f"“{saved.name}” is saved. You own it now: it is sent with your permissions."
         )
@@ -183,18 +185,21 @@ def act(request: HttpRequest, tenant: Tenant, key: int, action: str) -> HttpResp
         if not user.email:
             messages.error(request, "Your account has no email address to send a test to.")
         else:
-            occurrences.test(chosen, user)
+            record_action(user.pk, occurrences.test(chosen, user), "Test requested.")
             messages.success(request, f"A test is on its way to {user.email}.")
     elif action == "pause":
         reason = f"by {user_name(_user(request))}."
         running = Schedule.objects.filter(report=chosen, paused_at__isnull=True)
-        running.update(paused_at=timezone.now(), pause_reason=reason)
+        if running.update(paused_at=timezone.now(), pause_reason=reason):
+            record_action(_user(request).pk, chosen, "Paused.")
     elif action == "resume":
         # Occurrences that came due during the pause are not sent later.
         paused = Schedule.objects.filter(report=chosen, paused_at__isnull=False)
-        paused.update(paused_at=None, pause_reason="", planned_until=timezone.now())
+        if paused.update(paused_at=None, pause_reason="", planned_until=timezone.now()):
+            record_action(_user(request).pk, chosen, "Resumed.")
     elif action == "remove":
         Report.objects.filter(pk=chosen.pk).update(removed_at=timezone.now())
+        record_action(_user(request).pk, chosen, "Removed.")
         messages.success(request, f"“{chosen.name}” is removed.")
         return redirect("reports", tenant.id)
     else:
@@ -277,9 +282,12 @@ def act_on_occurrence(
     chosen = _occurrence_of(tenant, report_key, key)
     if action == "resend":
         count = deliveries.resend_failed(chosen)
+        if count:
+            record_action(_user(request).pk, chosen, f"Failed emails resent: {count}.")
         messages.success(request, f"Failed emails being resent: {count}.")
     elif action == "release":
         if occurrences.release(chosen):
+            record_action(_user(request).pk, chosen, "Released.")
             messages.success(request, "The report is being sent, with its notice.")
     else:
         raise Http404

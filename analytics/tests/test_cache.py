@@ -2,19 +2,29 @@
 
 import itertools
 from datetime import date
+from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from django.core.cache import cache as django_cache
 
-from analytics.metrics import METRICS, cache, run_metric
+from analytics.dashboards.choices import choices
+from analytics.metrics import METRICS, cache, freshness_of, run_metric
 from analytics.periods import Period
-from analytics.tests.versions import log_load, ticket
+from analytics.tests.versions import at, company, log_load, ticket, version
 from analytics.warehouse.catalog import PUBLISHING
 from loaders.models import LoadJob
 from loaders.tests.histories import deliver, row
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_files(settings, tmp_path):
+    """The default cache of one machine, whose entries are JSON: no type may be lost in it."""
+    backend = "common.cache_entries.SignedFileCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path)}}
 
 
 def june(tenant):
@@ -43,6 +53,33 @@ def test_a_result_is_cached_until_a_load_makes_a_new_version(both, put_rows, war
     assert (again.series, again.parts) == (first.series, first.parts)
     log_load(warehouse, acme, "tickets", 8, "2026-06-16T10:00:00")
     assert opened(acme).figure == 2
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_results_from_the_cache_have_the_same_values_and_types(both, put_rows, warehouse, name):
+    acme, _ = both
+    times = {"time_start": at("2026-06-10T10:00"), "time_end": at("2026-06-10T11:30")}
+    hours = {"actual_hours": Decimal("1.50"), "member_name": "Ann"}
+    put_rows(acme, "time_entries", [version("2026-06-10", entry_id="1", **times, **hours)])
+    for table in ("companies", "contacts", "time_entries"):
+        log_load(warehouse, acme, table, 7)
+    first, again = (run_metric(acme, name, june(acme)) for _ in range(2))
+    assert again.milliseconds == 0.0
+    shown = ("figure", "previous", "series", "parts", "is_cut")
+    for each in shown:
+        assert repr(getattr(again, each)) == repr(getattr(first, each))
+
+
+def test_choices_from_the_cache_have_the_same_types(both, put_rows, warehouse):
+    acme, _ = both
+    put_rows(acme, "companies", [company("1", name="Müller")])
+    for table in ("companies", "time_entries"):
+        log_load(warehouse, acme, table, 7)
+    fresh = freshness_of(acme, ("companies", "tickets", "time_entries"))
+    first, again = choices(acme, fresh), choices(acme, fresh)
+    assert again == first
+    assert again["company"] == [("1", "Müller")]
+    assert cache.hit_counts(["choices"])["choices"] == (1, 1)
 
 
 def test_a_repair_makes_a_new_version_too(both, put_rows, warehouse):
@@ -115,7 +152,7 @@ def test_no_tenant_gets_the_result_of_another_even_with_the_same_hash(both, monk
         def hexdigest(self):
             return "0"
 
-    monkeypatch.setattr(cache.hashlib, "sha256", Constant)
+    monkeypatch.setattr(cache, "hashlib", SimpleNamespace(sha256=Constant))
     for _ in range(2):
         assert opened(acme).figure == 1
         assert opened(globex).figure == 5

@@ -1,6 +1,7 @@
 """Pages for staff about the portal itself."""
 
 from django.contrib import admin
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -13,6 +14,7 @@ from analytics.metrics.cache import hit_counts
 
 @require_safe
 @never_cache
+@permission_required("loaders.view_loadjob", raise_exception=True)
 def query_cache(request: HttpRequest) -> HttpResponse:
     """Hits and misses of the query cache by metric, since the counters started."""
     titles = {name: metric.title for name, metric in METRICS.items()} | {CHOICES: "Filter choices"}

@@ -65,7 +65,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     _check_installed()
-    VAR.mkdir(parents=True, exist_ok=True)
+    VAR.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_port(options.port)
     values = _set_environment(options.port)
     import django

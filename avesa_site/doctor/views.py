@@ -1,7 +1,7 @@
 """The page for staff that runs the connection checks."""
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
@@ -13,10 +13,9 @@ from tenants.models import Tenant
 
 @require_safe
 @never_cache
+@permission_required("loaders.view_loadjob", raise_exception=True)
 def doctor(request: HttpRequest) -> HttpResponse:
     """Messages may contain host names, so the page requires the permission to view loads."""
-    if not request.user.has_perm("loaders.view_loadjob"):
-        raise PermissionDenied
     context = {
         **admin.site.each_context(request),
         "title": "Connections",

@@ -104,6 +104,43 @@ def test_secrets_read_at_run_time_are_redacted():
     assert LINE.format(record("rotated-secret short")) == f"INFO {logs.HIDDEN} short"
 
 
+TOKEN = "41:3x-Yz_0123456789abcdefghijklmnopqrstuvwxyzAB"
+
+
+@pytest.mark.parametrize("token", [TOKEN, TOKEN.replace(":", "%3A"), TOKEN.replace(":", "%3a")])
+def test_links_of_reports_are_redacted(token):
+    text = f"Not Found: /r/{token}/report.pdf"
+    for shown in (LINE.format(record(text)), json.loads(JSON.format(record(text)))["message"]):
+        assert shown.endswith(f"Not Found: /r/{logs.HIDDEN}/report.pdf")
+
+
+def test_links_of_reports_do_not_stand_in_access_logs():
+    """gunicorn and Django's development server log requests with formats of their own."""
+    from gunicorn.glogging import SafeAtoms
+
+    access = logging.getLogger("gunicorn.access")
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda each: lines.append(logging.Formatter("%(message)s").format(each))
+    format_of_gunicorn = '%(h)s "%(r)s" %(s)s "%(f)s"'
+    atoms = {"h": "127.0.0.1", "s": "200", "r": f"GET /r/{TOKEN}/ HTTP/1.1"}
+    atoms["f"] = f"https://avesa.example/r/{TOKEN}/"
+    for logger in (access, logging.getLogger("django.server")):
+        logger.addHandler(handler)
+    access.setLevel(logging.INFO)
+    try:
+        access.info(format_of_gunicorn, SafeAtoms(atoms))
+        logging.getLogger("django.server").info('"%s" %s', f"GET /r/{TOKEN}/ HTTP/1.1", 200)
+    finally:
+        for logger in (access, logging.getLogger("django.server")):
+            logger.removeHandler(handler)
+        access.setLevel(logging.NOTSET)
+    assert lines == [
+        f'127.0.0.1 "GET /r/{logs.HIDDEN}/ HTTP/1.1" 200 "https://avesa.example/r/{logs.HIDDEN}/"',
+        f'"GET /r/{logs.HIDDEN}/ HTTP/1.1" 200',
+    ]
+
+
 def test_each_request_has_an_id_in_its_log_lines_and_its_response(client, acme, alice, caplog):
     given = client.get("/health/live/", headers={"X-Request-ID": "from-the-proxy.1"})
     assert given["X-Request-ID"] == "from-the-proxy.1"

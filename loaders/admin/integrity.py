@@ -81,16 +81,17 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
 
     @admin.action(description="Check the selected tables now", permissions=["check"])
     def check_selected(self, request: HttpRequest, queryset: QuerySet[IntegrityCheck]) -> None:
-        places = list(queryset.values_list("tenant_id", "table"))
+        checks = list(queryset)
         try:
-            for tenant_id, table in places:
-                tasks.check_table.delay(tenant_id, table)
+            for each in checks:
+                tasks.check_table.delay(each.tenant_id, each.table)
+                self.log_change(request, each, "Check requested.")
         except (OperationalError, OSError) as error:
             messages.error(request, f"Not queued: the message broker cannot be reached ({error}).")
             return
-        tables = "table" if len(places) == 1 else "tables"
+        tables = "table" if len(checks) == 1 else "tables"
         messages.success(
-            request, f"Checking {len(places):,} {tables}. Reload this page to see the results."
+            request, f"Checking {len(checks):,} {tables}. Reload this page to see the results."
         )
 
     @admin.action(description="Preview a repair of the selected tables", permissions=["repair"])
@@ -117,5 +118,6 @@ class IntegrityCheckAdmin(ReadOnly, ModelAdmin):
             except queue.LoadRefused as error:
                 messages.warning(request, str(error))
             else:
+                self.log_addition(request, job, "Requested.")
                 url = reverse("admin:loaders_loadjob_change", args=[job.pk])
                 messages.success(request, format_html('<a href="{}">{}</a> is queued.', url, job))

@@ -272,6 +272,7 @@ class LoadJobAdmin(ReadOnly, AutoRefresh):
 
     def _cancel(self, request: HttpRequest, job: LoadJob) -> None:
         if queue.cancel(job, f"Canceled by {request.user}."):
+            self.log_change(request, job, "Canceled.")
             messages.success(request, f"{job} was canceled.")
         else:
             messages.warning(request, f"{job} can no longer be canceled.")
@@ -289,9 +290,12 @@ class LoadJobAdmin(ReadOnly, AutoRefresh):
         queued, refused = [], []
         for options in wanted:
             try:
-                queued.append(queue.request_load(requested_by=user, **options))
+                job = queue.request_load(requested_by=user, **options)
             except queue.LoadRefused as error:
                 refused.append(str(error))
+            else:
+                self.log_addition(request, job, "Requested.")
+                queued.append(job)
         report_queued(request, queued, refused)
         return queued
 

@@ -143,6 +143,7 @@ class PipelineRunAdmin(ReadOnly, AutoRefresh):
 
     def _cancel(self, request: HttpRequest, run: PipelineRun) -> None:
         if runs.cancel(run, f"Canceled by {request.user}."):
+            self.log_change(request, run, "Canceled.")
             messages.success(request, f"{run} was canceled.")
         else:
             messages.warning(request, f"{run} has already ended.")
@@ -180,6 +181,7 @@ class PipelineRunAdmin(ReadOnly, AutoRefresh):
             except runs.RunRefused as error:
                 refused.append(str(error))
             else:
+                self.log_addition(request, run, "Requested.")
                 queued.append(run)
         report_queued(request, queued, refused)
 

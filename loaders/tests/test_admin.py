@@ -1,4 +1,5 @@
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 from kombu.exceptions import OperationalError
@@ -8,7 +9,7 @@ from loaders import tasks
 from loaders.admin.progress import STATE_COLORS
 from loaders.history import integrity
 from loaders.jobs import queue, worker
-from loaders.models import IntegrityCheck, LoadedFile, LoadJob
+from loaders.models import IntegrityCheck, LoadedFile, LoadJob, PipelineRun
 from loaders.tests.lakes import put_bytes, put_jsonl
 from tenants.models import ApiToken, Tenant, User
 
@@ -226,6 +227,67 @@ def test_only_staff_who_may_repair_can_repeat_a_repair(client, acme):
     assert client.post(again).status_code == 403
     clerk.user_permissions.add(Permission.objects.get(codename="repair_history"))
     assert client.post(again).status_code == 302
+
+
+# --- Each action leaves an entry with its user
+
+
+def _entries():
+    found = LogEntry.objects.order_by("pk").values_list(
+        "user__username", "content_type__model", "object_id", "change_message"
+    )
+    return list(found)
+
+
+def test_starting_repeating_and_canceling_loads_leaves_entries(staff, acme, finished):
+    chosen = {"tenants": [acme.id], "tables": ["tickets"], "kind": "incremental"}
+    staff.post(reverse("admin:loaders_start"), chosen | {"vanished": "close", "vanished_limit": 20})
+    started = LoadJob.objects.latest("pk")
+    for _ in range(2):  # the second time there is nothing to cancel
+        staff.post(reverse("admin:loaders_cancel", args=[started.pk]))
+    staff.post(reverse("admin:loaders_again", args=[finished.pk]))
+    again = LoadJob.objects.latest("pk")
+    data = {"action": "cancel_selected", "_selected_action": [again.pk]}
+    staff.post(reverse("admin:loaders_loadjob_changelist"), data)
+    assert _entries() == [
+        ("dora", "loadjob", str(started.pk), "Requested."),
+        ("dora", "loadjob", str(started.pk), "Canceled."),
+        ("dora", "loadjob", str(again.pk), "Requested."),
+        ("dora", "loadjob", str(again.pk), "Canceled."),
+    ]
+
+
+def test_starting_and_canceling_runs_leaves_entries(staff, acme):
+    staff.post(reverse("admin:loaders_run"), {"tenants": [acme.id], "kind": "incremental"})
+    run = PipelineRun.objects.get()
+    staff.post(reverse("admin:loaders_cancel_run", args=[run.pk]))
+    assert _entries() == [
+        ("dora", "pipelinerun", str(run.pk), "Requested."),
+        ("dora", "pipelinerun", str(run.pk), "Canceled."),
+    ]
+
+
+def test_checks_and_repairs_leave_entries(staff, finished, monkeypatch):
+    monkeypatch.setattr(tasks.check_table, "delay", lambda *place: None)
+    _check_selected(staff)
+    check = IntegrityCheck.objects.get()
+    data = {"action": "repair", "_selected_action": [check.pk]}
+    staff.post(reverse("admin:loaders_integritycheck_changelist"), data)
+    job = LoadJob.objects.latest("pk")
+    assert _entries() == [
+        ("dora", "integritycheck", str(check.pk), "Check requested."),
+        ("dora", "loadjob", str(job.pk), "Requested."),
+    ]
+
+
+def test_suspending_leaves_entries(staff, acme):
+    for action in ("suspend", "suspend", "resume"):
+        data = {"action": action, "_selected_action": [acme.pk]}
+        staff.post(reverse("admin:tenants_tenant_changelist"), data)
+    assert _entries() == [
+        ("dora", "tenant", acme.pk, "Suspended."),
+        ("dora", "tenant", acme.pk, "Suspension ended."),
+    ]
 
 
 # --- Integrity

@@ -1,9 +1,11 @@
 """The email as a mail server gets it."""
 
 import re
+from datetime import timedelta
 from io import BytesIO
 
 import pytest
+from django.utils import timezone
 from PIL import Image
 
 from analytics.reports import mails
@@ -189,3 +191,28 @@ def test_links_of_a_suspended_tenant_are_not_found(mail, client, report):
     report.tenant.is_active = False
     report.tenant.save()
     assert client.get(path_of(mail, "")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "report.pdf", "preferences/"])
+def test_links_expire(mail, client, settings, name):
+    path = f"{path_of(mail, '')}{name}"
+    settings.REPORT_LINK_DAYS = 30
+    sent_at = timezone.now() - timedelta(days=29)
+    Delivery.objects.update(handed_over_at=sent_at)
+    assert client.get(path).status_code == 200
+    Delivery.objects.update(handed_over_at=sent_at - timedelta(days=2))
+    assert client.get(path).status_code == 404
+    assert client.get(path_of(mail, "unsubscribe/")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", "report.pdf", "preferences/"])
+def test_links_of_a_removed_report_do_not_open(mail, client, report, name):
+    report.removed_at = timezone.now()
+    report.save()
+    assert client.get(f"{path_of(mail, '')}{name}").status_code == 404
+    assert client.post(path_of(mail, "unsubscribe/")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", "report.pdf", "unsubscribe/", "preferences/"])
+def test_links_are_never_sent_as_referrer(mail, client, name):
+    assert client.get(f"{path_of(mail, '')}{name}")["Referrer-Policy"] == "no-referrer"

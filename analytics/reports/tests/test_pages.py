@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.urls import get_resolver
 from django.utils import timezone
 
@@ -238,6 +239,41 @@ def test_users_of_other_tenants_find_no_reports(report, due, client, charlie, gl
         assert client.post(path).status_code in (404, 405), path
     report.schedule.refresh_from_db()
     assert report.schedule.paused_at is None
+
+
+def test_only_admins_see_where_the_warehouse_is(report, due, client, alice, bob, settings):
+    settings.CLICKHOUSE_URL = "clickhouse://default@127.0.0.1:1/avesa"
+    work()
+    paths = [url(report.tenant, each) for each in (f"{report.pk}/", f"{report.pk}/of/{due.pk}/")]
+    client.force_login(bob)
+    for path in paths:
+        page = client.get(path).content.decode()
+        assert "The warehouse does not answer." in page
+        assert "127.0.0.1" not in page
+    client.force_login(alice)
+    for path in paths:
+        assert "127.0.0.1" in client.get(path).content.decode()
+
+
+def test_actions_leave_entries_in_the_history(report, due, portal, alice, mailbox):
+    mailbox.answers[OUTSIDE] = "550 no"
+    work()
+    tenant, key = report.tenant, report.pk
+    held = report.occurrences.create(due_at=timezone.now() - timedelta(days=1), state="held")
+    for _ in range(2):  # the second time there is nothing to pause, to resend, to release
+        for path in ("pause/", f"of/{due.pk}/resend/", f"of/{held.pk}/release/"):
+            portal.post(url(tenant, f"{key}/{path}"))
+    for path in ("resume/", "resume/", "test/", "remove/"):
+        portal.post(url(tenant, f"{key}/{path}"))
+    entries = LogEntry.objects.filter(user=alice).order_by("pk")
+    assert [(each.object_id, each.change_message) for each in entries] == [
+        (str(key), "Paused."),
+        (str(due.pk), "Failed emails resent: 1."),
+        (str(held.pk), "Released."),
+        (str(key), "Resumed."),
+        (str(report.occurrences.get(kind="test").pk), "Test requested."),
+        (str(key), "Removed."),
+    ]
 
 
 def test_an_occurrence_of_another_report_is_not_found(report, due, portal, alice):
