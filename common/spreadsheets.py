@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 import xlsxwriter
 
+from common.texts import printable
+
 MAX_SHEET_ROWS = 1_048_575  # Excel's limit, without the heading
 MAX_CELL_CHARACTERS = 32_767
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -99,6 +101,6 @@ def _write_cell(
         case date() if value.year >= _FIRST_SHEET_YEAR:
             sheet.write_datetime(row, column, value)
         case _:
-            text = str(value)[:MAX_CELL_CHARACTERS]
+            text = printable(str(value))[:MAX_CELL_CHARACTERS]
             risky = text.startswith(_FORMULA_STARTS)
             sheet.write_string(row, column, text, formats["text"] if risky else None)

@@ -6,8 +6,10 @@ import pytest
 from django.urls import get_resolver
 from django.utils import timezone
 
+from analytics.reports import documents
 from analytics.reports.models import Report
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
+from common.renderers import RenderingFailed
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -130,6 +132,16 @@ def test_the_preview_shows_mail_and_document_and_saves_nothing(loaded, alice, po
     assert page.count("data:image/png;base64,") >= 3
     assert "cid:" not in page
     assert not Report.objects.exists()
+
+
+def test_a_preview_that_cannot_be_rendered_shows_why(loaded, alice, portal, monkeypatch):
+    def crash(*arguments):
+        raise RenderingFailed("The renderer crashed (SIGABRT).")
+
+    monkeypatch.setattr(documents, "pages_as_png", crash)
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice))
+    assert answer.status_code == 503
+    assert "The renderer crashed (SIGABRT)." in answer.content.decode()
 
 
 def test_the_preview_of_an_unfinished_form_lists_what_is_missing(loaded, alice, portal):
