@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 
 import xlsxwriter
 
+from common.texts import printable
+
 MAX_SHEET_ROWS = 1_048_575  # Excel's limit, without the heading
 MAX_CELL_CHARACTERS = 32_767
 # Full-width signs count: some programs read them as the plain ones. Blanks and quotes are skipped.
@@ -105,6 +107,6 @@ def _write_cell(
         case date() if value.year >= _FIRST_SHEET_YEAR:
             sheet.write_datetime(row, column, value)
         case _:
-            text = str(value)[:MAX_CELL_CHARACTERS]
+            text = printable(str(value))[:MAX_CELL_CHARACTERS]
             is_risky = _FORMULA_START.match(text)
             sheet.write_string(row, column, text, formats["text"] if is_risky else None)

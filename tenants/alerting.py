@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from common.aws import publish
-from common.texts import storable
+from common.texts import one_line, storable
 from tenants.models import Alert
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ NO_CHANNEL = "reach no one. Set ALERT_EMAILS, ALERT_WEBHOOK_URL or ALERT_SNS_TOP
 
 
 def _headline(alerts: Sequence[Alert]) -> str:
-    return str(alerts[0]) if len(alerts) == 1 else f"{len(alerts)} alerts"
+    return one_line(str(alerts[0])) if len(alerts) == 1 else f"{len(alerts)} alerts"
 
 
 def _words(alerts: Sequence[Alert]) -> str:

@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.dispatch import receiver
 
 from analytics.reports.models import Delivery, Unsubscription
+from common.texts import storable
 
 _BOUNCES = {EventType.BOUNCED, EventType.REJECTED, EventType.FAILED}
 _COMPLAINTS = {EventType.COMPLAINED, EventType.UNSUBSCRIBED}
@@ -24,7 +25,9 @@ def record(sender: Any, event: Any, **kwargs: Any) -> None:
     delivery = _delivery_of(event)
     if delivery is None:
         return
-    reason = event.mta_response or event.description or event.reject_reason or event.event_type
+    reason = storable(
+        event.mta_response or event.description or event.reject_reason or event.event_type
+    )
     if event.event_type in _COMPLAINTS:
         report = delivery.occurrence.report
         Unsubscription.objects.get_or_create(
@@ -33,8 +36,8 @@ def record(sender: Any, event: Any, **kwargs: Any) -> None:
         return
     may_bounce = (Delivery.State.SENT, Delivery.State.UNKNOWN)
     found = Delivery.objects.filter(pk=delivery.pk, state__in=may_bounce)
-    if found.update(state=Delivery.State.BOUNCED, reason=str(reason)):
-        after_delivery.record_outcome(delivery, Delivery.State.BOUNCED, str(reason))
+    if found.update(state=Delivery.State.BOUNCED, reason=reason):
+        after_delivery.record_outcome(delivery, Delivery.State.BOUNCED, reason)
 
 
 def _delivery_of(event: Any) -> Delivery | None:

@@ -20,6 +20,7 @@ from analytics.metrics import METRICS, Figure, Freshness, MetricResult, freshnes
 from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
 from analytics.warehouse.catalog import TABLES
+from common.texts import all_printable
 from tenants.models import Alert, Tenant
 
 Rows = list[list[str]]
@@ -108,6 +109,10 @@ class Content:
     @property
     def as_of_instant(self) -> datetime:
         return datetime.fromisoformat(self.as_of)
+
+    def printable(self) -> Self:
+        """The same content, of text that every program takes."""
+        return self.from_json(all_printable(self.to_json()))
 
     def with_notice(self, notice: str) -> "Content":
         return replace(self, notices=[notice, *self.notices])
@@ -206,7 +211,7 @@ def compose(
     freshness = freshness_of(tenant, TABLES)
     describe = _filter_describer(tenant, freshness)
     source_tables = tables_of(tiles)
-    return Content(
+    composed = Content(
         tenant=tenant.name,
         report=report.name,
         period=_days(tenant, report.period, due_at),
@@ -228,6 +233,7 @@ def compose(
             if each.table_name in source_tables
         ],
     )
+    return composed.printable()
 
 
 def _iso(instant: datetime) -> str:

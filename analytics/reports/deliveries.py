@@ -23,6 +23,8 @@ from analytics.reports.messages import send_soon
 from analytics.reports.models import Delivery, Occurrence, Unsubscription
 from analytics.reports.permissions import may_receive, refusal_of
 from common.logs import log_context
+from common.renderers import RenderingFailed
+from common.texts import storable
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def _send(delivery: Delivery) -> str:
     if state is None:
         try:
             mail = mails.report_mail(composed_mail(delivery.occurrence_id), delivery)
+        except RenderingFailed as error:
+            return _try_later(delivery, f"The mail could not be made. {error}")
         except Exception as error:
             log.exception("the mail of %s could not be made", delivery)
             return _failed(delivery, f"The mail could not be made: {type(error).__name__}")
@@ -136,9 +140,13 @@ def _was_answered(error: Exception) -> bool:
 
 def _retry_or_fail(delivery: Delivery, error: Exception) -> str:
     answer = _answer(error)
-    if _is_permanent(error) or not delivery.may_retry:
-        return _failed(delivery, answer)
-    queued = delivery.retry(state=State.QUEUED, reason=answer, handed_over_at=None)
+    return _failed(delivery, answer) if _is_permanent(error) else _try_later(delivery, answer)
+
+
+def _try_later(delivery: Delivery, reason: str) -> str:
+    if not delivery.may_retry:
+        return _failed(delivery, reason)
+    queued = delivery.retry(state=State.QUEUED, reason=storable(reason), handed_over_at=None)
     return State.QUEUED if queued else ""
 
 
@@ -176,7 +184,7 @@ def _failed(delivery: Delivery, reason: str) -> str:
 def _record(delivery: Delivery, state: State, reason: str = "", *, provider_id: str = "") -> str:
     sent_at = timezone.now() if state == State.SENT else None
     recorded = delivery.give_back(
-        state=state, reason=reason, sent_at=sent_at, provider_id=provider_id
+        state=state, reason=storable(reason), sent_at=sent_at, provider_id=provider_id
     )
     if not recorded:
         return ""

@@ -3,17 +3,17 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import typst
 from django.utils.formats import date_format
 
 from analytics.charts import render
 from analytics.reports.content import Content, TileContent
+from common.renderers import render as render_apart
+from common.texts import all_printable
 from tenants.models import Tenant
 
 _TEMPLATE = Path(__file__).parent / "document.typ"
@@ -23,29 +23,23 @@ CHART_WIDTH = 800
 
 def pdf(content: Content, tenant: Tenant) -> bytes:
     """The report as a PDF. The same content always gives the same bytes."""
-    document: bytes = typst.compile(str(_TEMPLATE), format="pdf", **_inputs(content, tenant))
+    [document] = render_apart("document", form="pdf", **_inputs(content, tenant))
     return document
 
 
 def pages_as_png(content: Content, tenant: Tenant) -> list[bytes]:
-    pages: bytes | list[bytes] = typst.compile(
-        str(_TEMPLATE), format="png", ppi=PREVIEW_PIXELS_PER_INCH, **_inputs(content, tenant)
+    return render_apart(
+        "document", form="png", resolution=PREVIEW_PIXELS_PER_INCH, **_inputs(content, tenant)
     )
-    return pages if isinstance(pages, list) else [pages]
 
 
 def _inputs(content: Content, tenant: Tenant) -> dict[str, Any]:
     return {
-        "font_paths": _fonts(),
-        "sys_inputs": {"report": json.dumps(_plain(content, tenant))},
+        "template": str(_TEMPLATE),
+        "fonts": str(files("font_roboto") / "files"),
+        "report": json.dumps(all_printable(_plain(content, tenant))),
         "timestamp": int(content.as_of_instant.timestamp()),
     }
-
-
-@cache
-def _fonts() -> typst.Fonts:
-    """Bundled fonts come first, so that a PDF looks the same on every machine."""
-    return typst.Fonts(font_paths=[str(files("font_roboto") / "files")])
 
 
 def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:

@@ -9,16 +9,17 @@ from email.utils import formataddr, parseaddr
 from io import BytesIO
 from typing import Any
 
-import mrml
 from django.conf import settings
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.template.loader import render_to_string
 from PIL import Image
 
-from analytics.charts import render
+from analytics.charts import render as drawing
 from analytics.reports import documents, links, sheets
 from analytics.reports.content import Content, TileContent
 from analytics.reports.models import FAILURES_THAT_PAUSE, Delivery, Report, Schedule
+from common.renderers import render
+from common.texts import one_line, printable
 from tenants.models import Tenant
 
 MAX_BYTES = 1_000_000
@@ -66,7 +67,7 @@ class Links:
 def composed_mail(report: Report, content: Content) -> ComposedMail:
     """Charts and attachments. Attachments that are too large are omitted, with a note."""
     pictures = {
-        number: render.png(tile.spec, width=CHART_WIDTH)
+        number: drawing.png(tile.spec, width=CHART_WIDTH)
         for number, tile in enumerate(content.tiles)
         if tile.spec
     }
@@ -108,7 +109,7 @@ def file_name(content: Content) -> str:
 
 def subject_of(content: Content) -> str:
     """Tenant, report and period, always on one line."""
-    return " ".join(f"{content.tenant} – {content.report} – {content.period}".split())
+    return one_line(f"{content.tenant} – {content.report} – {content.period}")
 
 
 def report_mail(composed: ComposedMail, delivery: Delivery) -> EmailMultiAlternatives:
@@ -146,13 +147,13 @@ def schedule_paused_mail(schedule: Schedule, address: str) -> EmailMessage:
     """To the owner of a report whose schedule was paused."""
     report = schedule.report
     page = links.absolute("report", report.tenant_id, report.pk)
-    text = (
+    text = printable(
         f"Your report “{report.name}” ({report.tenant.name}) is paused: "
         f"{schedule.pause_reason}\n\n"
         f"It will not be sent until you resume it. See what went wrong, fix it and resume the "
         f"report here:\n{page}\n"
     )
-    subject = " ".join(f"{report.tenant.name} – {report.name} is paused".split())
+    subject = one_line(f"{report.tenant.name} – {report.name} is paused")
     return EmailMessage(subject, text, _sender(report.tenant.name), [address])
 
 
@@ -161,7 +162,7 @@ def pause_reason() -> str:
 
 
 def _sender(name: str) -> str:
-    return formataddr((" ".join(name.split()), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
+    return formataddr((one_line(name), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
 
 
 # --- Rendering
@@ -184,9 +185,9 @@ def rendered(composed: ComposedMail, to_follow: Links) -> tuple[str, str]:
         "logo_width": _logo_width(tenant),
         "on_color": _readable_on(tenant.color),
     }
-    text = render_to_string("reports/report.txt", context)
-    html = mrml.to_html(render_to_string("reports/report.mjml", context)).content
-    return text, html
+    text = printable(render_to_string("reports/report.txt", context))
+    [html] = render("mail", mjml=printable(render_to_string("reports/report.mjml", context)))
+    return text, html.decode()
 
 
 def inline_pictures(composed: ComposedMail) -> dict[str, bytes]:

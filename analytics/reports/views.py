@@ -21,9 +21,10 @@ from analytics.reports.content import Content, compose, data_problems
 from analytics.reports.forms import Composer
 from analytics.reports.models import Delivery, Occurrence, Report, Schedule, open_reports
 from analytics.views.common import admin_action, admin_page, page_context, tenant_page
-from analytics.views.downloads import XLSX, download
+from analytics.views.downloads import XLSX, download, rendered_download
 from analytics.warehouse.catalog import TABLES
 from common.audit import record_action
+from common.renderers import RenderingFailed
 from tenants.access import is_admin_of
 from tenants.models import Tenant, User
 
@@ -143,8 +144,12 @@ def preview(request: HttpRequest, tenant: Tenant, key: int | None = None) -> Htt
     composer = Composer(draft, _offered(tenant), request.POST)
     context: dict[str, Any] = {"composer": composer}
     if composer.can_be_previewed():
-        context |= _rendered(composer.report.instance, composer)
-    response = render(request, "reports/preview.html", context)
+        try:
+            context |= _rendered(composer.report.instance, composer)
+        except RenderingFailed as error:
+            context["problem"] = str(error)
+    status = 503 if "problem" in context else 200
+    response = render(request, "reports/preview.html", context, status=status)
     response["Content-Security-Policy"] = PREVIEW_POLICY
     return response
 
@@ -266,7 +271,8 @@ def file_of(shown: Occurrence, kind: str) -> HttpResponse:
     content = stored_content(shown)
     name = f"{mails.file_name(content)}.{kind}"
     if kind == "pdf":
-        return download(documents.pdf(content, shown.report.tenant), "application/pdf", name)
+        tenant = shown.report.tenant
+        return rendered_download(lambda: documents.pdf(content, tenant), "application/pdf", name)
     if kind == "csv":
         return download(sheets.csv(content), "text/csv; charset=utf-8", name)
     if kind == "xlsx":

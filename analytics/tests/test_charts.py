@@ -70,3 +70,11 @@ def test_breakdowns_are_drawn_by_size_and_empty_labels_get_a_name():
     drawn = spec.by_part(result("hours_by_company", parts=parts))
     assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1}
     assert render.png(drawn, "Hours").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a\0b", "a\x1fb", "a\ufffeb", "a\uffffb", "a\ud800b"])
+def test_no_label_and_no_title_stops_a_chart_from_being_drawn(name):
+    """Each of these characters once ended the process."""
+    drawn = spec.by_part(result("hours_by_company", parts=[Part(name, 1, 0)]))
+    assert "a\ufffdb" in render.svg(drawn, f"Title {name}")
+    assert render.png(drawn, f"Title {name}").startswith(b"\x89PNG")

@@ -9,8 +9,10 @@ import openpyxl
 import pytest
 from django.utils import timezone
 
+from analytics.charts import render
 from analytics.tests.versions import at, company, ticket
 from common import spreadsheets
+from common.renderers import RenderingFailed
 from tenants.models import Membership
 
 FORMULAS = ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x")']
@@ -93,6 +95,19 @@ def test_a_figure_is_drawn_for_documents(opened, warehouse, acme, put_rows, of):
     assert svg["Content-Type"] == "image/svg+xml"
     assert b"Open tickets by board" in svg.content
     assert b"<b>" not in svg.content
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_chart_that_cannot_be_drawn_is_an_error_with_its_reason(
+    opened, warehouse, acme, monkeypatch, kind
+):
+    def crash(spec, title):
+        raise RenderingFailed("The renderer crashed (SIGABRT).")
+
+    monkeypatch.setattr(render, kind, crash)
+    answer = opened(f"figures/backlog.{kind}")
+    assert (answer.status_code, answer["Content-Type"]) == (503, "text/plain")
+    assert answer.content == b"The renderer crashed (SIGABRT).\n"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Downloads of tables and files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from common.renderers import RenderingFailed
 from common.spreadsheets import TooManyRows, csv_lines, xlsx_file
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -48,6 +49,14 @@ def download(content: bytes, content_type: str, name: str) -> HttpResponse:
     response = HttpResponse(content, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
+
+
+def rendered_download(make: Callable[[], bytes], content_type: str, name: str) -> HttpResponse:
+    """What `make` renders, or an error message."""
+    try:
+        return download(make(), content_type, name)
+    except RenderingFailed as error:
+        return HttpResponse(f"{error}\n", content_type="text/plain", status=503)
 
 
 def bad_download(field: str, message: str) -> HttpResponse:

@@ -16,7 +16,7 @@ from analytics.metrics import METRICS, MetricResult, freshness_of, run_metric
 from analytics.metrics.statement import figures_sql
 from analytics.records import listing
 from analytics.views.common import page_context, scope_context, scope_of, tenant_page
-from analytics.views.downloads import bad_download, download, table_download
+from analytics.views.downloads import bad_download, rendered_download, table_download
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
@@ -92,5 +92,7 @@ def _picture(result: MetricResult, kind: str, label: str, *, of_parts: bool) -> 
     days = f"{charts.days_of(result.period)}"
     title = f"{result.metric.title}, {result.metric.unit} · {days}"
     if kind == "png":
-        return download(drawing.png(spec, title), "image/png", f"{label}.png")
-    return download(drawing.svg(spec, title).encode(), "image/svg+xml", f"{label}.svg")
+        return rendered_download(lambda: drawing.png(spec, title), "image/png", f"{label}.png")
+    return rendered_download(
+        lambda: drawing.svg(spec, title).encode(), "image/svg+xml", f"{label}.svg"
+    )

@@ -18,7 +18,8 @@ Written by `manage.py data_dictionary` from `analytics/warehouse/catalog.py`; do
 Files of a table are stored under `s3://{bucket}/{tenant_id}/canonical/{table}/`, as Parquet, JSON
 lines or CSV with a header (also .gz and .zst). Columns that a file does not have are NULL; columns
 that are not listed here are not loaded, and the load job lists them. Empty text in a column that
-is not text counts as NULL. Times are UTC unless they have an offset.
+is not text counts as NULL. Times are UTC unless they have an offset. In text, control characters
+other than tab and line ends are replaced by U+FFFD; a key that has one makes its row a reject.
 """
 
 

@@ -25,6 +25,7 @@ from analytics.warehouse.errors import (
 )
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal, quote
+from common.texts import all_printable
 from loaders.history.vanished_keys import closings_of
 from loaders.history.version_order import SPILL, instants
 from loaders.models import IntegrityCheck, LoadJob
@@ -148,7 +149,8 @@ def check(tenant: Tenant, table: Table) -> IntegrityCheck:
     found: dict[str, Any] = {}
     try:
         versions, keys, faults = find_faults(tenant, table)
-        found = {"versions": versions, "keys": keys, "faults": [asdict(each) for each in faults]}
+        plain = all_printable([asdict(each) for each in faults])
+        found = {"versions": versions, "keys": keys, "faults": plain}
         found["error"] = ""
         found["notes"] = _remove_scratch_tables(tenant, table)
         problem = "\n".join(map(str, faults))

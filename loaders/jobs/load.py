@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from analytics.warehouse.catalog import PUBLISHING, TENANT_COLUMN, Table
+from common.texts import REPLACEMENT
 from loaders.history import merge, publishing
 from loaders.history.losses import reasons, refuse_losses
 from loaders.history.vanished_keys import Snapshot
@@ -308,7 +309,14 @@ def _with_staged(result: LoadResult, staged: Staged, table: Table) -> LoadResult
         files={**result.files, **staged.outcomes},
         columns=columns,
         unknown_columns=tuple(sorted(unknown)),
+        notes=(*result.notes, *_notes_on_text(staged.rows_replaced)),
     )
+
+
+def _notes_on_text(rows_replaced: int) -> Iterator[str]:
+    if rows_replaced:
+        rows = "1 row holds" if rows_replaced == 1 else f"{rows_replaced:,} rows hold"
+        yield f"{rows} control characters, which are shown as {REPLACEMENT}."
 
 
 def _with_plan(result: LoadResult, plan: merge.Plan) -> LoadResult:

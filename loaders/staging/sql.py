@@ -5,7 +5,15 @@ Values are bound, identifiers quoted.
 
 from analytics.warehouse.catalog import HISTORY_COLUMNS, LINEAGE_COLUMNS, SENTINEL_SQL, Table
 from analytics.warehouse.sql import literal, quote
-from loaders.staging.casting import Cast, casts, key_fault, record_hash, tenant_fault
+from loaders.staging.casting import (
+    Cast,
+    casts,
+    is_unprintable,
+    key_fault,
+    printable,
+    record_hash,
+    tenant_fault,
+)
 from loaders.staging.file_schema import FileSchema
 
 # Parameters that every statement here is given.
@@ -55,6 +63,28 @@ def _faults(table: Table, schema: FileSchema) -> list[str]:
     return [key_fault(table, schema), *filter(None, [tenant_fault(table, schema)]), *found]
 
 
+def count_unprintable(table: Table, staged: str) -> str:
+    """SELECT how many staged rows hold control characters."""
+    return f"SELECT countIf({_is_any_unprintable(table)}) FROM {staged}"
+
+
+def make_printable(table: Table, staged: str) -> str:
+    """Replace control characters in the staged rows; their hashes are those of the new text."""
+    values = {name: printable(quote(name)) for name in _texts(table)}
+    changes = [f"{quote(name)} = {value}" for name, value in values.items()]
+    changes.append(f"record_hash = {record_hash(table, values)}")
+    return f"ALTER TABLE {staged} UPDATE {', '.join(changes)} WHERE {_is_any_unprintable(table)}"
+
+
+def _is_any_unprintable(table: Table) -> str:
+    return " OR ".join(is_unprintable(quote(name)) for name in _texts(table))
+
+
+def _texts(table: Table) -> list[str]:
+    """The columns in which control characters are replaced: in keys, they are faults."""
+    return [each.name for each in table.columns if each.kind.is_text and not each.required]
+
+
 def reject(table: Table, schema: FileSchema, relation: str, into: str) -> str:
     """Write every fault of every row of `relation` that `stage` left out."""
     return f"""INSERT INTO {into}
@@ -62,7 +92,7 @@ def reject(table: Table, schema: FileSchema, relation: str, into: str) -> str:
     source_file, source_row, row_key, column_name, value, reason, rejected_at)
 SELECT {TENANT}, {literal(table.name)}, {LOAD}, {ATTEMPT}, _path, assumeNotNull(_row_number) + 1,
     if(isValidUTF8(row_key), row_key, ''), fault.1,
-    substringUTF8(toValidUTF8(fault.2), 1, 1000), fault.3, {LOADED_AT}
+    {printable("substringUTF8(toValidUTF8(fault.2), 1, 1000)")}, fault.3, {LOADED_AT}
 FROM (
     SELECT _path, _row_number,
         if(broken = '', ifNull({_key_of(table, schema).value}, ''), '') AS row_key,

@@ -30,12 +30,13 @@ class Staged:
     """`files` are those whose rows were read: each row is in `scratch.staged` or rejected.
 
     `outcomes` has their counts, and the reasons why other files were quarantined. `json_columns`
-    are the fields that JSON lines have.
+    are the fields that JSON lines have. In `rows_replaced` rows control characters were replaced.
     """
 
     files: tuple[SourceFile, ...]
     outcomes: Outcomes
     json_columns: frozenset[str] | None  # None: there were no JSON lines
+    rows_replaced: int
 
 
 class _DamagedFile(Exception):
@@ -120,6 +121,7 @@ class _Attempt:
             files,
             {**quarantined, **outcomes},
             None if json_columns is None else frozenset(json_columns),
+            self._make_printable(),
         )
 
     # --- Reading
@@ -201,6 +203,18 @@ class _Attempt:
         self._failures.update(file.object.key for file in group)
         [file, *others] = group
         return file if not others and self._failures[file.object.key] >= MAX_FAILURES else None
+
+    # --- Text
+
+    def _make_printable(self) -> int:
+        """Replace control characters in staged rows; returns how many rows held any."""
+        scratch = self._scratch
+        rows = int(scratch.value(sql.count_unprintable(self._table, scratch.staged)))
+        if rows:
+            self._progress.step("Replacing control characters")
+            staged = f"{scratch.staged}{scratch.at.on_cluster}"
+            scratch.run(sql.make_printable(self._table, staged), bind=False, mutations_sync=2)
+        return rows
 
     # --- Counting
 

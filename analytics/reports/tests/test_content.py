@@ -146,6 +146,29 @@ def test_names_from_data_cannot_break_mail_or_document(report):
     assert "#strong[name] $x$" in text_of(documents.pdf(content, report.tenant))
 
 
+@pytest.mark.parametrize("character", ["\0", "\x01", "\x1f", "\ufffe"])
+def test_control_characters_break_neither_mail_nor_document(report, due, put_rows, character):
+    """In names from people, and in rows that were stored before loads replaced such characters."""
+    since = (timezone.now() - timedelta(days=1)).isoformat()
+    name = f"Bell{character}Inc."
+    named = ticket("8", since, created_date=since, company_id="8", company_name=name)
+    put_rows(report.tenant, "tickets", [named])
+    report.name, report.tenant.name = f"Tick{character}ets", f"Ac{character}me"
+    report.tiles.create(position=3, type="parts", metrics=["tickets_by_company"])
+    content = composed(report)
+    due.content, due.digest = json.loads(json.dumps(content.to_json())), content.digest
+    due.save()  # PostgreSQL stores no NUL in JSON
+    due.refresh_from_db()
+    stored = stored_content(due)
+    mail = mails.composed_mail(report, stored)
+    text, html = mails.rendered(mail, mails.Links("https://a", "https://u", "https://p"))
+    document = text_of(documents.pdf(stored, report.tenant))
+    for made in (text, html, document):
+        assert "Bell\ufffdInc." in made
+    assert mails.subject_of(content).startswith("Ac\ufffdme – Tick\ufffdets – ")
+    assert sheets.xlsx(stored).startswith(b"PK")
+
+
 # --- Problems with the data
 
 

@@ -15,10 +15,11 @@ from django.db import connection, connections
 from django.urls import include, path
 from django.utils import timezone
 
-from analytics.reports import deliveries, occurrences, tasks
+from analytics.reports import deliveries, mails, occurrences, tasks
 from analytics.reports.models import Delivery, Occurrence, Schedule, Unsubscription
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
 from avesa_site.urls import anymail_urls
+from common.renderers import RenderingFailed
 from common.tests.queues import lose, make_due
 from tenants.models import Alert, Membership, Tenant
 from tenants.signals import data_arrived
@@ -73,6 +74,26 @@ def test_what_was_due_while_paused_or_removed_is_not_sent(report, client, alice)
     client.post(f"{url}/remove/")
     plan_after(report, 2)
     assert not report.occurrences.exists()
+
+
+def test_a_mail_whose_renderer_crashes_is_tried_again(report, due, mailbox, monkeypatch):
+    def crash(*arguments, **options):
+        raise RenderingFailed("The renderer crashed (SIGABRT).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mails, "rendered", crash)
+        assert work() == ["sending", "queued", "queued"]
+    reason = "The mail could not be made. The renderer crashed (SIGABRT)."
+    assert set(due.deliveries.values_list("reason", flat=True)) == {reason}
+    make_due(Delivery)
+    work()
+    assert states_of(due) == BOTH_SENT
+
+
+def test_what_a_mail_server_answers_can_be_stored(report, due, mailbox):
+    mailbox.answers[OUTSIDE] = "550 no\x01 such user"
+    work()
+    assert "550 no\ufffd such user" in due.deliveries.get(address=OUTSIDE).reason
 
 
 def test_the_sweep_wakes_workers_for_everything_there_is(report, due, mailbox, sent_tasks):

@@ -7,8 +7,10 @@ from django.contrib.admin.models import LogEntry
 from django.urls import get_resolver
 from django.utils import timezone
 
+from analytics.reports import documents
 from analytics.reports.models import Report
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
+from common.renderers import RenderingFailed
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +150,16 @@ def test_the_preview_allows_no_form_and_no_base_address(loaded, alice, portal):
     policy = dict(each.split(None, 1) for each in answer["Content-Security-Policy"].split("; "))
     assert policy["form-action"] == policy["base-uri"] == policy["default-src"] == "'none'"
     assert "'unsafe-inline'" not in policy.get("script-src", policy["default-src"])
+
+
+def test_a_preview_that_cannot_be_rendered_shows_why(loaded, alice, portal, monkeypatch):
+    def crash(*arguments):
+        raise RenderingFailed("The renderer crashed (SIGABRT).")
+
+    monkeypatch.setattr(documents, "pages_as_png", crash)
+    answer = portal.post(url(loaded, "preview/"), form(loaded, alice))
+    assert answer.status_code == 503
+    assert "The renderer crashed (SIGABRT)." in answer.content.decode()
 
 
 def test_the_preview_of_an_unfinished_form_lists_what_is_missing(loaded, alice, portal):
