@@ -1,4 +1,7 @@
-"""Retry policies: how often work is tried, and after which waits. Each model sets its own."""
+"""Retry policies: how often work is tried, and after which waits.
+
+Each model sets its own `RETRY`: loaders/models.py, analytics/reports/models.py, tenants/models.py.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta

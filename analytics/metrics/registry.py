@@ -1,4 +1,5 @@
-"""Every metric, declared once. A new metric needs a declaration here and a `.sql` file.
+"""Every metric, declared once. A new metric needs a declaration here and a `.sql` file; a board shows
+it (analytics/dashboards/boards.py), and docs/metrics.md lists it (`manage.py metric_catalog`).
 
 The file selects *facts*: one row for each thing that counts, with
 `key`    its record in the first of the metric's tables ('' if there is none);
