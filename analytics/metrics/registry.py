@@ -1,5 +1,6 @@
-"""Every metric, declared once. A new metric needs a declaration here and a `.sql` file; a board shows
-it (analytics/dashboards/boards.py), and docs/metrics.md lists it (`manage.py metric_catalog`).
+"""Every metric, declared once. A new metric needs a declaration here and a `.sql` file.
+
+A board (analytics/dashboards/boards.py) shows it; `manage.py metric_catalog` writes the docs.
 
 The file selects *facts*: one row for each thing that counts, with
 `key`    its record in the first of the metric's tables ('' if there is none);
