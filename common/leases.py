@@ -28,14 +28,20 @@ class Leased(models.Model):
     RETRY: ClassVar[RetryPolicy]
 
     try_at = models.DateTimeField(
-        null=True, blank=True, help_text="A worker may take it from this moment on; none: at once."
-    )
-    claimed_at = models.DateTimeField(
+        "not before",
         null=True,
         blank=True,
-        help_text="Last sign of life of the worker that has it; none while no worker has.",
+        help_text="A worker may take it from this moment on; none: at once.",
     )
-    claims = models.PositiveIntegerField(default=0, help_text="How often a worker took it.")
+    claimed_at = models.DateTimeField(
+        "last heartbeat",
+        null=True,
+        blank=True,
+        help_text="Of the worker that has it; none while no worker has.",
+    )
+    claims = models.PositiveIntegerField(
+        "times started", default=0, help_text="How often a worker took it."
+    )
     attempts = models.PositiveIntegerField(
         default=0, help_text="Tries in a row that failed, or whose worker died."
     )

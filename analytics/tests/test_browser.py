@@ -11,11 +11,14 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchFrameException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    NoSuchFrameException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from analytics.tests.versions import company, log_load, ticket
@@ -71,7 +74,20 @@ def open_page(browser, link_or_button):
     """Click it and wait for the new page."""
     old = browser.find_element(By.TAG_NAME, "html")
     link_or_button.click()
-    WebDriverWait(browser, 20).until(staleness_of(old))
+    WebDriverWait(browser, 20).until(lambda _: _is_gone(old))
+
+
+def _is_gone(element):
+    """Whether another page has taken its place. ChromeDriver has two ways to say so."""
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    except WebDriverException as error:
+        if "does not belong to the document" not in str(error):
+            raise
+        return True
+    return False
 
 
 def eventually(browser, looks_right):
@@ -131,9 +147,7 @@ def follow(browser, text):
 
 
 def submit(browser, selector):
-    old = browser.find_element(By.TAG_NAME, "html")
-    browser.find_element(By.CSS_SELECTOR, selector).click()
-    WebDriverWait(browser, 20).until(staleness_of(old))
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, selector))
 
 
 def set_value(browser, name, value):
