@@ -58,21 +58,21 @@ class Leased(models.Model):
 
     @classmethod
     def lost(cls, now: datetime) -> QuerySet[Self]:
-        """What workers have that were given up."""
+        """Work whose worker shows no sign of life any more."""
         return cls._default_manager.filter(is_silent("claimed_at", now, cls.lease()))
 
     @classmethod
     def free(cls, now: datetime) -> QuerySet[Self]:
-        """What no worker has and whose moment has come, and what is lost."""
+        """Work to be claimed now: it is due and no worker has it, or its worker is lost."""
         is_due = Q(try_at=None) | has_come("try_at", now, cls.RETRY.longest)
         is_lost = is_silent("claimed_at", now, cls.lease())
         return cls._default_manager.filter(Q(is_due, claimed_at=None) | is_lost)
 
     @classmethod
     def claim(cls, free: QuerySet[Self], key: int, **values: Any) -> Self | None:
-        """Have one of `free`; None if it is not among them (any more).
+        """Claim the row `key` of `free`; None if it is not, or no longer, among them.
 
-        The worker of one that was lost has died, so that was one more attempt.
+        If the row was lost, its worker has died: that counts as an attempt.
         """
         attempts = Case(When(claimed_at=None, then=F("attempts")), default=F("attempts") + 1)
         claimed = free.filter(pk=key).update(
@@ -80,24 +80,24 @@ class Leased(models.Model):
         )
         return cls._default_manager.get(pk=key) if claimed else None
 
-    # --- While we have it. Each returns False if we do not have it any more.
+    # --- While it is ours. Each returns False if it is not ours any more.
 
     def ours(self) -> QuerySet[Self]:
-        """Its row, for as long as we have it: no one ended it or claimed it after us."""
+        """Its row, unless someone has ended it, or claimed it after us."""
         return type(self)._default_manager.filter(
             pk=self.pk, claims=self.claims, claimed_at__isnull=False
         )
 
     def beat(self, **values: Any) -> bool:
-        """Show a sign of life, and record what else there is."""
+        """Renew the lease with a heartbeat, and set `values`."""
         return bool(self.ours().update(claimed_at=timezone.now(), **values))
 
     def give_back(self, **values: Any) -> bool:
-        """Have it no more: it has ended, or waits."""
+        """Release the claim: the work has ended, or waits."""
         return bool(self.ours().update(claimed_at=None, **values))
 
     def retry(self, **values: Any) -> bool:
-        """Give it back after a failure, to be tried later: after a longer wait each time."""
+        """Release the claim after a failure. The next try waits, longer each time."""
         attempts = self.attempts + 1
         try_at = timezone.now() + self.RETRY.wait(attempts)
         return self.give_back(attempts=attempts, try_at=try_at, **values)

@@ -114,9 +114,6 @@ class Content:
         """The same content, of text that every program takes."""
         return self.from_json(all_printable(self.to_json()))
 
-    def with_notice(self, notice: str) -> "Content":
-        return replace(self, notices=[notice, *self.notices])
-
 
 def scoped_tiles(report: Report) -> list[ScopedTile]:
     """The tiles of the report's dashboard, or its selected tiles."""

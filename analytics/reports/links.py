@@ -14,7 +14,7 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
 
-from analytics.reports.models import Delivery, Occurrence
+from analytics.reports.models import Delivery
 from analytics.reports.permissions import may_receive
 
 _SIGNER = Signer(salt="analytics.reports.delivery")
@@ -67,8 +67,3 @@ def unsubscribe_url(delivery: Delivery) -> str:
 
 def preferences_url(delivery: Delivery) -> str:
     return absolute("preferences", token_of(delivery))
-
-
-def occurrence_url(occurrence: Occurrence) -> str:
-    report = occurrence.report
-    return absolute("occurrence", report.tenant_id, report.pk, occurrence.pk)

@@ -105,7 +105,7 @@ def to_run(now: datetime) -> QuerySet[Occurrence]:
 def run(occurrence_id: int) -> str:
     """Compose an occurrence and queue its deliveries, if no one else does; returns its state.
 
-    "" if it was not there to be had.
+    "" if another worker has it, or it is not due.
     """
     occurrence = Occurrence.claim(to_run(timezone.now()), occurrence_id, state=State.COMPOSING)
     if occurrence is None:
@@ -220,7 +220,7 @@ def _wait(occurrence: Occurrence, note: str, until: datetime) -> str:
 
 
 def _try_again(occurrence: Occurrence, reason: str) -> str:
-    """Later and later, for about an hour; then it has failed."""
+    """Wait, longer each time, for about an hour in all; then it has failed."""
     if not occurrence.may_retry:
         return _end(occurrence, State.FAILED, reason)
     waiting = occurrence.retry(state=State.WAITING, note=reason)

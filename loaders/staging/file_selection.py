@@ -58,7 +58,9 @@ def select_files(
         headers = dict(zip(found.files, read, strict=True))
     files = [each for each in headers.values() if isinstance(each, SourceFile)]
     failed = {key: each for key, each in headers.items() if isinstance(each, Exception)}
-    _raise_if_all_are_refused(found.files, list(failed.values()))
+    refusals = [each for each in failed.values() if isinstance(each, LakeRefused)]
+    if refusals and len(refusals) == len(found.files):  # AVESA's own credentials may not read
+        raise refusals[0]
     known = {
         file: staged_before[file.object.key].outcome
         for file in files
@@ -102,14 +104,6 @@ def _header(lake: Lake, table: Table, each: LakeObject) -> SourceFile | Exceptio
         return read_schema(lake, each, table)
     except (UnusableFile, LakeArchived, LakeRefused) as error:
         return error
-
-
-def _raise_if_all_are_refused(files: list[LakeObject], failed: list[Exception]) -> None:
-    """Then it is AVESA's credentials that may not read."""
-    if files and len(failed) == len(files):
-        refusals = [each for each in failed if isinstance(each, LakeRefused)]
-        if len(refusals) == len(files):
-            raise refusals[0]
 
 
 def _is_known(file: SourceFile, examined: Mapping[str, Examined]) -> bool:

@@ -40,9 +40,9 @@ def have_the_current_keys(
 
 
 def read_keys(scratch: ScratchTables, lake: Lake, known: Known, progress: Progress) -> Known:
-    """Fill `scratch.keys`. Returns the files that are known indeed: others have to be staged.
+    """Fill `scratch.keys`. Returns the files that need not be staged.
 
-    A file is not if it holds a key that is not current, or fewer keys than rows were read of it.
+    A file must be staged if it holds a key that is not current, or fewer keys than it had rows.
     """
     scratch.create(scratch.keys, _KEYS_COLUMNS)
     if known:

@@ -146,26 +146,27 @@ class ScratchTables:
         self._filled[name] = 0
         self.client.run(f"CREATE TABLE {name}{self.at.on_cluster} {what}")
 
-    def swap_in(self, side: str) -> None:
-        """Put `side` in place of the tenant's partition, in one step for readers.
+    def swap_in(self, scratch_table: str) -> None:
+        """Put the scratch table in place of the tenant's partition, in one step for readers.
 
-        Raises Interrupted if it has not the rows that went into it, before or after.
+        Raises Interrupted if rows that went into it are missing, before or after.
         """
         self.check_intact()
         partition = f"PARTITION {literal(self.tenant.id)}"
-        change = f"REPLACE {partition} FROM {side}" if self.filled(side) else f"DROP {partition}"
+        filled = self.filled(scratch_table)
+        change = f"REPLACE {partition} FROM {scratch_table}" if filled else f"DROP {partition}"
         self.run(f"ALTER TABLE {self.target}{self.at.on_cluster} {change}", bind=False)
         rows = self.value(
             f"SELECT count() FROM {self.target} WHERE tenant_id = {{tenant_id:String}}"
         )
-        if rows != self.filled(side):
-            raise Interrupted(f"{self.filled(side)} rows were to be shown, but {rows} are there.")
+        if rows != filled:
+            raise Interrupted(f"{filled} rows were to be published, but {rows} are there.")
 
     def log(self, kind: str, **more: Any) -> None:
-        """Note in load_log what readers may rely on: a finished load or repair, or PUBLISHING.
+        """Write an entry to load_log: a finished load or repair, or PUBLISHING.
 
-        A run notes PUBLISHING before it shows anything, and what it is once it has: whoever keeps
-        answers keeps none in between. The second note takes the place of the first.
+        A run writes PUBLISHING before it publishes, and its own kind afterward, which replaces the
+        first entry. In between, query results are not cached.
         """
         row = {
             "tenant_id": self.tenant.id,
