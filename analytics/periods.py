@@ -96,6 +96,11 @@ def today_in(zone: ZoneInfo, now: datetime) -> date:
     return now.astimezone(zone).date()
 
 
+def known_as_of(zone: ZoneInfo, as_of: datetime | None) -> datetime:
+    """`as_of`, or an instant after now that is the same all day, so that results can be cached."""
+    return as_of or midnight(today_in(zone, datetime.now(UTC)) + DAY, zone)
+
+
 # --- Presets
 
 PRESETS = {

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, records
+from analytics.views import assets, dashboards, figures, filters, records
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
@@ -9,6 +9,7 @@ urlpatterns = [
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>", figures.export, name="figure_file"),
+    path("t/<slug:tenant_id>/filters/", filters.filters, name="filters"),
     path("t/<slug:tenant_id>/explore/", records.records, name="explore"),
     path("t/<slug:tenant_id>/explore/<slug:table>/", records.records, name="records"),
     path(

@@ -9,12 +9,13 @@ from django.views.decorators.cache import never_cache
 from ninja import Field, Router, Schema
 from ninja.decorators import decorate_view
 from ninja.params.functions import Path, Query
+from pydantic import create_model
 
 from analytics.api.base import ERRORS, NotFound, tenant_of
 from analytics.api.records import Lineage, RecordHistory, history_of, lineage, plain
-from analytics.dashboards.scope import MAX_FILTER_CHARACTERS, Scope
-from analytics.metrics import FILTERS, METRICS, Metric, MetricResult, run_metric
-from analytics.periods import PRESETS, as_of_from_query
+from analytics.dashboards.scope import Scope
+from analytics.metrics import DIMENSIONS, METRICS, Metric, MetricQuery, MetricResult, run_metric
+from analytics.periods import PRESETS, PeriodError, as_of_from_query
 from analytics.records import listing
 from analytics.records.history import record_history
 from analytics.warehouse.catalog import TABLES, Table
@@ -30,9 +31,13 @@ class MetricOut(Schema):
     title: str
     unit: str
     description: str
-    filters: list[str] = Field(description="The filters it supports.")
+    dimensions: list[str] = Field(
+        description="What it can be filtered by and broken down by, at most two at a time."
+    )
     is_state: bool = Field(description="Measured at the end of the period, not over it.")
-    breakdown: str = Field(description="What it is broken down by; empty if it has no breakdown.")
+    breakdown: str = Field(
+        description="What it is broken down by unless asked otherwise; or empty."
+    )
 
 
 class Bucket(Schema):
@@ -44,8 +49,9 @@ class Bucket(Schema):
 
 
 class PartOut(Schema):
-    """One row of the breakdown. The label is empty where the records have no value."""
+    """One row of the breakdown. A value and its label are empty where records have none."""
 
+    values: list[str] = Field(description="One value for each dimension, to filter by.")
     label: str
     figure: float | None
     previous: float | None
@@ -67,8 +73,9 @@ class MetricAnswer(Schema):
     first_day: date
     last_day: date
     as_of: datetime
-    filters: dict[str, str] = Field(description="The filters that were applied.")
+    filters: dict[str, list[str]] = Field(description="The filters that were applied.")
     not_applied: list[str] = Field(description="Filters that this metric does not support.")
+    by: list[str] = Field(description="The dimensions of the breakdown.")
     figure: float | None
     previous: float | None = Field(
         description="The figure of the previous period of the same length."
@@ -97,23 +104,23 @@ class Record(Schema):
     load: Lineage
 
 
-class ScopeIn(Schema):
-    """The period, the as-of date and the filters."""
+class PeriodIn(Schema):
+    """The period and the as-of date."""
 
     period: str = Field("", description=f"One of {', '.join(PRESETS)}. Default: last-30-days.")
     start: str = Field("", description="First day, such as 2026-03-01, instead of `period`.")
     end: str = Field("", description="Last day, included. Default: today.")
     as_of: str = Field("", description="Show the data as of the end of this day. Default: now.")
-    company: str = Field("", max_length=MAX_FILTER_CHARACTERS, description="A company_id.")
-    board: str = Field("", max_length=MAX_FILTER_CHARACTERS)
-    priority: str = Field("", max_length=MAX_FILTER_CHARACTERS)
-    team: str = Field("", max_length=MAX_FILTER_CHARACTERS)
-    technician: str = Field(
-        "", max_length=MAX_FILTER_CHARACTERS, description="A technician's name."
-    )
 
 
-assert FILTERS.keys() <= ScopeIn.model_fields.keys()
+def _filter_field(name: str) -> Any:
+    subject = "company_id" if name == "company" else DIMENSIONS[name].title.lower()
+    return list[str], Field([], description=f"Only these values of {subject}.")
+
+
+ScopeIn: Any = create_model(
+    "ScopeIn", __base__=PeriodIn, **{name: _filter_field(name) for name in DIMENSIONS}
+)
 
 
 @router.get("/{tenant_id}/metrics", response={200: list[MetricOut], **ERRORS}, tags=["metrics"])
@@ -131,14 +138,29 @@ def metric(
     tenant_id: str,
     name: str = Path(..., enum=list(METRICS)),
     scope: ScopeIn = Query(...),  # noqa: B008 (how ninja declares parameters)
+    by: list[str] = Query(  # noqa: B008
+        [], description="Dimensions to break it down by. Default: its own breakdown."
+    ),
 ) -> dict[str, Any]:
     """A metric's figure for a period and the previous one, over time and broken down."""
     tenant = tenant_of(request, tenant_id)
     if name not in METRICS:
         raise NotFound("No such metric.")
     requested = Scope.of_query(tenant, scope.dict())
-    result = run_metric(tenant, name, requested.period, requested.as_of, requested.filters)
-    return _answer(result)
+    try:
+        query = MetricQuery.named(name, by or None)
+    except ValueError as error:
+        raise PeriodError("by", str(error)) from None
+    return _answer(
+        run_metric(
+            tenant,
+            name,
+            requested.period,
+            requested.as_of,
+            requested.filters,
+            by=query.by,
+        )
+    )
 
 
 @router.get("/{tenant_id}/tables/{table}", response={200: RecordsPage, **ERRORS}, tags=["records"])
@@ -236,8 +258,11 @@ def _answer(result: MetricResult) -> dict[str, Any]:
         "first_day": result.period.start,
         "last_day": result.period.last_day,
         "as_of": result.as_of,
-        "filters": result.filters,
-        "not_applied": result.ignored_filters,
+        "filters": {each.name: list(each.values) for each in result.filters},
+        "not_applied": [
+            each.name for each in result.requested_filters if each not in result.filters
+        ],
+        "by": [dimension.name for dimension in result.by],
         "figure": plain(result.figure),
         "previous": plain(result.previous),
         "series": [
@@ -245,7 +270,12 @@ def _answer(result: MetricResult) -> dict[str, Any]:
             for bucket, figure in result.series
         ],
         "parts": [
-            {"label": part.label, "figure": plain(part.figure), "previous": plain(part.previous)}
+            {
+                "values": part.values,
+                "label": part.label,
+                "figure": plain(part.figure),
+                "previous": plain(part.previous),
+            }
             for part in result.parts
         ],
         "is_cut": result.is_cut,

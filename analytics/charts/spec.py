@@ -11,7 +11,7 @@ from typing import Any
 
 import altair as alt
 
-from analytics.metrics import Figure, MetricResult
+from analytics.metrics import Figure, MetricResult, Part
 from analytics.periods import Period
 
 Spec = dict[str, Any]
@@ -67,8 +67,9 @@ def _line(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
 
 def by_part(result: MetricResult) -> Spec:
     """A breakdown as bars: the largest labels, or all labels if the metric orders them."""
-    shown = result.parts if result.metric.labels else result.parts[:MAX_PARTS]
-    rows = [{"label": part.label or NOT_GIVEN, "figure": _plain(part.figure)} for part in shown]
+    is_ordered = any(dimension.is_ordered for dimension in result.by)
+    shown = result.parts if is_ordered else result.parts[:MAX_PARTS]
+    rows = [{"label": label_of(part), "figure": _plain(part.figure)} for part in shown]
     bars = (
         alt.Chart()
         .mark_bar(cornerRadiusEnd=2, color=CATEGORY[0])
@@ -76,13 +77,18 @@ def by_part(result: MetricResult) -> Spec:
             x=alt.X("figure:Q", title=None, axis=_amounts()),
             y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
             tooltip=[
-                alt.Tooltip("label:N", title=result.metric.breakdown),
+                alt.Tooltip("label:N", title=result.breakdown),
                 alt.Tooltip("figure:Q", title=result.metric.title, format=NUMBER),
             ],
         )
         .properties(height=PART_HEIGHT * max(1, len(rows)))
     )
     return _with(rows, _spec(bars, result.metric.title))
+
+
+def label_of(part: Part) -> str:
+    """The name of a part for people."""
+    return " · ".join(label or NOT_GIVEN for label in part.labels)
 
 
 def days_of(bucket: Period) -> str:

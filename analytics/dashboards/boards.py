@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from analytics.metrics import METRICS, Metric
+from analytics.metrics import METRICS, Metric, MetricQuery
 
 
 class TileType(StrEnum):
@@ -27,6 +27,12 @@ class Tile:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         return tuple(METRICS[name] for name in self.names)
+
+    @property
+    def queries(self) -> tuple[MetricQuery, ...]:
+        """What the tile shows of its metrics; only breakdowns need their parts."""
+        by = None if self.type is TileType.PARTS else ()
+        return tuple(MetricQuery.named(name, by) for name in self.names)
 
 
 @dataclass(frozen=True)

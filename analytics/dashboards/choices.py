@@ -1,4 +1,4 @@
-"""The choices that each filter offers."""
+"""The values that the filter panel offers."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,6 +17,7 @@ from tenants.models import Tenant
 
 Choice = tuple[str, str]
 NAME = "choices"
+FILTERS = ("company", "board", "priority", "team", "technician")  # of the panel
 TABLES = ("companies", "tickets", "time_entries")
 
 
@@ -26,11 +27,10 @@ def choices(tenant: Tenant, freshness: Sequence[Freshness]) -> dict[str, list[Ch
     bound = {"as_of": midnight(tomorrow, tenant.zone)}
     version = data_version(each for each in freshness if each.table_name in TABLES)
 
-    def query() -> tuple[dict[str, Any], float]:
-        rows = TenantReader(tenant).select(_sql(), bound)
-        return rows.one(), rows.milliseconds
+    def query() -> dict[str, Any]:
+        return TenantReader(tenant).select(_sql(), bound).one()
 
-    found, _ = cached(tenant, NAME, (_sql(), bound), version, query)
+    found = cached(tenant, NAME, (_sql(), bound), version, query)
     return {
         name: sorted(
             (tuple(each) if name == "company" else (each, each) for each in values if each),

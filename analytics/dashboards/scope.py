@@ -1,50 +1,58 @@
 """The scope of a page: its tenant, period, as-of date and filters, as in its URL."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, cast
 
 from django.utils import timezone
 
 from analytics import periods
-from analytics.metrics import FILTERS
+from analytics.metrics import DIMENSIONS
+from analytics.metrics.dimensions import EXCLUDED, write_value
 from analytics.periods import Period, PeriodError
 from tenants.models import Tenant
 
 MAX_FILTER_CHARACTERS = 300
+MAX_FILTER_VALUES = 100
 
 
 @dataclass(frozen=True)
 class Scope:
-    """`chosen` is the name of the period's preset, "" for custom dates."""
+    """`chosen` is the name of the period's preset, "" for custom dates. `filters` are written as in
+    addresses: {dimension, or dimension! if its values are excluded: values}.
+    """
 
     tenant: Tenant
     period: Period
     chosen: str
     as_of: datetime | None
-    filters: dict[str, str] = field(default_factory=dict)
+    filters: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of_query(cls, tenant: Tenant, query: Mapping[str, str]) -> "Scope":
-        """From period or start and end, as_of, and one parameter per filter. Raises PeriodError."""
+    def of_query(cls, tenant: Tenant, query: Mapping[str, Any]) -> "Scope":
+        """From period or start and end, as_of, and the parameters of filters. Raises PeriodError.
+
+        Values of dimensions may be lists, as in a QueryDict.
+        """
         now = timezone.now()
         as_of = periods.as_of_from_query(query, tenant.zone, now)
         # With an as-of date, "30 days" means the 30 days up to that date.
         period, chosen = periods.from_query(query, tenant.zone, as_of or now)
-        filters = {name: value for name in FILTERS if (value := query.get(name, ""))}
-        for name, value in filters.items():
-            if len(value) > MAX_FILTER_CHARACTERS or "\0" in value:
-                raise PeriodError(name, "This is not a valid value.")
-        return cls(tenant, period, chosen, as_of, filters)
+        return cls(tenant, period, chosen, as_of, filters_in(query))
 
     @classmethod
     def default(cls, tenant: Tenant) -> "Scope":
         period, chosen = periods.from_query({}, tenant.zone, timezone.now())
         return cls(tenant, period, chosen, None)
 
+    def only(self, dimension: str, value: str) -> "Scope":
+        """The same scope for one value of a dimension."""
+        return replace(self, filters=self.filters | {dimension: (write_value(value),)})
+
     @property
-    def query(self) -> dict[str, str]:
-        """The URL parameters of this scope."""
+    def query(self) -> dict[str, str | tuple[str, ...]]:
+        """The URL parameters of this scope, for urlencode with doseq."""
         when = (
             {"period": self.chosen}
             if self.chosen
@@ -54,3 +62,25 @@ class Scope:
         if self.as_of is not None:
             as_of["as_of"] = f"{self.as_of.astimezone(self.tenant.zone).date()}"
         return when | as_of | self.filters
+
+
+def filters_in(query: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The filters among the parameters of an address. Raises PeriodError."""
+    found = {}
+    for dimension in DIMENSIONS:
+        for name in (dimension, f"{dimension}{EXCLUDED}"):
+            values = tuple(filter(None, _values(query, name)))
+            if any(len(value) > MAX_FILTER_CHARACTERS or "\0" in value for value in values):
+                raise PeriodError(name, "This is not a valid value.")
+            if len(values) > MAX_FILTER_VALUES:
+                raise PeriodError(name, f"Use at most {MAX_FILTER_VALUES} values.")
+            if values:
+                found[name] = values
+    return found
+
+
+def _values(query: Mapping[str, Any], name: str) -> Sequence[str]:
+    if hasattr(query, "getlist"):
+        return cast("Sequence[str]", query.getlist(name))
+    value = query.get(name) or ()
+    return (value,) if isinstance(value, str) else value

@@ -1,24 +1,44 @@
-"""Metrics: named figures, each computed from the facts of one `.sql` file in this folder.
+"""Metrics: named figures, each a measure of a source, by any of its dimensions.
 
-`registry` declares them; `run_metric` computes one for a tenant, a period, an as-of date and
-filters.
+`dimensions` and `sources` declare what can be measured, `registry` the metrics; `run_metric`
+computes one for a tenant, a period, an as-of date and filters.
 """
 
-from analytics.metrics.cache import CacheMiss
+from analytics.metrics.dimensions import (
+    DIMENSIONS,
+    Dimension,
+    Filter,
+    parse_filters,
+    value_label,
+)
 from analytics.metrics.freshness import Freshness, freshness_of
-from analytics.metrics.registry import FILTERS, METRICS, Aggregate, Metric
-from analytics.metrics.run import Figure, MetricResult, Part, run_metric
+from analytics.metrics.registry import METRICS, Aggregate, Metric
+from analytics.metrics.run import (
+    Figure,
+    MetricQuery,
+    MetricResult,
+    Part,
+    records_query,
+    run_metric,
+    run_metrics,
+)
 
 __all__ = [
-    "FILTERS",
+    "DIMENSIONS",
     "METRICS",
     "Aggregate",
-    "CacheMiss",
+    "Dimension",
     "Figure",
+    "Filter",
     "Freshness",
     "Metric",
+    "MetricQuery",
     "MetricResult",
     "Part",
     "freshness_of",
+    "parse_filters",
+    "records_query",
     "run_metric",
+    "run_metrics",
+    "value_label",
 ]

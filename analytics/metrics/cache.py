@@ -7,10 +7,11 @@ deleted.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -20,41 +21,62 @@ from tenants.models import Tenant
 Result = TypeVar("Result")
 
 
-class CacheMiss(LookupError):
-    """The result is not in the cache."""
+@dataclass(frozen=True)
+class Key:
+    """What a result depends on. `name` is what hits are counted by."""
+
+    name: str
+    text: str
+    cache_key: str
+
+
+def key_of(tenant: Tenant, name: str, query: Any, version: str) -> Key | None:
+    """The key of `query`'s result, or None without a version: such results are not cached.
+
+    `query` is everything besides tenant and version that the result depends on; its repr is
+    compared.
+    """
+    if not version:
+        return None
+    text = repr((tenant.id, name, query, version))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Key(name, text, f"metric:{tenant.id}:{name}:{digest}")
+
+
+def find(keys: Iterable[Key]) -> dict[Key, Any]:
+    """The results that are cached, with lists for tuples."""
+    by_cache_key = {key.cache_key: key for key in keys}
+    found = cache.get_many(list(by_cache_key)) if by_cache_key else {}
+    # An entry holds the query too, so that two queries with the same hash are not confused.
+    results = {
+        key: found[cache_key][1]
+        for cache_key, key in by_cache_key.items()
+        if cache_key in found and found[cache_key][0] == key.text
+    }
+    for key in by_cache_key.values():
+        _count("hits" if key in results else "misses", key.name)
+    return results
+
+
+def keep(results: Mapping[Key, Any]) -> None:
+    cache.set_many(
+        {key.cache_key: (key.text, result) for key, result in results.items()},
+        settings.METRIC_CACHE_SECONDS,
+    )
 
 
 def cached(
-    tenant: Tenant,
-    name: str,
-    query: Any,
-    version: str,
-    compute: Callable[[], tuple[Result, float]] | None,
-) -> tuple[Result, float]:
-    """(result, milliseconds) of `compute`; a hit takes 0.0 milliseconds, and has lists for tuples.
-
-    `query` is everything besides tenant and version that the result depends on; its repr is
-    compared. Results without a version are not cached. Without `compute`, a miss raises CacheMiss.
-    """
-    if not version:
-        return _computed(compute)
-    text = repr((tenant.id, name, query, version))
-    key = f"metric:{tenant.id}:{name}:{hashlib.sha256(text.encode()).hexdigest()}"
-    entry = cache.get(key)
-    # The entry holds the query too, so that two queries with the same hash are not confused.
-    if entry is not None and entry[0] == text:
-        _count("hits", name)
-        return entry[1], 0.0
-    result, milliseconds = _computed(compute)
-    _count("misses", name)
-    cache.set(key, (text, result), settings.METRIC_CACHE_SECONDS)
-    return result, milliseconds
-
-
-def _computed(compute: Callable[[], tuple[Result, float]] | None) -> tuple[Result, float]:
-    if compute is None:
-        raise CacheMiss
-    return compute()
+    tenant: Tenant, name: str, query: Any, version: str, compute: Callable[[], Result]
+) -> Result:
+    """The result of `compute`, or the cached one, which has lists for tuples."""
+    key = key_of(tenant, name, query, version)
+    if key is None:
+        return compute()
+    for found in find([key]).values():
+        return cast("Result", found)
+    result = compute()
+    keep({key: result})
+    return result
 
 
 # --- Hit counts. Each process counts in memory and publishes every few seconds: a write per query

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from analytics.metrics.registry import STATEMENTS
 from analytics.warehouse.catalog import PUBLISHING, REPAIR
 from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
@@ -60,4 +60,4 @@ def data_version(freshness: Iterable[Freshness]) -> str:
 
 @cache
 def _sql() -> str:
-    return (STATEMENTS / "freshness.sql").read_text()
+    return (Path(__file__).parent / "freshness.sql").read_text()

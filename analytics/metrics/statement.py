@@ -1,219 +1,298 @@
-"""Builds the statement that computes a metric's figures, and the one that finds their records."""
+"""Builds the statements that ask a source for figures, and for the records behind them.
 
-from collections.abc import Collection, Mapping
+One statement answers everything that a page asks of a source. Its facts are grouped by *span*
+(PERIOD or PREVIOUS), by *bucket* (the days, weeks or months of the period, from 1), and by span and
+dimensions, all in one pass.
+"""
+
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from analytics.metrics.registry import FILTERS, Aggregate, Metric
+from analytics.metrics.dimensions import Filter
+from analytics.metrics.registry import Measure, Metric
+from analytics.metrics.sources import INSTANTS, ZONE, Feed, Source, Value, within
 from analytics.periods import Period
 from tenants.models import Tenant
 
-MAX_LABELS = 500
-PERIOD, PREVIOUS = 1, 2  # the first two spans; the buckets of the period follow
+MAX_GROUPS = 10_000  # rows for each combination of dimensions; those with the fewest facts are cut
+PERIOD, PREVIOUS = 1, 2
 _INSTANT = "DateTime64(3, 'UTC')"
 _MOMENT = timedelta(milliseconds=1)
+By = tuple[str, ...]
 
-_RANKED = "(arraySort(groupArray(value)) AS ranked)[intDiv(length(ranked) * {} + 9, 10)]"
-_QUOTIENT = (
-    "if(sum(whole) = 0, NULL, CAST(round("
-    "toDecimal128(sum(part), 8) * {} / toDecimal128(sum(whole), 8), {}), 'Decimal(38, {})'))"
+
+# --- Figures
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement for figures. `sets`: which columns are known in rows with each mask.
+
+    Its columns: mask, then `keys`, then one column for each of `measures`, then the names of the
+    companies if it is grouped by company.
+    """
+
+    sql: str
+    keys: tuple[str, ...]
+    sets: dict[int, tuple[str, ...]]
+    measures: tuple[Measure, ...]
+
+
+@lru_cache(1024)
+def figures_statement(
+    source: Source,
+    measures: tuple[Measure, ...],
+    breakdowns: tuple[By, ...],
+    unit: str,
+    filters: tuple[Filter, ...],
+) -> Statement:
+    """The statement for `measures` of `source`: their totals, trend and `breakdowns`.
+
+    `unit` is that of the buckets: day, week or month.
+    """
+    measures = tuple(dict.fromkeys(measures))
+    dimensions = tuple(dict.fromkeys(name for by in breakdowns for name in by))
+    sets = [("span",), ("bucket",), *(("span", *map(_by, by)) for by in dict.fromkeys(breakdowns))]
+    keys = ("span", "bucket", *map(_by, dimensions))
+    columns = [each.operation.value.format(each.value_name) for each in measures]
+    if "company" in dimensions:
+        columns.append("any(company_label)")
+    values = tuple(dict.fromkeys(each.value_name for each in measures))
+    facts = _facts(source, values, dimensions, filters, unit)
+    sql = f"""SELECT grouping({", ".join(keys)}) AS mask, {", ".join(keys)},
+    {", ".join(f"{column} AS m{number}" for number, column in enumerate(columns))}
+FROM
+(
+{facts}
 )
+GROUP BY GROUPING SETS ({", ".join(f"({', '.join(each)})" for each in sets)})
+HAVING span > 0 OR grouping(span) = 1
+ORDER BY count() DESC
+LIMIT {MAX_GROUPS} BY mask"""
+    return Statement(sql, keys, {_mask(keys, each): each for each in sets}, measures)
 
 
-# The numbers of the spans that contain `at`.
-_SPAN = (
-    f"arrayJoin(arrayFilter(number -> {{starts:Array({_INSTANT})}}[number] <= at "
-    f"AND at < {{ends:Array({_INSTANT})}}[number], "
-    f"arrayEnumerate({{starts:Array({_INSTANT})}})))"
+def _by(dimension: str) -> str:
+    return f"by_{dimension}"
+
+
+def _mask(keys: Sequence[str], known: Sequence[str]) -> int:
+    """What grouping(keys) is in rows that are grouped by `known`: a 1 for each other key."""
+    return int("".join("0" if key in known else "1" for key in keys), 2)
+
+
+def _facts(
+    source: Source,
+    values: Sequence[str],
+    dimensions: Sequence[str],
+    filters: Sequence[Filter],
+    unit: str,
+) -> str:
+    """The facts of the source in which one of `values` may be known, of all feeds together."""
+    columns = {_by(name): source.dimensions[name] for name in dimensions}
+    if "company" in dimensions:
+        columns["company_label"] = source.company_name
+    return "\nUNION ALL\n".join(
+        _select(
+            source,
+            feed,
+            {"span": _span(feed), "bucket": _bucket(feed, unit), **columns},
+            values,
+            filters,
+        )
+        for feed in source.feeds
+        if _events_of(source, feed, values)
+    )
+
+
+def _events_of(source: Source, feed: Feed, values: Sequence[str]) -> list[str]:
+    needed = {source.values[name].event for name in values}
+    return [event for event in feed.events if event in needed]
+
+
+def _select(
+    source: Source,
+    feed: Feed,
+    columns: dict[str, str],
+    values: Sequence[str],
+    filters: Sequence[Filter],
+) -> str:
+    events = _events_of(source, feed, values)
+    found = columns | {name: _value(source.values[name], events) for name in values}
+    selected = ", ".join(f"{sql} AS {name}" for name, sql in found.items())
+    conditions = [] if feed.is_state else [within("at")]
+    conditions += [_condition(source, each) for each in filters]
+    limits = " OR ".join(within(feed.events[event]) for event in events)
+    join, moment = _moments(feed, events)
+    used = [selected, moment, *conditions, limits]
+    rows = feed.rows(", ".join(_columns_in(source, used, feed)), limits)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {selected}{moment} FROM {rows}{join}{where}"
+
+
+def _moments(feed: Feed, events: Sequence[str]) -> tuple[str, str]:
+    """How a row becomes its facts: (ARRAY JOIN or nothing, the column with the instant)."""
+    if feed.is_state:
+        valid = "effective_date <= at AND expiry_date > at"
+        return f" ARRAY JOIN arrayFilter(at -> {valid}, {INSTANTS}) AS at", ", at"
+    if len(events) == 1:
+        return "", f", {feed.events[events[0]]} AS at"
+    names = ", ".join(f"'{event}'" for event in events)
+    instants = ", ".join(feed.events[event] for event in events)
+    return f" ARRAY JOIN [{names}] AS event, [{instants}] AS at", ", at"
+
+
+def _value(value: Value, events: Sequence[str]) -> str:
+    if value.event not in events:
+        return "NULL"
+    return value.sql if len(events) == 1 else f"if(event = '{value.event}', {value.sql}, NULL)"
+
+
+def _columns_in(source: Source, expressions: Sequence[str], feed: Feed) -> list[str]:
+    """The columns of the source's table that the expressions use."""
+    words = set(re.findall(r"\w+", " ".join(expressions)))
+    if feed.is_state:
+        words |= {"effective_date", "expiry_date"}
+    names = (*source.table.column_names, "effective_date", "expiry_date")
+    return [name for name in names if name in words] or [source.table.key]
+
+
+def _span(feed: Feed) -> str:
+    if feed.is_state:
+        return (
+            f"multiIf(at = {{period_at:{_INSTANT}}}, {PERIOD},"
+            f" at = {{previous_at:{_INSTANT}}}, {PREVIOUS}, 0)"
+        )
+    return f"if(at >= {{starts_at:{_INSTANT}}}, {PERIOD}, {PREVIOUS})"
+
+
+def _bucket(feed: Feed, unit: str) -> str:
+    """The number of the bucket, from 1; 0 in the previous period. Of a state: of the instant."""
+    if feed.is_state:
+        return f"toInt64(indexOf({INSTANTS}, at))"
+    since = f"{{first_bucket:Date}}, toDate(at, {ZONE})"
+    weeks = f"intDiv(dateDiff('day', {since}), 7)"
+    number = weeks if unit == "week" else f"dateDiff('{unit}', {since})"
+    return f"if(at >= {{starts_at:{_INSTANT}}}, toInt64({number}) + 1, 0)"
+
+
+def _condition(source: Source, found: Filter) -> str:
+    negation = "NOT " if found.is_excluding else ""
+    return (
+        f"{source.dimensions[found.dimension]} {negation}IN {{{_parameter(found)}:Array(String)}}"
+    )
+
+
+def _parameter(found: Filter) -> str:
+    return f"{'not' if found.is_excluding else 'only'}_{found.dimension}"
+
+
+# --- Records
+
+
+def records_sql(metric: Metric, filters: Sequence[Filter]) -> str:
+    """The records behind the figure of the period: `key`, `at` and the metric's details.
+
+    A record has one row for each of its facts. Records that others are compared with, such as the
+    companies of contacts per company, are not among them.
+    """
+    source = metric.source
+    values = tuple(
+        dict.fromkeys(each.value_name for each in metric.measures if each.source is source)
+    )
+    columns = {"key": source.table.key} | {
+        name: source.details[name].sql for name in metric.details
+    }
+    facts = "\nUNION ALL\n".join(
+        _select(source, feed, columns | {"span": _span(feed)}, values, filters)
+        for feed in source.feeds
+        if _events_of(source, feed, values)
+    )
+    known = " OR ".join(f"{value} IS NOT NULL" for value in values)
+    return f"""SELECT {", ".join(["key", "at", *metric.details])} FROM
+(
+{facts}
 )
+WHERE span = {PERIOD} AND ({known})"""
+
+
+# --- Parameters
 
 
 @dataclass(frozen=True)
 class Spans:
-    """When a metric is measured, as parallel lists: the period, the previous one, each bucket.
+    """When figures are measured: over `period` and the one before, as of `as_of`.
 
-    Both ends are instants in UTC, the second exclusive. A state is measured at the last moment of
-    a span, or at `as_of` if that comes first: such a span is one millisecond long.
+    A state is measured at the last moment of each bucket, or at `as_of` if that comes first.
     """
 
-    starts: list[datetime]
-    ends: list[datetime]
+    period: Period
+    as_of: datetime
+
+    def moment(self, part: Period) -> datetime:
+        """When a state is measured for `part`."""
+        return min(part.ends_at - _MOMENT, self.as_of)
+
+    @property
+    def instants(self) -> list[datetime]:
+        """The moments of the buckets and of both periods, in order."""
+        parts = [self.period.previous, *self.period.buckets(), self.period]
+        return sorted({self.moment(part) for part in parts})
+
+    @property
+    def first_bucket(self) -> date:
+        """The day on which the first bucket would begin if it were whole."""
+        start = self.period.start
+        match self.period.bucket_unit:
+            case "week":
+                return start - timedelta(days=start.weekday())
+            case "month":
+                return start.replace(day=1)
+        return start
 
     @property
     def bound(self) -> dict[str, Any]:
         """The parameters of a statement."""
         return {
-            "starts": _instants(self.starts),
-            "ends": _instants(self.ends),
-            "instants": _instants(sorted(set(self.starts))),
-            "first_at": min(self.starts),
-            "last_at": max(self.ends),
+            "as_of": self.as_of,
+            "first_at": self.period.previous.starts_at,
+            "last_at": self.period.ends_at,
+            "starts_at": self.period.starts_at,
+            "period_at": self.moment(self.period),
+            "previous_at": self.moment(self.period.previous),
+            "instants": [_written(each) for each in self.instants],
+            "first_bucket": f"{self.first_bucket}",
+            "zone": self.period.zone.key,
         }
 
 
-def spans_of(metric: Metric, period: Period, as_of: datetime) -> Spans:
-    parts = [period, period.previous, *period.buckets()]
-    if not metric.is_state:
-        return Spans([part.starts_at for part in parts], [part.ends_at for part in parts])
-    instants = [min(part.ends_at - _MOMENT, as_of) for part in parts]
-    return Spans(instants, [instant + _MOMENT for instant in instants])
-
-
 @lru_cache(64)
-def _bound_spans(metric: Metric, period: Period, as_of: datetime) -> dict[str, Any]:
-    """Cached, since a page needs the same spans a dozen times, all day long."""
-    return spans_of(metric, period, as_of).bound
+def _bound_spans(spans: Spans) -> dict[str, Any]:
+    """Cached, since each statement of a page needs the same, all day long."""
+    return spans.bound
 
 
-def figures_sql(metric: Metric, filters: Collection[str]) -> str:
-    """Rows of is_total, label, figures [(span, figure)]; the total first, then the largest label.
-
-    At most one label more than MAX_LABELS. Labels have the first two spans only, the total has
-    all. Spans without facts are omitted.
-    """
-    return f"""SELECT is_total, label, groupArray((span, figure)) AS figures
-FROM
-(
-{_by_instant(metric, filters) if metric.is_state else _by_span(metric, filters)}
-)
-WHERE is_total OR span <= {PREVIOUS}
-GROUP BY is_total, label
-ORDER BY is_total DESC, maxIf(figure, span = {PERIOD}) DESC, label
-LIMIT {MAX_LABELS + 2}"""
-
-
-def _by_span(metric: Metric, filters: Collection[str]) -> str:
-    """Figures of events: an event lies in its bucket and in one of the two periods."""
-    return f"""    SELECT {_is_total(metric)}, span, {_aggregate(metric)} AS figure
-    FROM
-    (
-        SELECT {_columns(metric)}, {_SPAN} AS span
-        FROM
-        (
-{_facts(metric, filters)}
-        )
-    )
-    GROUP BY {_grouped_by(metric, "span")}"""
-
-
-def _by_instant(metric: Metric, filters: Collection[str]) -> str:
-    """Figures of a state: grouped by instant first, since most records exist at most instants."""
-    return f"""    SELECT is_total, label, {_SPAN} AS span, figure
-    FROM
-    (
-        SELECT {_is_total(metric)}, at, {_aggregate(metric)} AS figure
-        FROM
-        (
-            SELECT at, {_columns(metric)}
-            FROM
-            (
-{_facts(metric, filters)}
-            )
-        )
-        GROUP BY {_grouped_by(metric, "at")}
-    )"""
-
-
-def _is_total(metric: Metric) -> str:
-    return (
-        "grouping(label) = 1 AS is_total, label" if metric.breakdown else "true AS is_total, label"
-    )
-
-
-def _grouped_by(metric: Metric, when: str) -> str:
-    return f"GROUPING SETS (({when}), ({when}, label))" if metric.breakdown else f"{when}, label"
-
-
-def _columns(metric: Metric) -> str:
-    label = "ifNull(toString(label), '')" if metric.breakdown else "''"
-    return ", ".join([*_values(metric), f"{label} AS label"])
-
-
-def keys_sql(metric: Metric, filters: Collection[str], *, labeled: bool) -> str:
-    """The keys of the records behind the figure of the period, or of one of its labels.
-
-    `label` is a parameter if `labeled`.
-    """
-    of_label = "\n    AND ifNull(toString(label), '') = {label:String}" if labeled else ""
-    return f"""SELECT key FROM
-(
-{_facts(metric, filters)}
-)
-WHERE at >= {{starts:Array({_INSTANT})}}[{PERIOD}] AND at < {{ends:Array({_INSTANT})}}[{PERIOD}]
-    AND key != ''{of_label}"""
-
-
-def parameters(
-    tenant: Tenant,
-    metric: Metric,
-    period: Period,
-    as_of: datetime,
-    filters: Mapping[str, str],
-) -> dict[str, Any]:
-    """All parameters of a metric's statements, except `tenant_id`, which the reader binds."""
+def parameters(tenant: Tenant, spans: Spans, filters: Sequence[Filter]) -> dict[str, Any]:
+    """All parameters of a statement, except `tenant_id`, which the reader binds."""
     targets = tenant.sla_targets_by_priority
     return {
-        "as_of": as_of,
-        **_bound_spans(metric, period, as_of),
-        "zone": period.zone.key,
+        **_bound_spans(spans),
         "opens_minute": tenant.opens_at.hour * 60 + tenant.opens_at.minute,
         "closes_minute": tenant.closes_at.hour * 60 + tenant.closes_at.minute,
         "capacity_hours": str(tenant.capacity_hours),
         "sla_priorities": list(targets),
         "sla_response": [_milliseconds(each.response_hours) for each in targets.values()],
         "sla_resolution": [_milliseconds(each.resolution_hours) for each in targets.values()],
-        **{f"only_{name}": value for name, value in filters.items()},
+        **{_parameter(each): list(each.values) for each in filters},
     }
 
 
-def filters_of(metric: Metric, filters: Mapping[str, str]) -> dict[str, str]:
-    """Those of `filters` that the metric supports."""
-    return {name: value for name, value in filters.items() if name in metric.filters and value}
-
-
-def _facts(metric: Metric, filters: Collection[str]) -> str:
-    """The filtered facts, from the start of the first span to the end of the last."""
-    only = "".join(
-        f"\n    AND ifNull(toString({FILTERS[name]}), '') = {{only_{name}:String}}"
-        for name in filters
-    )
-    columns = ["key", "at", *_values(metric), *(["label"] if metric.breakdown else [])]
-    return f"""SELECT {", ".join(columns)} FROM
-(
-{metric.facts.strip()}
-)
-WHERE at >= {{first_at:{_INSTANT}}} AND at < {{last_at:{_INSTANT}}}{only}"""
-
-
-def _values(metric: Metric) -> list[str]:
-    """The columns of the facts that the aggregate uses."""
-    match metric.aggregate:
-        case Aggregate.COUNT:
-            return []
-        case Aggregate.SHARE | Aggregate.RATIO:
-            return ["part", "whole"]
-    return ["value"]
-
-
-def _aggregate(metric: Metric) -> str:
-    match metric.aggregate:
-        case Aggregate.MEDIAN:
-            return _RANKED.format(5)
-        case Aggregate.P90:
-            return _RANKED.format(9)
-        case Aggregate.SHARE:
-            return _QUOTIENT.format(100, metric.places, metric.places)
-        case Aggregate.RATIO:
-            return _QUOTIENT.format(1, metric.places, metric.places)
-    return str(metric.aggregate.value)
-
-
-def _instants(instants: list[datetime]) -> list[str]:
-    return [
-        f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d}" for instant in instants
-    ]
+def _written(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d}"
 
 
 def _milliseconds(hours: Any) -> int:

@@ -13,12 +13,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.utils import timezone
-
-from analytics.metrics import Metric
-from analytics.metrics.run import metric_query
-from analytics.metrics.statement import keys_sql, spans_of
-from analytics.periods import Period, PeriodError, midnight, parse_day, today_in
+from analytics.metrics import Metric, records_query
+from analytics.periods import Period, PeriodError, known_as_of, midnight, parse_day
 from analytics.records import addresses
 from analytics.warehouse.catalog import Column, Kind, Table
 from analytics.warehouse.sql import quote
@@ -158,12 +154,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class DrillDown:
-    """The records that a metric's figure counts, or one label of its breakdown."""
+    """The records that a metric's figure counts; those of a part are filtered by its value."""
 
     metric: Metric
     period: Period
-    filters: dict[str, str] = field(default_factory=dict)
-    label: str | None = None
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -289,12 +284,11 @@ def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str
     if wanted.drill_down:
         source, bound = _drill_down(tenant, wanted.table, wanted.drill_down, wanted.as_of)
     else:
-        tomorrow = today_in(tenant.zone, timezone.now()) + timedelta(days=1)
         source = (
             f"{wanted.table.name}_as_of(tenant_id = {{tenant_id:String}}, "
             f"as_of = {{shown_as_of:{_INSTANT}}})"
         )
-        bound = {"shown_as_of": wanted.as_of or midnight(tomorrow, tenant.zone)}
+        bound = {"shown_as_of": known_as_of(tenant.zone, wanted.as_of)}
     conditions = []
     if wanted.search:
         texts = ", ' ', ".join(
@@ -312,30 +306,18 @@ def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str
 def _drill_down(
     tenant: Tenant, table: Table, drill_down: DrillDown, as_of: datetime | None
 ) -> tuple[str, dict[str, Any]]:
-    """The records that a figure counts, as of `as_of` or of when a state was measured.
-
-    A record that no longer existed then shows its last version.
-    """
+    """The records that a figure counts. One that no longer existed then shows its last version."""
     if table.name != drill_down.metric.tables[0]:
         raise ListingError("metric", f"{drill_down.metric.title} does not count {table.name}.")
-    if drill_down.label is not None and not drill_down.metric.breakdown:
-        raise ListingError("label", f"{drill_down.metric.title} has no breakdown.")
-    query = metric_query(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
-    keys = keys_sql(drill_down.metric, query.filters, labeled=drill_down.label is not None)
-    shown = query.as_of
-    if drill_down.metric.is_state:
-        shown = spans_of(drill_down.metric, query.period, query.as_of).starts[0]
-    bound = query.parameters | {"shown_as_of": shown}
-    if drill_down.label is not None:
-        bound["label"] = drill_down.label
+    query = records_query(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
     source = f"""(
     SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
     WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {quote(table.key)} IN (
-{keys}
+SELECT key FROM ({query.sql})
     )
     ORDER BY effective_date DESC LIMIT 1 BY {quote(table.key)}
 )"""
-    return source, bound
+    return source, query.parameters | {"shown_as_of": query.shown_as_of}
 
 
 def _select(wanted: Listing, source: str, conditions: Sequence[str]) -> str:

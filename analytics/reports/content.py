@@ -9,14 +9,27 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Self
 
 from analytics import periods
 from analytics.charts import spec
-from analytics.charts.spec import NOT_GIVEN, Spec, days_of
+from analytics.charts.spec import Spec, days_of, label_of
 from analytics.dashboards.boards import DASHBOARDS, Tile, TileType
-from analytics.dashboards.choices import choices
-from analytics.metrics import METRICS, Figure, Freshness, MetricResult, freshness_of, run_metric
+from analytics.metrics import (
+    DIMENSIONS,
+    METRICS,
+    Figure,
+    Freshness,
+    MetricQuery,
+    MetricResult,
+    freshness_of,
+    parse_filters,
+    run_metrics,
+    value_label,
+)
+from analytics.metrics.dimensions import Filters
+from analytics.metrics.names import company_names
 from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
 from analytics.warehouse.catalog import TABLES
@@ -43,7 +56,7 @@ class ScopedTile:
 
     tile: Tile
     period: str
-    filters: dict[str, str]
+    filters: Filters
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ def compose(
     """
     tenant = report.tenant
     freshness = freshness_of(tenant, TABLES)
-    describe = _filter_describer(tenant, freshness)
+    describe = _filter_describer(tenant, as_of, freshness)
     source_tables = tables_of(tiles)
     composed = Content(
         tenant=tenant.name,
@@ -217,7 +230,12 @@ def compose(
         due_at=_iso(due_at),
         as_of=_iso(as_of),
         notices=list(notices),
-        tiles=[_tile(tenant, each, due_at, as_of, freshness, describe) for each in tiles],
+        tiles=[
+            _tile(tenant, each, due_at, results, describe)
+            for each, results in zip(
+                tiles, _results(tenant, tiles, due_at, as_of, freshness), strict=True
+            )
+        ],
         sources=[
             Source(
                 each.table_name,
@@ -242,33 +260,65 @@ def _days(tenant: Tenant, period: str, due_at: datetime) -> str:
 
 
 def _filter_describer(
-    tenant: Tenant, freshness: Sequence[Freshness]
-) -> Callable[[dict[str, str]], str]:
+    tenant: Tenant, as_of: datetime, freshness: Sequence[Freshness]
+) -> Callable[[Filters], str]:
     """A function that describes filters for people, with company names instead of ids."""
-    offered = choices(tenant, freshness)
 
-    def describe(filters: dict[str, str]) -> str:
+    @cache
+    def names() -> dict[str, str]:
+        return company_names(tenant, as_of, freshness)
+
+    def describe(filters: Filters) -> str:
         return " · ".join(
-            f"{name.capitalize()}: {dict(offered.get(name, ())).get(value, value)}"
-            for name, value in filters.items()
+            f"{DIMENSIONS[each.dimension].title}{' is not' if each.is_excluding else ''}: "
+            + ", ".join(
+                value_label(each.dimension, value, names() if each.dimension == "company" else {})
+                for value in each.values
+            )
+            for each in parse_filters(filters)
         )
 
     return describe
+
+
+def _results(
+    tenant: Tenant,
+    tiles: Sequence[ScopedTile],
+    due_at: datetime,
+    as_of: datetime,
+    freshness: Sequence[Freshness],
+) -> list[list[MetricResult]]:
+    """The figures of each tile; tiles with the same period and filters are asked for at once."""
+    groups: dict[str, list[ScopedTile]] = {}
+    for each in tiles:
+        groups.setdefault(json.dumps([each.period, each.filters], sort_keys=True), []).append(each)
+    found: dict[tuple[str, MetricQuery], MetricResult] = {}
+    for key, group in groups.items():
+        period = periods.preset(group[0].period, tenant.zone, due_at)
+        queries = [query for each in group for query in each.tile.queries]
+        for query, result in run_metrics(
+            tenant, queries, period, as_of, group[0].filters, freshness
+        ):
+            if isinstance(result, Exception):
+                raise result
+            found[key, query] = result
+    return [
+        [
+            found[json.dumps([each.period, each.filters], sort_keys=True), query]
+            for query in each.tile.queries
+        ]
+        for each in tiles
+    ]
 
 
 def _tile(
     tenant: Tenant,
     scoped: ScopedTile,
     due_at: datetime,
-    as_of: datetime,
-    freshness: Sequence[Freshness],
-    describe: Callable[[dict[str, str]], str],
+    results: Sequence[MetricResult],
+    describe: Callable[[Filters], str],
 ) -> TileContent:
     period = periods.preset(scoped.period, tenant.zone, due_at)
-    results = [
-        run_metric(tenant, name, period, as_of, scoped.filters, freshness)
-        for name in scoped.tile.names
-    ]
     first = results[0]
     empty = TileContent(
         type=scoped.tile.type.value,
@@ -354,9 +404,9 @@ def _parts_tile(tile: TileContent, results: Sequence[MetricResult]) -> TileConte
     return replace(
         tile,
         alt="" if result.parts else NOTHING,
-        heading=[metric.breakdown, metric.unit.capitalize(), "Previous period"],
+        heading=[result.breakdown, metric.unit.capitalize(), "Previous period"],
         rows=[
-            [part.label or NOT_GIVEN, figure(metric, part.figure), figure(metric, part.previous)]
+            [label_of(part), figure(metric, part.figure), figure(metric, part.previous)]
             for part in result.parts
         ],
         records=[

@@ -10,8 +10,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from analytics.dashboards.boards import DASHBOARDS, TileType
-from analytics.dashboards.choices import Choice
-from analytics.metrics import FILTERS, METRICS
+from analytics.dashboards.choices import FILTERS, Choice
+from analytics.metrics import METRICS
 from analytics.periods import PRESETS
 from analytics.reports.content import ScopedTile, scoped_tiles, selected_tiles
 from analytics.reports.models import Recipient, Report, ReportTile, Schedule

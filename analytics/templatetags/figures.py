@@ -14,9 +14,18 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from analytics.charts.spec import NOT_GIVEN, Spec, days_of
+from analytics.charts.spec import Spec, days_of, label_of
 from analytics.dashboards.scope import Scope
-from analytics.metrics import Aggregate, Figure, Metric, MetricResult, Part
+from analytics.metrics import (
+    DIMENSIONS,
+    Aggregate,
+    Figure,
+    Filter,
+    Metric,
+    MetricResult,
+    Part,
+    value_label,
+)
 from analytics.records.listing import Condition, Listing
 from analytics.warehouse.catalog import Column, Table
 from tenants.models import Tenant
@@ -173,8 +182,7 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
     """
     metric = result.metric
     most = max((_size(part) for part in parts), default=0) or 1
-    url = rows_url(metric, scope)
-    links = [escape(f"{url}&{urlencode({'label': part.label})}") for part in parts]
+    links = [escape(rows_url(metric, _narrowed(scope, result, part))) for part in parts]
     rows = "".join(
         f'<tr><th scope="row">{_label(part, link)}</th><td class="bar-cell"><svg class="part-bar" '
         'viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -184,14 +192,21 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
         for part, link in zip(parts, links, strict=True)
     )
     return mark_safe(  # noqa: S308 (escaped above; the rest are numbers)
-        f'<table class="parts"><thead><tr><th scope="col">{escape(metric.breakdown)}</th><td></td>'
+        f'<table class="parts"><thead><tr><th scope="col">{escape(result.breakdown)}</th><td></td>'
         f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Previous</th></tr>'
         f"</thead><tbody>{rows}</tbody></table>"
     )
 
 
+def _narrowed(scope: Scope, result: MetricResult, part: Part) -> Scope:
+    """The scope of the records that a part counts."""
+    for dimension, value in zip(result.by, part.values, strict=True):
+        scope = scope.only(dimension.name, value)
+    return scope
+
+
 def _label(part: Part, link: str) -> str:
-    text = escape(part.label or NOT_GIVEN)
+    text = escape(label_of(part))
     return f'<a href="{link}">{text}</a>' if len(link) <= MAX_LINK_CHARACTERS else text
 
 
@@ -209,19 +224,25 @@ def spec_script(spec: Spec, slug: str) -> SafeString:
 
 @register.simple_tag
 def figure_url(metric: Metric, scope: Scope) -> str:
-    return f"{reverse('figure', args=[scope.tenant.id, metric.name])}?{urlencode(scope.query)}"
+    return f"{reverse('figure', args=[scope.tenant.id, metric.name])}?{_written(scope.query)}"
 
 
 @register.simple_tag
 def rows_url(metric: Metric, scope: Scope) -> str:
-    """The list of the records that a figure counts. Callers may add a label."""
-    query = scope.query | {"metric": metric.name}
-    return f"{reverse('records', args=[scope.tenant.id, metric.tables[0]])}?{urlencode(query)}"
+    """The list of the records that a figure counts."""
+    query = {**scope.query, "metric": metric.name}
+    return f"{reverse('records', args=[scope.tenant.id, metric.tables[0]])}?{_written(query)}"
+
+
+def _written(query: Mapping[str, Any]) -> str:
+    return urlencode(query, doseq=True)
 
 
 @register.simple_tag
-def downloads(metric: Metric, scope: Scope, of: str) -> SafeString:
-    query = urlencode(scope.query | {"of": of})
+def downloads(result: MetricResult, scope: Scope, of: str) -> SafeString:
+    by = {"by": [dimension.name for dimension in result.by]} if of == "parts" else {}
+    query = _written({**scope.query, "of": of, **by})
+    metric = result.metric
     return format_html_join(
         " ",
         '<a href="{}?{}">{}</a>',
@@ -233,31 +254,30 @@ def downloads(metric: Metric, scope: Scope, of: str) -> SafeString:
 
 
 @register.simple_tag
-def filter_chips(scope: Scope, choices: Mapping[str, Sequence[tuple[str, str]]]) -> SafeString:
-    """The active filters, each with a link that removes it."""
-    if not scope.filters:
-        return mark_safe("")
+def filter_chips(scope: Scope, filters: Sequence[Filter], names: Mapping[str, str]) -> SafeString:
+    """The active filters, each with a link that removes it. `names` are those of companies."""
     items = format_html_join(
         "",
-        '<li>{}: <b>{}</b> <a href="?{}"><span class="unseen">Remove the filter {}</span>'
+        '<li>{}{}: <b>{}</b> <a href="?{}"><span class="unseen">Remove the filter {}</span>'
         '<span aria-hidden="true">×</span></a></li>',
         (
             (
-                name.capitalize(),
-                dict(choices.get(name, ())).get(picked, picked),
-                urlencode({key: text for key, text in scope.query.items() if key != name}),
-                name,
+                DIMENSIONS[each.dimension].title,
+                " is not" if each.is_excluding else "",
+                ", ".join(value_label(each.dimension, value, names) for value in each.values),
+                _written({key: text for key, text in scope.query.items() if key != each.name}),
+                DIMENSIONS[each.dimension].title,
             )
-            for name, picked in scope.filters.items()
+            for each in filters
         ),
     )
-    return format_html('<ul class="chips" aria-label="Filters">{}</ul>', items)
+    return format_html('<ul class="chips" aria-label="Filters">{}</ul>', items) if items else items
 
 
 @register.simple_tag
 def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) -> SafeString:
     """The options of a filter. The selected value is always included."""
-    picked = scope.filters.get(name, "")
+    (picked, *_) = scope.filters.get(name, ("",))
     known = any(value == picked for value, _ in offered)
     more = [] if known or not picked else [(picked, picked)]
     # Hundreds of companies: format_html would take several times as long as escape.
@@ -267,6 +287,17 @@ def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) 
         for value, label in [*more, *offered]
     )
     return mark_safe("".join(options))  # noqa: S308 (escaped above)
+
+
+@register.simple_tag
+def hidden_fields(query: Mapping[str, str | Sequence[str]]) -> SafeString:
+    """The fields with which a form keeps parameters of its page."""
+    pairs = (
+        (name, value)
+        for name, found in query.items()
+        for value in ([found] if isinstance(found, str) else found)
+    )
+    return format_html_join("", '<input type="hidden" name="{}" value="{}">', pairs)
 
 
 # --- Lists of records

@@ -93,59 +93,44 @@ def hours(tenths):
 percent, ratio = share(100, 1), share(1, 2)
 
 
-# --- Facts of events: (at, label, value, part, whole). Of states: the same for one instant.
+# --- Facts of events: (at, row, value, part, whole). Of states: the same for one instant.
 
 
 def opened(m):
-    return [(t["created_date"], "", 1, 0, 1) for t in m.now("tickets")]
+    return [(t["created_date"], t, 1, 0, 1) for t in m.now("tickets")]
 
 
 def closings(m):
-    return [(at, "", -1, 1, 0) for _, at in m.closed()]
+    return [(at, t, -1, 1, 0) for t, at in m.closed()]
 
 
 def responses(m):
     return [
-        (t["first_response_date"], "", ms(t["first_response_date"], t["created_date"]), 0, 0)
+        (t["first_response_date"], t, ms(t["first_response_date"], t["created_date"]), 0, 0)
         for t in m.now("tickets")
         if t["first_response_date"]
     ]
 
 
 def resolutions(m):
-    return [(at, "", ms(at, t["created_date"]), 0, 0) for t, at in m.closed()]
+    return [(at, t, ms(at, t["created_date"]), 0, 0) for t, at in m.closed()]
 
 
 def same_day(m):
-    return [(at, "", 0, m.day(at) == m.day(t["created_date"]), 1) for t, at in m.closed()]
+    return [(at, t, 0, m.day(at) == m.day(t["created_date"]), 1) for t, at in m.closed()]
 
 
 def reopenings(m):
     by_ticket = defaultdict(list)
     for row, start, end in m.versions["tickets"]:
-        by_ticket[row["ticket_id"]].append((start, end, row["closed_date"]))
+        by_ticket[row["ticket_id"]].append((start, end, row))
     facts = []
     for found in by_ticket.values():
-        found.sort()
+        found.sort(key=lambda version: version[0])
         for before, after in pairwise(found):
-            if before[2] and not after[2] and before[1] == after[0]:
-                facts.append((after[0], "", 1, 0, 0))
+            if before[2]["closed_date"] and not after[2]["closed_date"] and before[1] == after[0]:
+                facts.append((after[0], after[2], 1, 0, 0))
     return facts
-
-
-def by_company(m):
-    names = m.names()
-    return [
-        (t["created_date"], names.get(t["company_id"], t["company_name"]), 1, 0, 0)
-        for t in m.now("tickets")
-    ]
-
-
-def by_category(m):
-    return [
-        (t["created_date"], " / ".join(filter(None, [t["type_name"], t["subtype_name"]])), 1, 0, 0)
-        for t in m.now("tickets")
-    ]
 
 
 def sla(m):
@@ -155,24 +140,20 @@ def sla(m):
             response, resolution = m.targets[t["priority"]]
             answered = (t["first_response_date"] or at) - t["created_date"] <= response * HOUR
             met = answered and at - t["created_date"] <= resolution * HOUR
-            facts.append((at, "", 0, met, 1))
+            facts.append((at, t, 0, met, 1))
     return facts
 
 
 def effort(m):
     return [
-        (at, "", 0, t["actual_hours"], 1) for t, at in m.closed() if t["actual_hours"] is not None
+        (at, t, 0, t["actual_hours"], 1) for t, at in m.closed() if t["actual_hours"] is not None
     ]
 
 
-def leaders(m):
-    return [(at, t["owner_name"] or "", 1, 0, 0) for t, at in m.closed()]
-
-
-def entries(label=lambda m, e: "", only=lambda m, e: True):
+def entries(only=lambda m, e: True):
     def facts(m):
         return [
-            (e["time_start"], label(m, e) or "", e["actual_hours"], 0, 0)
+            (e["time_start"], e, e["actual_hours"], 0, 0)
             for e in m.now("time_entries")
             if only(m, e)
         ]
@@ -189,73 +170,48 @@ def is_after_hours(m, entry):
     return local.weekday() >= 5 or not m.opens <= local.hour < m.closes
 
 
-def entries_by_company(m):
-    names = m.names()
-    return [
-        (
-            e["time_start"],
-            names.get(e["company_id"], e["company_name"]) or "",
-            e["actual_hours"],
-            0,
-            0,
-        )
-        for e in m.now("time_entries")
-    ]
-
-
 def utilization(m):
     found = m.now("time_entries")
-    facts = [(e["time_start"], "", 0, e["actual_hours"], 0) for e in found if is_billable(m, e)]
+    facts = [(e["time_start"], e, 0, e["actual_hours"], 0) for e in found if is_billable(m, e)]
     days = {
-        (e["member_id"], e["member_name"], m.day(e["time_start"])): e["time_start"] for e in found
+        (e["member_id"], e["member_name"], m.day(e["time_start"])): (e["time_start"], e)
+        for e in found
     }
-    return facts + [(at, "", 0, 0, m.capacity) for at in days.values()]
+    return facts + [(at, e, 0, 0, m.capacity) for at, e in days.values()]
 
 
 def lag(m):
     return [
-        (e["date_entered"], "", ms(e["date_entered"], e["time_end"]), 0, 0)
+        (e["date_entered"], e, ms(e["date_entered"], e["time_end"]), 0, 0)
         for e in m.now("time_entries")
     ]
 
 
 def new_companies(m):
-    return [(c["created_at"], "", 1, 0, 0) for c in m.now("companies")]
+    return [(c["created_at"], c, 1, 0, 0) for c in m.now("companies")]
 
 
 def lost_companies(m):
     active = {(c["company_id"], start) for c, start, _ in m.versions["companies"] if c["is_active"]}
     return [
-        (end, "", 1, 0, 0)
+        (end, c, 1, 0, 0)
         for c, _, end in m.versions["companies"]
         if c["is_active"] and end <= m.as_of and (c["company_id"], end) not in active
     ]
 
 
-def open_tickets(label=lambda t, at: "", only=lambda t: True):
+def open_tickets(only=lambda t: True):
     def facts(m, at):
         return [
-            (at, label(t, at) or "", 1, 0, 0)
-            for t in m.valid("tickets", at)
-            if not t["closed_date"] and only(t)
+            (at, t, 1, 0, 0) for t in m.valid("tickets", at) if not t["closed_date"] and only(t)
         ]
 
     return facts
 
 
-def age(ticket, at):
-    days = (at - ticket["created_date"]) / timedelta(days=1)
-    bounds = (1, "Under 1 day"), (7, "1 to 7 days"), (30, "7 to 30 days"), (90, "30 to 90 days")
-    return next((name for bound, name in bounds if days < bound), "90 days and more")
-
-
-def valid_companies(only=lambda c: True, label="", value=lambda c: 1):
+def valid_companies(only=lambda c: True, value=lambda c: 1):
     def facts(m, at):
-        return [
-            (at, (c[label] or "") if label else "", value(c), 0, 0)
-            for c in m.valid("companies", at)
-            if only(c)
-        ]
+        return [(at, c, value(c), 0, 0) for c in m.valid("companies", at) if only(c)]
 
     return facts
 
@@ -265,8 +221,62 @@ def is_active(row):
 
 
 def contacts(m, at):
-    people = [(at, "", 0, 1, 0) for c in m.valid("contacts", at) if is_active(c)]
-    return people + [(at, "", 0, 0, 1) for c in m.valid("companies", at) if is_active(c)]
+    people = [(at, c, 0, 1, 0) for c in m.valid("contacts", at) if is_active(c)]
+    return people + [(at, c, 0, 0, 1) for c in m.valid("companies", at) if is_active(c)]
+
+
+# --- Dimensions: the value of a fact as text, "" if its row has none
+
+
+def of(*columns):
+    """The value of the first of the columns that the row has."""
+
+    def value(m, row, at):
+        return next((row[name] for name in columns if name in row), None) or ""
+
+    return value
+
+
+def category(m, row, at):
+    return " / ".join(filter(None, [row["type_name"], row["subtype_name"]]))
+
+
+def age(m, ticket, at):
+    days = (at - ticket["created_date"]) / timedelta(days=1)
+    bounds = (1, "Under 1 day"), (7, "1 to 7 days"), (30, "7 to 30 days"), (90, "30 to 90 days")
+    return next((name for bound, name in bounds if days < bound), "90 days and more")
+
+
+DIMENSIONS = {
+    "company": lambda m, row, at: row["company_id"] or row.get("company_name") or "",
+    "contact": of("contact_name"),
+    "board": of("board_name"),
+    "priority": of("priority"),
+    "severity": of("severity"),
+    "impact": of("impact"),
+    "urgency": of("urgency"),
+    "status": of("status"),
+    "category": category,
+    "type": of("type_name"),
+    "subtype": of("subtype_name"),
+    "item": of("item_name"),
+    "team": of("team_name"),
+    "technician": of("owner_name", "member_name"),
+    "age": age,
+    "work_type": of("work_type_name"),
+    "work_role": of("work_role_name"),
+    "agreement": of("agreement_name"),
+    "billable": of("billable_option"),
+    "charged_to": of("charge_to_type"),
+    "segment": of("company_type"),
+    "industry": of("industry"),
+    "size": of("size_category"),
+    "territory": of("territory_name"),
+    "country": of("country"),
+    "department": of("department"),
+    "weekday": lambda m, row, at: f"{at.astimezone(m.zone).isoweekday()}",
+    "hour": lambda m, row, at: f"{at.astimezone(m.zone).hour}",
+}
 
 
 EVENTS = {
@@ -280,18 +290,18 @@ EVENTS = {
     "resolution_p90": (resolutions, hours(9)),
     "same_day_rate": (same_day, percent),
     "reopened": (reopenings, count),
-    "tickets_by_company": (by_company, count),
-    "tickets_by_category": (by_category, count),
+    "tickets_by_company": (opened, count),
+    "tickets_by_category": (opened, count),
     "sla_met": (sla, percent),
     "hours_per_ticket": (effort, ratio),
-    "leader_board": (leaders, count),
+    "leader_board": (closings, count),
     "hours_worked": (entries(), total),
-    "hours_by_technician": (entries(label=lambda m, e: e["member_name"]), total),
-    "hours_by_company": (entries_by_company, total),
+    "hours_by_technician": (entries(), total),
+    "hours_by_company": (entries(), total),
     "billable_hours": (entries(only=is_billable), total),
     "utilization": (utilization, percent),
     "nonbillable_by_work_type": (
-        entries(label=lambda m, e: e["work_type_name"], only=lambda m, e: not is_billable(m, e)),
+        entries(only=lambda m, e: not is_billable(m, e)),
         total,
     ),
     "after_hours": (entries(only=is_after_hours), total),
@@ -301,43 +311,54 @@ EVENTS = {
 }
 STATES = {
     "backlog": (open_tickets(), count),
-    "backlog_by_age": (open_tickets(label=age), count),
-    "backlog_by_priority": (open_tickets(label=lambda t, at: t["priority"]), count),
-    "backlog_by_board": (open_tickets(label=lambda t, at: t["board_name"]), count),
+    "backlog_by_age": (open_tickets(), count),
+    "backlog_by_priority": (open_tickets(), count),
+    "backlog_by_board": (open_tickets(), count),
     "unassigned": (open_tickets(only=lambda t: not t["owner_id"] and not t["owner_name"]), count),
     "companies_total": (valid_companies(), count),
     "companies_active": (valid_companies(is_active), count),
     "revenue_by_segment": (
-        valid_companies(is_active, "company_type", lambda c: c["annual_revenue"]),
+        valid_companies(is_active, lambda c: c["annual_revenue"]),
         total,
     ),
     "employees_by_segment": (
-        valid_companies(is_active, "company_type", lambda c: c["number_of_employees"]),
+        valid_companies(is_active, lambda c: c["number_of_employees"]),
         total,
     ),
     "contacts_per_company": (contacts, ratio),
 }
 
 
-def facts_of(model, name, starts, ends):
+def facts_of(model, name, starts, ends, filters=()):
+    """The facts of [starts, ends), or of a state at its last known moment.
+
+    `filters` are (dimension, values, is_excluding).
+    """
     if name in STATES:
-        return STATES[name][0](model, min(ends - MS, model.as_of))
-    if name not in model.events:
-        model.events[name] = EVENTS[name][0](model)
-    return [fact for fact in model.events[name] if starts <= fact[0] < ends]
+        facts = STATES[name][0](model, min(ends - MS, model.as_of))
+    else:
+        if name not in model.events:
+            model.events[name] = EVENTS[name][0](model)
+        facts = [fact for fact in model.events[name] if starts <= fact[0] < ends]
+    for dimension, values, is_excluding in filters:
+        value = DIMENSIONS[dimension]
+        facts = [f for f in facts if (value(model, f[1], f[0]) in values) is not is_excluding]
+    return facts
 
 
-def figure(model, name, starts, ends):
-    """The metric over [starts, ends), or for a state at its last known moment."""
-    return aggregate_of(name)([fact[2:] for fact in facts_of(model, name, starts, ends)])
+def figure(model, name, starts, ends, filters=()):
+    """The metric over [starts, ends)."""
+    facts = facts_of(model, name, starts, ends, filters)
+    return aggregate_of(name)([fact[2:] for fact in facts])
 
 
-def parts(model, name, starts, ends):
-    """{label: figure}."""
-    by_label = defaultdict(list)
-    for fact in facts_of(model, name, starts, ends):
-        by_label[fact[1]].append(fact[2:])
-    return {label: aggregate_of(name)(facts) for label, facts in by_label.items()}
+def parts(model, name, starts, ends, by, filters=()):
+    """{values of the dimensions: figure}."""
+    by_values = defaultdict(list)
+    for at, row, *numbers in facts_of(model, name, starts, ends, filters):
+        values = tuple(DIMENSIONS[dimension](model, row, at) for dimension in by)
+        by_values[values].append(tuple(numbers))
+    return {values: aggregate_of(name)(facts) for values, facts in by_values.items()}
 
 
 def aggregate_of(name):

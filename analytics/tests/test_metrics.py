@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from analytics.metrics import METRICS, run_metric
+from analytics.metrics import DIMENSIONS, METRICS, run_metric
 from analytics.periods import Period
 from analytics.tests.versions import at, company, log_load, ticket, version
 from tenants.models import SlaTarget
@@ -63,15 +63,17 @@ def test_a_tenant_without_rows_has_nothing(warehouse, acme, name):
     assert result.previous == result.figure
     assert len(result.series) == 30
     assert not result.was_loaded
-    assert [part.figure for part in result.parts] == [0] * len(result.metric.labels)
+    ordered = [label for dimension in result.by for label in dimension.labels]
+    assert [part.figure for part in result.parts] == [0] * len(ordered)
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_filter_of_a_metric_can_be_applied(warehouse, acme, name):
-    filters = dict.fromkeys(("company", "board", "priority", "team", "technician"), "x")
+    filters = dict.fromkeys(DIMENSIONS, "x")
     result = run_metric(acme, name, JUNE, None, filters)
-    assert set(result.filters) == set(result.metric.filters)
-    assert {*result.ignored_filters, *result.filters} == set(filters)
+    assert {each.dimension for each in result.filters} == set(result.metric.dimensions)
+    ignored = {DIMENSIONS[each].title for each in set(DIMENSIONS) - set(result.metric.dimensions)}
+    assert set(result.ignored_filters) == ignored
 
 
 @pytest.mark.parametrize(
@@ -361,4 +363,5 @@ def test_a_metric_has_a_definition(name):
     metric = METRICS[name]
     assert metric.description.endswith(".")
     assert metric.unit
-    assert metric.facts.startswith("-- ")
+    assert metric.measures
+    assert set(metric.details) <= set(metric.source.details)

@@ -1,5 +1,6 @@
 """Every figure of every sample tenant, loaded for real, equals plain Python over the files."""
 
+import random
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -7,7 +8,9 @@ from decimal import ROUND_HALF_UP, Decimal
 import pytest
 
 from analytics.api import summaries
-from analytics.metrics import METRICS, run_metric
+from analytics.metrics import METRICS, MetricQuery, run_metrics
+from analytics.metrics.dimensions import write_value
+from analytics.metrics.run import MAX_PARTS
 from analytics.periods import Period
 from analytics.tests.metric_model import Model, figure, parts
 from analytics.warehouse.catalog import TABLES
@@ -136,28 +139,93 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.usefixtures("with_targets")
-@pytest.mark.parametrize(
+moments = pytest.mark.parametrize(
     ("tenant", "as_of"), MOMENTS, ids=lambda each: str(getattr(each, "id", each))
 )
-def test_every_metric(history, tenant, as_of):
-    """The figure, the one before, every bucket and every label, exactly."""
-    span = SPANS[0] if as_of in (None, LATEST) else (date(2025, 9, 1), date(2025, 12, 10))
-    period = _clipped(Period(*span, tenant.zone), as_of)
+
+
+def _span(as_of):
+    return SPANS[0] if as_of in (None, LATEST) else (date(2025, 9, 1), date(2025, 12, 10))
+
+
+def _model(history, tenant, as_of):
     versions = {table: history[tenant.id, table] for table in TABLES}
-    model = Model(versions, tenant.zone, as_of or FOREVER - timedelta(days=1), TARGETS)
+    return Model(versions, tenant.zone, as_of or FOREVER - timedelta(days=1), TARGETS)
+
+
+def _results(tenant, queries, as_of, filters=None):
+    found = dict(run_metrics(tenant, queries, Period(*_span(as_of), tenant.zone), as_of, filters))
+    errors = [each for each in found.values() if isinstance(each, Exception)]
+    assert not errors
+    return found
+
+
+@pytest.mark.usefixtures("with_targets")
+@moments
+def test_every_metric_by_every_dimension(history, tenant, as_of):
+    """The figure, the one before, every bucket, and every part by one dimension, exactly."""
+    model = _model(history, tenant, as_of)
+    queries = [
+        MetricQuery.named(name, (dimension,))
+        for name, metric in METRICS.items()
+        for dimension in metric.dimensions
+    ]
+    for query, result in _results(tenant, queries, as_of).items():
+        _assert_right(model, query, result)
+
+
+@pytest.mark.usefixtures("with_targets")
+@moments
+def test_filters_and_two_dimensions(history, tenant, as_of):
+    """Random pairs of dimensions under random filters, with several values and exclusion."""
+    model = _model(history, tenant, as_of)
+    period = _clipped(Period(*_span(as_of), tenant.zone), as_of)
+    dice = random.Random(f"{tenant.id} {as_of}")
     for name, metric in METRICS.items():
-        result = run_metric(tenant, name, Period(*span, tenant.zone), as_of)
-        whole = (period.starts_at, period.ends_at)
-        before = (period.previous.starts_at, period.previous.ends_at)
-        assert result.figure == figure(model, name, *whole), name
-        assert result.previous == figure(model, name, *before), name
-        series = [figure(model, name, each.starts_at, each.ends_at) for each in period.buckets()]
-        assert [each for _, each in result.series] == series, name
-        if metric.breakdown:
-            current, previous = parts(model, name, *whole), parts(model, name, *before)
-            expected = {
-                label: (current.get(label, 0), previous.get(label, 0))
-                for label in {*current, *previous, *metric.labels}
-            }
-            assert {p.label: (p.figure, p.previous) for p in result.parts} == expected, name
+        by = tuple(dice.sample(metric.dimensions, min(2, len(metric.dimensions))))
+        filters = []
+        for dimension in dice.sample(metric.dimensions, min(2, len(metric.dimensions))):
+            seen = parts(model, name, period.starts_at, period.ends_at, (dimension,))
+            values = sorted(value for (value,) in seen) or ["nothing"]
+            chosen = dice.sample(values, min(dice.randint(1, 3), len(values)))
+            filters.append((dimension, chosen, dice.random() < 0.4))
+        written = {
+            f"{dimension}{'!' if is_excluding else ''}": [write_value(value) for value in values]
+            for dimension, values, is_excluding in filters
+        }
+        query = MetricQuery.named(name, by)
+        (result,) = _results(tenant, [query], as_of, written).values()
+        _assert_right(model, query, result, filters)
+
+
+def _assert_right(model, query, result, filters=()):
+    name, period = query.metric.name, result.period
+    spans = [(each.starts_at, each.ends_at) for each in (period, period.previous)]
+    assert result.figure == figure(model, name, *spans[0], filters), query
+    assert result.previous == figure(model, name, *spans[1], filters), query
+    for bucket, found in result.series:
+        expected = figure(model, name, bucket.starts_at, bucket.ends_at, filters)
+        assert found == expected, (query, bucket)
+    now, before = (parts(model, name, *span, query.by, filters) for span in spans)
+    ordered = {(value,) for value, _ in result.by[0].labels} if len(query.by) == 1 else set()
+    zero = 0 if query.metric.aggregate.is_additive else None
+    expected = {
+        values: (now.get(values, zero), before.get(values, zero))
+        for values in {*now, *before, *ordered}
+    }
+    found = {part.values: (part.figure, part.previous) for part in result.parts}
+    if result.is_cut:
+        assert len(found) == MAX_PARTS < len(expected)
+        expected = {values: expected[values] for values in found}
+    assert found == expected, query
+
+
+@moments
+def test_parts_have_the_names_of_companies(history, tenant, as_of):
+    model = _model(history, tenant, as_of)
+    query = MetricQuery.named("tickets_by_company")
+    names = model.names()
+    (result,) = _results(tenant, [query], as_of).values()
+    assert result.parts
+    for part in result.parts:
+        assert part.labels == (names[part.values[0]],)

@@ -1,9 +1,10 @@
 """What every tenant page does first: check the user, load the tenant, set the time zone."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseBase
@@ -13,8 +14,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from analytics.dashboards.boards import DASHBOARDS
+from analytics.dashboards.choices import FILTERS
 from analytics.dashboards.scope import Scope
-from analytics.periods import PAGE_PRESETS, PeriodError
+from analytics.metrics import Freshness, parse_filters
+from analytics.metrics.names import company_names
+from analytics.periods import PAGE_PRESETS, PeriodError, known_as_of
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of
@@ -89,8 +93,23 @@ def scope_of(request: HttpRequest, tenant: Tenant) -> tuple[Scope, PeriodError |
         return Scope.default(tenant), problem
 
 
-def scope_context(scope: Scope, problem: PeriodError | None) -> dict[str, Any]:
+def scope_context(
+    scope: Scope, problem: PeriodError | None, freshness: Sequence[Freshness]
+) -> dict[str, Any]:
+    """What the period and the filters of a page show. The names of companies are looked up only if
+    there is a filter by company."""
+    filters = parse_filters(scope.filters)
+    names = {}
+    if any(each.dimension == "company" for each in filters):
+        names = company_names(scope.tenant, known_as_of(scope.tenant.zone, scope.as_of), freshness)
+    in_panel = {name for name in FILTERS if len(scope.filters.get(name, ())) == 1}
     return {
+        "filters": filters,
+        "company_names": names,
+        "choices": None,  # fetched when the panel is opened, since they take as long as a page
+        "panel_filters": {name: scope.filters[name] for name in in_panel},
+        "other_filters": {n: found for n, found in scope.filters.items() if n not in in_panel},
+        "scope_query": urlencode(scope.query, doseq=True),
         "scope": scope,
         "period": scope.period,
         "as_of": scope.as_of,

@@ -10,10 +10,17 @@ from analytics.charts import bundle
 from analytics.charts import render as drawing
 from analytics.charts import spec as charts
 from analytics.dashboards.boards import DASHBOARDS
-from analytics.dashboards.choices import choices
 from analytics.dashboards.scope import Scope
-from analytics.metrics import METRICS, MetricResult, freshness_of, run_metric
-from analytics.metrics.statement import figures_sql
+from analytics.metrics import (
+    DIMENSIONS,
+    METRICS,
+    Freshness,
+    MetricQuery,
+    MetricResult,
+    freshness_of,
+    run_metric,
+)
+from analytics.periods import PeriodError
 from analytics.records import listing
 from analytics.views.common import page_context, scope_context, scope_of, tenant_page
 from analytics.views.downloads import bad_download, rendered_download, table_download
@@ -39,26 +46,58 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     if name not in METRICS:
         raise Http404
     scope, problem = scope_of(request, tenant)
-    context = page_context(request, tenant, "figures") | scope_context(scope, problem)
-    context |= {"metric": METRICS[name], "vega_version": bundle.VERSION}
-    context |= _figure_context(name, scope)
+    freshness = freshness_of(tenant, TABLES)
+    try:
+        query = _query(request, name)
+    except ValueError as error:
+        problem = problem or PeriodError("by", str(error))
+        query = MetricQuery.named(name, _default_breakdown(name))
+    context = page_context(request, tenant, "figures") | scope_context(scope, problem, freshness)
+    context |= _figure_context(query, scope, freshness)
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
 
 
-def _figure_context(name: str, scope: Scope) -> dict[str, Any]:
-    metric, tenant = METRICS[name], scope.tenant
-    freshness = freshness_of(tenant, TABLES)
-    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, freshness)
+def _query(request: HttpRequest, name: str) -> MetricQuery:
+    """The figure by the dimensions in the address. Raises ValueError."""
+    by = [each for each in request.GET.getlist("by") if each]
+    return MetricQuery.named(name, by or _default_breakdown(name))
+
+
+def _default_breakdown(name: str) -> tuple[str, ...]:
+    metric = METRICS[name]
+    return (metric.breakdown,) if metric.breakdown else metric.dimensions[:1]
+
+
+def _figure_context(
+    query: MetricQuery, scope: Scope, freshness: tuple[Freshness, ...]
+) -> dict[str, Any]:
+    metric, tenant = query.metric, scope.tenant
+    result = _result(query, scope, freshness)
     drill_down = listing.DrillDown(metric, scope.period, scope.filters)
     wanted = listing.listing(TABLES[metric.tables[0]], drill_down=drill_down, as_of=scope.as_of)
     return {
+        "metric": metric,
         "result": result,
         "results": [result],
-        "choices": choices(tenant, freshness),
+        "dimensions": [DIMENSIONS[dimension] for dimension in metric.dimensions],
         "spec": charts.over_time([result]),
-        "sql": figures_sql(metric, result.filters),
+        "vega_version": bundle.VERSION,
         "sources": listing.sources(tenant, wanted),
     }
+
+
+def _result(
+    query: MetricQuery, scope: Scope, freshness: tuple[Freshness, ...] | None = None
+) -> MetricResult:
+    return run_metric(
+        scope.tenant,
+        query.metric.name,
+        scope.period,
+        scope.as_of,
+        scope.filters,
+        freshness,
+        query.by,
+    )
 
 
 @tenant_page
@@ -69,8 +108,12 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
     scope, problem = scope_of(request, tenant)
     if problem:
         return bad_download(problem.field, problem.message)
-    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters)
-    of_parts = bool(result.metric.breakdown) and request.GET.get("of") != "series"
+    of_parts = request.GET.get("of") != "series"
+    try:
+        query = _query(request, name) if of_parts else MetricQuery.named(name, ())
+    except ValueError as error:
+        return bad_download("by", str(error))
+    result = _result(query, scope)
     label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
     if kind in ("png", "svg"):
         return _picture(result, kind, label, of_parts=of_parts)
@@ -81,8 +124,8 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
 def _table(result: MetricResult, *, of_parts: bool) -> tuple[list[str], list[list[Any]]]:
     title = f"{result.metric.title} ({result.metric.unit})"
     if of_parts:
-        heading = [result.metric.breakdown, title, "Previous period"]
-        return heading, [[part.label, part.figure, part.previous] for part in result.parts]
+        heading = [*(each.title for each in result.by), title, "Previous period"]
+        return heading, [[*part.labels, part.figure, part.previous] for part in result.parts]
     rows = [[bucket.start, bucket.last_day, figure] for bucket, figure in result.series]
     return ["First day", "Last day", title], rows
 

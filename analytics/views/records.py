@@ -117,7 +117,7 @@ def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | Non
     if name not in METRICS:
         raise listing.ListingError("metric", "This figure does not exist.")
     scope = Scope.of_query(tenant, request.GET)
-    return listing.DrillDown(METRICS[name], scope.period, scope.filters, request.GET.get("label"))
+    return listing.DrillDown(METRICS[name], scope.period, scope.filters)
 
 
 def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from analytics.dashboards.choices import NAME as CHOICES
 from analytics.metrics import METRICS
 from analytics.metrics.cache import hit_counts
+from analytics.metrics.names import NAME as COMPANY_NAMES
 
 
 @require_safe
@@ -17,7 +18,10 @@ from analytics.metrics.cache import hit_counts
 @permission_required("loaders.view_loadjob", raise_exception=True)
 def query_cache(request: HttpRequest) -> HttpResponse:
     """Hits and misses of the query cache by metric, since the counters started."""
-    titles = {name: metric.title for name, metric in METRICS.items()} | {CHOICES: "Filter choices"}
+    titles = {name: metric.title for name, metric in METRICS.items()} | {
+        CHOICES: "Values of filters",
+        COMPANY_NAMES: "Names of companies",
+    }
     counts = hit_counts(list(titles))
     rows = [
         (titles[name], hits, misses, _rate(hits, misses)) for name, (hits, misses) in counts.items()

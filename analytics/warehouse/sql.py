@@ -1,4 +1,7 @@
-"""Quoting of identifiers and text in statements, where they cannot be bound as parameters."""
+"""Names, texts and tenants' rows in statements, where they cannot be bound as parameters."""
+
+import re
+from collections.abc import Iterable
 
 
 def quote(identifier: str) -> str:
@@ -9,3 +12,40 @@ def quote(identifier: str) -> str:
 def literal(text: str) -> str:
     """`text` as a ClickHouse string literal, for the few places without parameters."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# Every name of a shared table must be followed by this.
+SCOPE = " WHERE tenant_id = {tenant_id:String} AND ("
+
+
+def tenant_rows(table: str, columns: str, where: str, more: str = "") -> str:
+    """A subquery of a tenant's rows of a shared table; the only form in which one may be named.
+
+    `more` follows the condition, such as a QUALIFY clause.
+    """
+    return f"(SELECT {columns} FROM {table}{SCOPE}{where}){more})"
+
+
+def is_scoped(sql: str, tables: Iterable[str]) -> bool:
+    """Whether `sql` names shared `tables` only in the form of `tenant_rows`.
+
+    The condition in parentheses must end the WHERE clause: an OR after it would lift the scope.
+    """
+    for found in re.finditer(rf"\b(?:{'|'.join(map(re.escape, tables))})\b", sql):
+        rest = sql[found.end() :]
+        if not rest.startswith(SCOPE):
+            return False
+        after = rest[_closing(rest, len(SCOPE)) :].lstrip()
+        if not (after.startswith(")") or after[:7].upper() == "QUALIFY"):
+            return False
+    return True
+
+
+def _closing(text: str, start: int) -> int:
+    """The position after the parenthesis that closes the one before `start`."""
+    depth = 1
+    for token in re.finditer(r"'(?:[^'\\]|\\.)*'|[()]", text[start:]):
+        depth += {"(": 1, ")": -1}.get(token.group(), 0)
+        if not depth:
+            return start + token.end()
+    return len(text)

@@ -1,7 +1,8 @@
 """Reads the warehouse for one tenant.
 
 Two independent layers isolate tenants (docs/architecture.md, "Isolation"):
-1. SQL reads only parameterized views, and only the reader binds `tenant_id`.
+1. SQL reads only parameterized views and `tenant_rows` of tables, and only the reader binds
+   `tenant_id`.
 2. Every statement has `additional_table_filters` for every table with tenants' rows.
 """
 
@@ -17,9 +18,10 @@ from django.conf import settings
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
 from analytics.warehouse.errors import Unreachable
 from analytics.warehouse.pool import address, pool
-from analytics.warehouse.sql import literal
+from analytics.warehouse.sql import is_scoped, literal
 from tenants.models import TENANT_ID_PATTERN, Tenant
 
+_SHARED = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
 # Forbidden in a tenant's statement, since it could override the filters of layer 2.
 _FORBIDDEN = re.compile(r"(?i)\bSETTINGS\b|\badditional_table_filters\b|;")
 
@@ -80,6 +82,8 @@ class TenantReader:
     def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         if _FORBIDDEN.search(sql):
             raise RefusedStatement("A tenant's statement must not contain SETTINGS or a semicolon.")
+        if not is_scoped(sql, _SHARED):
+            raise RefusedStatement("A tenant's statement must read tables through tenant_rows.")
         bound = {name: _bind(value) for name, value in (params or {}).items()}
         bound["tenant_id"] = self.tenant.id
         return bound
@@ -105,8 +109,7 @@ def tenant_filters(tenant_id: str) -> str:
     """The `additional_table_filters` value that hides every other tenant's rows."""
     database = address().database
     predicate = f"tenant_id = {literal(tenant_id)}"
-    names = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
-    pairs = (f"{literal(f'{database}.{name}')}: {literal(predicate)}" for name in names)
+    pairs = (f"{literal(f'{database}.{name}')}: {literal(predicate)}" for name in _SHARED)
     return "{" + ", ".join(pairs) + "}"
 
 

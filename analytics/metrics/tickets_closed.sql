@@ -1,3 +1,0 @@
--- Every ticket that is closed, at its closing and as it was then.
-SELECT ticket_id AS key, closed_date AS at, company_id, board_name, priority, team_name, owner_name AS technician
-FROM tickets_closed(tenant_id = {tenant_id:String}, as_of = {as_of:DateTime64(3, 'UTC')})

@@ -1,6 +1,0 @@
--- A ticket opened counts 1, a ticket closed -1.
-SELECT ticket_id AS key, created_date AS at, 1 AS value, company_id, board_name, priority, team_name, owner_name AS technician
-FROM tickets_as_of(tenant_id = {tenant_id:String}, as_of = {as_of:DateTime64(3, 'UTC')})
-UNION ALL
-SELECT ticket_id AS key, closed_date AS at, -1 AS value, company_id, board_name, priority, team_name, owner_name AS technician
-FROM tickets_closed(tenant_id = {tenant_id:String}, as_of = {as_of:DateTime64(3, 'UTC')})

@@ -1,0 +1,32 @@
+"""The values that the filter panel offers, fetched when somebody opens it."""
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from analytics.dashboards.choices import choices
+from analytics.metrics import freshness_of
+from analytics.views.common import page_context, scope_context, scope_of, tenant_page
+from analytics.warehouse.catalog import TABLES
+from tenants.models import Tenant
+
+
+@tenant_page
+def filters(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
+    """The fields of the panel for the scope in the address: for a script, or as a page without one.
+
+    `next` is the page that the form of the latter leads back to.
+    """
+    scope, problem = scope_of(request, tenant)
+    freshness = freshness_of(tenant, TABLES)
+    context = {"scope": scope, "choices": choices(tenant, freshness)}
+    if request.headers.get("X-Requested-With") == "fetch":
+        return render(request, "analytics/filter_fields.html", context)
+    back = request.GET.get("next", "")
+    # Only a page of this tenant, so that a link to this page cannot lead elsewhere.
+    if not back.startswith(f"/t/{tenant.id}/") or not url_has_allowed_host_and_scheme(back, None):
+        back = f"/t/{tenant.id}/"
+    context |= page_context(request, tenant, "") | {"back": back}
+    context = scope_context(scope, problem, freshness) | context
+    return render(request, "analytics/filters.html", context)
