@@ -13,15 +13,8 @@ from analytics.metrics.dimensions import (
 )
 from analytics.metrics.freshness import Freshness, freshness_of
 from analytics.metrics.registry import METRICS, Aggregate, Metric
-from analytics.metrics.run import (
-    Figure,
-    MetricQuery,
-    MetricResult,
-    Part,
-    records_query,
-    run_metric,
-    run_metrics,
-)
+from analytics.metrics.results import Figure, MetricQuery, MetricResult, Part
+from analytics.metrics.run import records_query, run_metric, run_metrics
 
 __all__ = [
     "DIMENSIONS",

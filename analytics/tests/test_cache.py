@@ -6,7 +6,6 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
-from django.core.cache import cache as django_cache
 
 from analytics.dashboards.choices import choices
 from analytics.metrics import METRICS, cache, freshness_of, run_metric
@@ -109,36 +108,30 @@ def test_tables_that_were_never_loaded_are_not_cached(acme, put_rows, warehouse)
     assert opened(acme).figure == 1
 
 
-def test_every_difference_between_queries_makes_a_different_key(both):
-    """Tenant, period, filters, capacity and time zone are all part of the key."""
+def test_every_difference_between_queries_makes_a_different_key(both, monkeypatch):
+    """Tenant, period, filters, dimensions, capacity and time zone are all part of the key."""
     acme, globex = both
     keys = set()
-    original = django_cache.set
+    original = cache.keep
 
-    def note(key, *rest):
-        keys.add(key)
-        return original(key, *rest)
+    def note(results):
+        keys.update(key.cache_key for key in results)
+        original(results)
 
-    django_cache.set = note
-    try:
-        queries = 0
-        different = ({}, {"board": "x"}, {"team": "x"})
-        same = {"board": "x", "team": ""}  # as the second
-        for tenant, days, filters in itertools.product(
-            (acme, globex),
-            (29, 30),
-            (*different, same),
-        ):
-            period = Period(date(2026, 6, 1), date(2026, 6, 1 + days - 1), tenant.zone)
-            run_metric(tenant, "tickets_opened", period, None, filters)
-            queries += filters in different
-        acme.capacity_hours = 4
-        run_metric(acme, "tickets_opened", june(acme))
-        acme.time_zone = "Asia/Tokyo"
-        run_metric(acme, "tickets_opened", Period(date(2026, 6, 1), date(2026, 7, 1), acme.zone))
-    finally:
-        django_cache.set = original
-    assert len({key for key in keys if key.startswith("metric:")}) == queries + 2
+    monkeypatch.setattr(cache, "keep", note)
+    queries = 0
+    different = ({}, {"board": "x"}, {"team": "x"}, {"board!": "x"}, {"board": ["x", "y"]})
+    same = {"board": "x", "team": ""}  # as the second
+    for tenant, days, filters in itertools.product((acme, globex), (29, 30), (*different, same)):
+        period = Period(date(2026, 6, 1), date(2026, 6, 1 + days - 1), tenant.zone)
+        run_metric(tenant, "tickets_opened", period, None, filters)
+        queries += filters in different
+    run_metric(acme, "tickets_opened", june(acme), by=("board",))
+    acme.capacity_hours = 4
+    run_metric(acme, "tickets_opened", june(acme))
+    acme.time_zone = "Asia/Tokyo"
+    run_metric(acme, "tickets_opened", Period(date(2026, 6, 1), date(2026, 7, 1), acme.zone))
+    assert len(keys) == queries + 3
 
 
 def test_no_tenant_gets_the_result_of_another_even_with_the_same_hash(both, monkeypatch):

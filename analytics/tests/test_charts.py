@@ -7,11 +7,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from analytics.charts import render, spec
-from analytics.metrics import METRICS, MetricResult, Part
+from analytics.metrics import DIMENSIONS, METRICS, MetricResult, Part
 from analytics.periods import Period
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FIRST = date(2026, 1, 1)  # a Thursday
+
+
+def part(label, figure, previous):
+    return Part((label,), (label,), figure, previous)
 
 
 def result(name="tickets_opened", days=2, figures=None, parts=()):
@@ -19,10 +23,11 @@ def result(name="tickets_opened", days=2, figures=None, parts=()):
     buckets = list(period.buckets())
     return MetricResult(
         metric=METRICS[name],
+        by=(DIMENSIONS["company"],) if parts else (),
         period=period,
         as_of=datetime(2026, 6, 1, tzinfo=UTC),
-        requested_filters={},
-        filters={},
+        requested_filters=(),
+        filters=(),
         figure=1,
         previous=1,
         series=tuple(zip(buckets, figures or range(len(buckets)), strict=True)),
@@ -66,7 +71,7 @@ def test_gaps_stay_gaps():
 
 
 def test_breakdowns_are_drawn_by_size_and_empty_labels_get_a_name():
-    parts = [Part("<b> \"x\" 'y'", Decimal("2.50"), 0), Part("", 1, None)]
+    parts = [part("<b> \"x\" 'y'", Decimal("2.50"), 0), part("", 1, None)]
     drawn = spec.by_part(result("hours_by_company", parts=parts))
     assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1}
     assert render.png(drawn, "Hours").startswith(b"\x89PNG")
@@ -75,6 +80,6 @@ def test_breakdowns_are_drawn_by_size_and_empty_labels_get_a_name():
 @pytest.mark.parametrize("name", ["a\x01b", "a\0b", "a\x1fb", "a\ufffeb", "a\uffffb", "a\ud800b"])
 def test_no_label_and_no_title_stops_a_chart_from_being_drawn(name):
     """Each of these characters once ended the process."""
-    drawn = spec.by_part(result("hours_by_company", parts=[Part(name, 1, 0)]))
+    drawn = spec.by_part(result("hours_by_company", parts=[part(name, 1, 0)]))
     assert "a\ufffdb" in render.svg(drawn, f"Title {name}")
     assert render.png(drawn, f"Title {name}").startswith(b"\x89PNG")

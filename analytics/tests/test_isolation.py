@@ -7,25 +7,20 @@ import pytest
 
 import analytics
 from analytics.dashboards.choices import choices
-from analytics.metrics import METRICS, Aggregate, run_metric
+from analytics.metrics import METRICS, Aggregate, MetricQuery, run_metrics
 from analytics.periods import Period
 from analytics.records import listing
 from analytics.tests.versions import at, company, log_load, ticket
 from analytics.warehouse import tenant_reader
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
+from analytics.warehouse.sql import tenant_rows
 from analytics.warehouse.tenant_reader import RefusedStatement, TenantReader
 from tenants.models import Tenant
 
 TABLE_NAMES = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
-VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "at", "history")]
-VIEW_NAMES += ["tickets_closed", "tickets_open"]
+VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "history")]
 JULY_1 = "'2026-07-01 00:00:00.000'"
-ARGUMENTS = {
-    "as_of": f", as_of = {JULY_1}",
-    "closed": f", as_of = {JULY_1}",
-    "at": f", instants = [{JULY_1}]",
-    "open": ", instants = ['2026-05-01 00:00:00.000']",
-}
+ARGUMENTS = {"as_of": f", as_of = {JULY_1}"}
 STATEMENTS = sorted(Path(analytics.__file__).parent.rglob("*.sql"))
 
 
@@ -80,13 +75,15 @@ def test_views_alone_keep_tenants_apart(both, view):
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_count_one_tenants_rows(both, name):
     period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
-    result = run_metric(both, name, period)
-    parts = [figure for part in result.parts for figure in (part.figure, part.previous)]
-    counts = [result.figure, result.previous, *parts, *(figure for _, figure in result.series)]
-    if result.metric.aggregate is Aggregate.COUNT:
-        assert max(counts) <= 1
-    assert {part.label for part in result.parts} <= {"", *result.metric.labels, "mine"}
-    assert all(fresh.load_id == 12 and both.id in fresh.newest_file for fresh in result.freshness)
+    queries = [MetricQuery.named(name, (each,)) for each in METRICS[name].dimensions]
+    for _, result in run_metrics(both, queries, period):
+        parts = [figure for part in result.parts for figure in (part.figure, part.previous)]
+        counts = [result.figure, result.previous, *parts, *(figure for _, figure in result.series)]
+        if result.metric.aggregate is Aggregate.COUNT:
+            assert max(counts) <= 1
+        ordered = [label for dimension in result.by for _, label in dimension.labels]
+        assert {part.label for part in result.parts} <= {"", *ordered, "mine"}
+        assert all(f.load_id == 12 and both.id in f.newest_file for f in result.freshness)
 
 
 @pytest.mark.usefixtures("filters")
@@ -111,6 +108,12 @@ def test_choices_have_one_tenants_names(both):
     assert choices(both, ())["company"] == [("mine", "mine")]
 
 
+@pytest.fixture
+def no_scope(monkeypatch):
+    """Layer 1 disabled."""
+    monkeypatch.setattr(tenant_reader, "is_scoped", lambda sql, tables: True)
+
+
 ATTACKS = [
     "SELECT tenant_id FROM {t}",
     "SELECT tenant_id FROM {t} WHERE tenant_id = {{tenant_id:String}} OR 1 = 1",
@@ -124,8 +127,36 @@ ATTACKS = [
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("table", TABLE_NAMES)
+def test_tables_are_read_only_through_tenant_rows(both, table, attack):
+    with pytest.raises(RefusedStatement, match="tenant_rows"):
+        TenantReader(both).select(attack.format(t=table))
+
+
+@pytest.mark.parametrize(
+    ("where", "more"),
+    [
+        ("true) OR (true", ""),
+        ("company_id = ')') OR (true", ""),
+        ("true", " OR true"),
+        ("true", " UNION ALL SELECT company_id FROM shared_companies"),
+    ],
+)
+def test_nothing_lifts_the_scope_of_a_tenants_rows(both, where, more):
+    rows = tenant_rows("shared_companies", "company_id", where, more)
+    with pytest.raises(RefusedStatement, match="tenant_rows"):
+        TenantReader(both).select(f"SELECT company_id FROM {rows}")
+
+
+@pytest.mark.usefixtures("filters")
+def test_rows_of_a_tenant(both):
+    rows = tenant_rows("shared_companies", "company_id", "name != ')' OR true")
+    assert TenantReader(both).select(f"SELECT company_id FROM {rows}").values == [("mine",)]
+
+
+@pytest.mark.usefixtures("no_scope")
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("table", TABLE_NAMES)
 def test_filters_alone_keep_tenants_apart(both, table, attack):
-    """Layer 1 disabled: statements that read the tables directly."""
     rows = TenantReader(both).select(attack.format(t=table)).values
     assert {row[0] for row in rows} == {both.id}
 
@@ -150,6 +181,7 @@ def test_statements_that_could_lift_the_filters_are_refused(both, sql):
         TenantReader(both).select(sql)
 
 
+@pytest.mark.usefixtures("no_scope")
 @pytest.mark.parametrize("sql", ["DROP TABLE shared_tickets", "TRUNCATE TABLE shared_tickets"])
 def test_a_reader_cannot_write(both, sql, warehouse):
     with pytest.raises(Exception, match="readonly"):

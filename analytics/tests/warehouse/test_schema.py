@@ -64,7 +64,6 @@ def test_a_missing_column_is_added_with_its_views(applied, monkeypatch):
         (Action.ALTER, "shared_companies.nickname"),
         (Action.REPLACE, "companies_current"),
         (Action.REPLACE, "companies_as_of"),
-        (Action.REPLACE, "companies_at"),
         (Action.REPLACE, "companies_history"),
     ]
     schema.apply(changes)
