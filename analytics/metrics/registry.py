@@ -80,8 +80,9 @@ class Metric:
     """A named figure. `description` is its definition for users.
 
     `breakdown`: the dimension that it is broken down by unless another is chosen. `details`: those
-    of its first source that a list of its records shows. `good`: which direction is an
-    improvement, "up" or "down". `places`: decimals of the figure.
+    of its first source that a list of its records shows. `verdict`: for a share, what a record is
+    called that is part of it, and one that is not. `good`: which direction is an improvement, "up"
+    or "down". `places`: decimals of the figure.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Metric:
     aggregate: Aggregate = Aggregate.COUNT
     breakdown: str = ""
     details: tuple[str, ...] = ()
+    verdict: tuple[str, str] | None = None
     good: str = ""
     places: int = 0
 
@@ -321,6 +323,8 @@ _ALL = (
         unit="%",
         aggregate=Aggregate.SHARE,
         good="up",
+        details=("resolution_time",),
+        verdict=("Same day", "Later"),
         places=1,
     ),
     _of_tickets(
@@ -359,6 +363,7 @@ _ALL = (
         good="up",
         places=1,
         details=_SLA_DETAILS,
+        verdict=("Met", "Missed"),
     ),
     _of_tickets(
         "hours_per_ticket",

@@ -154,12 +154,16 @@ def records_query(
     period: Period,
     as_of: datetime | None = None,
     filters: Filters | None = None,
+    verdict: bool | None = None,
 ) -> RecordsQuery:
-    """The records that a figure counts: as of `as_of`, or of when a state was measured."""
+    """The records that a figure counts: as of `as_of`, or of when a state was measured.
+
+    With a `verdict`, only those that are part of a share, or are not.
+    """
     page = Page(tenant, period, as_of, parse_filters(filters or {}), ())
     applied, spans = page.filters_of(metric), page.spans
     return RecordsQuery(
-        records_sql(metric, applied),
+        records_sql(metric, applied, verdict),
         page.bound(applied),
         spans.moment(spans.period) if metric.is_state else spans.as_of,
     )

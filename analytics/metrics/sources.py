@@ -42,7 +42,6 @@ class Value:
 class DetailKind(StrEnum):
     DURATION = "duration"  # milliseconds
     DAYS = "days"
-    YES_NO = "yes or no"
 
 
 @dataclass(frozen=True)
@@ -188,8 +187,14 @@ def _since_opening(instant: str) -> str:
 
 # Targets are in milliseconds; 0 stands for a priority without targets.
 _TARGET = "indexOf({sla_priorities:Array(String)}, ifNull(priority, ''))"
-_RESPONSE_TARGET = f"arrayElement({{sla_response:Array(Int64)}}, {_TARGET})"
-_RESOLUTION_TARGET = f"arrayElement({{sla_resolution:Array(Int64)}}, {_TARGET})"
+
+
+def _target_of(duration: str, number: str = "target") -> str:
+    return f"arrayElement({{sla_{duration}:Array(Int64)}}, {number})"
+
+
+_RESPONSE_TARGET = _target_of("response", _TARGET)
+_RESOLUTION_TARGET = _target_of("resolution", _TARGET)
 # For a ticket without a first response, the closing counts as the response.
 _RESPONSE = _since_opening("ifNull(first_response_date, closed_date)")
 _RESOLUTION = _since_opening("closed_date")
@@ -212,16 +217,18 @@ TICKET_EVENTS = Source(
         "same_day": Value("closed", f"toDate(created_date, {ZONE}) = toDate(closed_date, {ZONE})"),
         "sla_met": Value(
             "closed",
-            f"if({_TARGET} = 0, NULL, {_RESPONSE} <= {_RESPONSE_TARGET}"
-            f" AND {_RESOLUTION} <= {_RESOLUTION_TARGET})",
+            f"if(({_TARGET} AS target) = 0, NULL, {_RESPONSE} <= {_target_of('response')}"
+            f" AND {_RESOLUTION} <= {_target_of('resolution')})",
         ),
         "effort": Value("closed", "actual_hours"),
     },
     details={
         "response_time": Detail("Time to response", DetailKind.DURATION, _RESPONSE),
-        "response_target": Detail("Target", DetailKind.DURATION, _RESPONSE_TARGET),
+        "response_target": Detail("Target for response", DetailKind.DURATION, _RESPONSE_TARGET),
         "resolution_time": Detail("Time to resolution", DetailKind.DURATION, _RESOLUTION),
-        "resolution_target": Detail("Target", DetailKind.DURATION, _RESOLUTION_TARGET),
+        "resolution_target": Detail(
+            "Target for resolution", DetailKind.DURATION, _RESOLUTION_TARGET
+        ),
         "over_target": Detail(
             "Over target",
             DetailKind.DURATION,
@@ -247,7 +254,7 @@ OPEN_TICKETS = Source(
             "open", "if(ifNull(owner_id, '') = '' AND ifNull(owner_name, '') = '', 1, NULL)"
         ),
     },
-    details={"days_open": Detail("Days open", DetailKind.DAYS, f"round({_OPEN_DAYS}, 1)")},
+    details={"days_open": Detail("Days open", DetailKind.DAYS, f"toDecimal64({_OPEN_DAYS}, 2)")},
 )
 
 _BILLABLE = "lower(ifNull(billable_option, '')) = 'billable'"

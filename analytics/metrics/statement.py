@@ -124,8 +124,9 @@ def _select(
     events = _events_of(source, feed, values)
     found = columns | {name: _value(source.values[name], events) for name in values}
     selected = ", ".join(f"{sql} AS {name}" for name, sql in found.items())
-    conditions = [] if feed.is_state else [within("at")]
-    conditions += [_condition(source, each) for each in filters]
+    conditions = [_condition(source, each) for each in filters]
+    if len(events) > 1:  # else the rows are limited already
+        conditions.insert(0, within("at"))
     limits = " OR ".join(within(feed.events[event]) for event in events)
     join, moment = _moments(feed, events)
     used = [selected, moment, *conditions, limits]
@@ -194,11 +195,12 @@ def _parameter(found: Filter) -> str:
 # --- Records
 
 
-def records_sql(metric: Metric, filters: Sequence[Filter]) -> str:
-    """The records behind the figure of the period: `key`, `at` and the metric's details.
+def records_sql(metric: Metric, filters: Sequence[Filter], verdict: bool | None = None) -> str:
+    """The records behind the figure of the period: `key`, the metric's verdict and its details.
 
-    A record has one row for each of its facts. Records that others are compared with, such as the
-    companies of contacts per company, are not among them.
+    A record has one row, for the last of its facts; with a `verdict`, only if that is its verdict.
+    Records that others are compared with, such as the companies of contacts per company, are not
+    among them.
     """
     source = metric.source
     values = tuple(
@@ -213,11 +215,17 @@ def records_sql(metric: Metric, filters: Sequence[Filter]) -> str:
         if _events_of(source, feed, values)
     )
     known = " OR ".join(f"{value} IS NOT NULL" for value in values)
-    return f"""SELECT {", ".join(["key", "at", *metric.details])} FROM
+    shown = ["key", *metric.details]
+    if metric.verdict:
+        shown.append(f"CAST({values[0]}, 'Nullable(Bool)') AS verdict")
+    wanted = "" if verdict is None else f" AND {'' if verdict else 'NOT '}{values[0]}"
+    return f"""SELECT {", ".join(shown)} FROM
 (
 {facts}
 )
-WHERE span = {PERIOD} AND ({known})"""
+WHERE span = {PERIOD} AND ({known}){wanted}
+ORDER BY at DESC
+LIMIT 1 BY key"""
 
 
 # --- Parameters

@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from analytics.metrics import Metric, records_query
+from analytics.metrics.sources import DetailKind
 from analytics.periods import Period, PeriodError, known_as_of, midnight, parse_day
 from analytics.records import addresses
 from analytics.warehouse.catalog import Column, Kind, Table
@@ -27,6 +28,7 @@ MAX_CONDITIONS = 10
 MAX_CHARACTERS = 200
 MAX_SORTED_CHARACTERS = 100
 MAX_CURSOR_CHARACTERS = 2000
+VERDICT = "verdict"  # the column of a drill-down that tells whether a record is part of a share
 _INSTANT = "DateTime64(3, 'UTC')"
 
 # The default columns and the default sort column of each table.
@@ -154,11 +156,33 @@ class Condition:
 
 @dataclass(frozen=True)
 class DrillDown:
-    """The records that a metric's figure counts; those of a part are filtered by its value."""
+    """The records that a metric's figure counts; those of a part are filtered by its value.
+
+    `verdict`: only those that are part of a share (True), or are not (False).
+    """
 
     metric: Metric
     period: Period
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    verdict: bool | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What the metric shows of each record: its details and its verdict."""
+        details = self.metric.source.details
+        kinds = {DetailKind.DURATION: Kind.COUNT, DetailKind.DAYS: Kind.HOURS}
+        found = [
+            Column(name, kinds[details[name].kind], details[name].title)
+            for name in self.metric.details
+        ]
+        if self.metric.verdict:
+            found.append(Column(VERDICT, Kind.BOOL, self.metric.title))
+        return tuple(found)
+
+    def is_duration(self, column: Column) -> bool:
+        """Whether a column holds milliseconds."""
+        detail = self.metric.source.details.get(column.name)
+        return column in self.columns and detail is not None and detail.kind is DetailKind.DURATION
 
 
 @dataclass(frozen=True)
@@ -180,7 +204,13 @@ class Listing:
 
     @property
     def sorted_column(self) -> Column:
-        return self.table.column(self.sort.removeprefix("-"))
+        name = self.sort.removeprefix("-")
+        return next(column for column in self.all_columns if column.name == name)
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """What can be shown and sorted by: the columns of the table and those of the metric."""
+        return (*self.table.columns, *(self.drill_down.columns if self.drill_down else ()))
 
     @property
     def is_descending(self) -> bool:
@@ -198,23 +228,27 @@ def listing(
     sort: str = "",
     search: str = "",
     where: Sequence[str] = (),
+    drill_down: DrillDown | None = None,
     **more: Any,
 ) -> Listing:
     """A listing from the parameters of a URL. Raises ListingError."""
+    own = drill_down.columns if drill_down else ()
+    known = {column.name: column for column in (*table.columns, *own)}
     for name in columns:
-        if name not in table.column_names:
+        if name not in known:
             raise ListingError("columns", f"There is no column {name[:60]!r} in {table.name}.")
     sort = sort or SORTED_BY[table.name]
-    if sort.removeprefix("-") not in table.column_names:
+    if sort.removeprefix("-") not in known:
         raise ListingError("sort", f"There is no column {sort[:60]!r} in {table.name}.")
     if len(search) > MAX_CHARACTERS or "\0" in search:
         raise ListingError("q", f"Search for at most {MAX_CHARACTERS} characters.")
     if len(where) > MAX_CONDITIONS:
         raise ListingError("where", f"Use at most {MAX_CONDITIONS} conditions.")
-    shown = dict.fromkeys(columns or SHOWN[table.name].split())
+    shown = dict.fromkeys(columns or [*SHOWN[table.name].split(), *(each.name for each in own)])
     return Listing(
         table=table,
-        columns=tuple(map(table.column, shown)),
+        columns=tuple(known[name] for name in shown),
+        drill_down=drill_down,
         sort=sort,
         search=search.strip(),
         conditions=tuple(Condition.parse(table, each) for each in where),
@@ -309,13 +343,24 @@ def _drill_down(
     """The records that a figure counts. One that no longer existed then shows its last version."""
     if table.name != drill_down.metric.tables[0]:
         raise ListingError("metric", f"{drill_down.metric.title} does not count {table.name}.")
-    query = records_query(tenant, drill_down.metric, drill_down.period, as_of, drill_down.filters)
-    source = f"""(
-    SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
-    WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {quote(table.key)} IN (
-SELECT key FROM ({query.sql})
+    metric = drill_down.metric
+    if drill_down.verdict is not None and not metric.verdict:
+        raise ListingError("verdict", f"{metric.title} has no verdict on its records.")
+    query = records_query(
+        tenant, metric, drill_down.period, as_of, drill_down.filters, drill_down.verdict
     )
-    ORDER BY effective_date DESC LIMIT 1 BY {quote(table.key)}
+    key = quote(table.key)
+    source = f"""(
+    SELECT * FROM (
+        SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
+        WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {key} IN (
+SELECT key FROM ({query.sql})
+        )
+        ORDER BY effective_date DESC LIMIT 1 BY {key}
+    ) AS records
+    INNER JOIN (
+{query.sql}
+    ) AS facts ON records.{key} = facts.key
 )"""
     return source, query.parameters | {"shown_as_of": query.shown_as_of}
 

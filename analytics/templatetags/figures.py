@@ -1,7 +1,7 @@
 """Formats figures, records and links for people."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from html import escape
 from typing import Any
@@ -113,6 +113,8 @@ def value(content: Any) -> str:
             return "yes" if content else "no"
         case datetime():
             return date_format(timezone.localtime(content), "j M Y, H:i:s")
+        case timedelta():
+            return _duration(Decimal(content // timedelta(milliseconds=1)) / 3_600_000)
         case Decimal():
             return f"{content:,.2f}"
         case int():
@@ -254,9 +256,12 @@ def downloads(result: MetricResult, scope: Scope, of: str) -> SafeString:
 
 
 @register.simple_tag
-def filter_chips(scope: Scope, filters: Sequence[Filter], names: Mapping[str, str]) -> SafeString:
-    """The active filters, each with a link that removes it. `names` are those of companies."""
-    items = format_html_join(
+def filter_chips(
+    filters: Sequence[Filter], names: Mapping[str, str], query: Mapping[str, Any]
+) -> SafeString:
+    """The active filters as items of a list, each with a link that removes it from `query`, the
+    parameters of the address. `names` are those of companies."""
+    return format_html_join(
         "",
         '<li>{}{}: <b>{}</b> <a href="?{}"><span class="unseen">Remove the filter {}</span>'
         '<span aria-hidden="true">×</span></a></li>',
@@ -265,13 +270,12 @@ def filter_chips(scope: Scope, filters: Sequence[Filter], names: Mapping[str, st
                 DIMENSIONS[each.dimension].title,
                 " is not" if each.is_excluding else "",
                 ", ".join(value_label(each.dimension, value, names) for value in each.values),
-                _written({key: text for key, text in scope.query.items() if key != each.name}),
+                _written({key: text for key, text in query.items() if key != each.name}),
                 DIMENSIONS[each.dimension].title,
             )
             for each in filters
         ),
     )
-    return format_html('<ul class="chips" aria-label="Filters">{}</ul>', items) if items else items
 
 
 @register.simple_tag
@@ -304,6 +308,13 @@ def hidden_fields(query: Mapping[str, str | Sequence[str]]) -> SafeString:
 
 
 @register.simple_tag
+def heading(column: Column, wanted: Listing) -> str:
+    """The title of a column; that of the metric's own columns is their documentation."""
+    own = wanted.drill_down.columns if wanted.drill_down else ()
+    return column.doc if column in own else words(column.name)
+
+
+@register.simple_tag
 def sort_heading(column: Column, wanted: Listing, pairs: Pairs) -> SafeString:
     """A column heading that sorts by the column; a second click reverses the order."""
     is_sorted = wanted.sorted_column is column
@@ -315,7 +326,7 @@ def sort_heading(column: Column, wanted: Listing, pairs: Pairs) -> SafeString:
         '<th scope="col"{}><a href="?{}">{}{}</a></th>',
         format_html(' aria-sort="{}"', state) if is_sorted else "",
         query,
-        words(column.name),
+        heading(column, wanted),
         ("  ▼" if wanted.is_descending else "  ▲") if is_sorted else "",
     )
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -16,7 +17,7 @@ from analytics.periods import Period
 from analytics.records import listing
 from analytics.tests.versions import at, company, log_load, ticket, version
 from analytics.warehouse.catalog import COMPANIES, TABLES, TICKETS, TIME_ENTRIES
-from tenants.models import Tenant
+from tenants.models import SlaTarget, Tenant
 
 
 @pytest.fixture
@@ -432,3 +433,98 @@ def test_a_label_that_is_too_long_for_an_address_has_no_link(client, alice, acme
     assert "category=short" in text
     assert "x" * 9_000 in text
     assert max(map(len, re.findall(r'href="([^"]*)"', text))) < 4_000
+
+
+# --- What a metric says of each record
+
+
+@pytest.fixture
+def judged(put, acme):
+    """Tickets with a target of 1 hour for the response and 4 for the resolution, one for each way
+    to meet or miss it."""
+    SlaTarget.objects.create(tenant=acme, priority="P1", response_hours=1, resolution_hours=4)
+    opened = "2026-06-10T08:00:00"
+
+    def closed(key, response, resolution, **more):
+        return ticket(
+            key,
+            created_date=opened,
+            first_response_date=at(f"2026-06-10T{response}"),
+            closed_date=f"2026-06-10T{resolution}",
+            priority="P1",
+            company_id="7",
+            **more,
+        )
+
+    put(
+        "tickets",
+        closed("met", "08:30:00", "11:00:00"),
+        closed("late answer", "10:00:00", "11:00:00"),
+        closed("late", "08:30:00", "18:00:00"),
+        ticket("no target", created_date=opened, closed_date="2026-06-10T09:00:00", priority="P9"),
+    )
+
+
+def test_records_carry_what_the_metric_says_of_each(judged, acme, june):
+    of = listing.DrillDown(METRICS["sla_met"], june)
+    rows = listing.page(acme, listing.listing(TICKETS, drill_down=of, sort="-over_target")).rows
+    hour = 3_600_000
+    assert [
+        (
+            row["ticket_id"],
+            row["verdict"],
+            row["response_time"],
+            row["response_target"],
+            row["resolution_time"],
+            row["over_target"],
+        )
+        for row in rows
+    ] == [
+        ("late", False, hour // 2, hour, 10 * hour, 6 * hour),
+        ("late answer", False, 2 * hour, hour, 3 * hour, hour),
+        ("met", True, hour // 2, hour, 3 * hour, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"), [(True, ["met"]), (False, ["late", "late answer"])]
+)
+def test_records_are_limited_to_the_misses(judged, acme, june, verdict, expected):
+    assert counted_in(acme, "sla_met", june, verdict=verdict) == expected
+    assert counted_in(acme, "sla_met", june, verdict=verdict, filters={"company": "8"}) == []
+
+
+def test_a_metric_without_a_verdict_has_no_misses(warehouse, acme, june):
+    with pytest.raises(listing.ListingError, match="verdict"):
+        counted_in(acme, "tickets_opened", june, verdict=False)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_details_of_every_metric_can_be_listed_and_sorted_by(judged, acme, june, name):
+    of = listing.DrillDown(METRICS[name], june)
+    table = TABLES[METRICS[name].tables[0]]
+    for column in (None, *of.columns):
+        sort = f"-{column.name}" if column else ""
+        wanted = listing.listing(table, drill_down=of, sort=sort, size=1)
+        found = listing.page(acme, wanted)
+        assert set(found.rows[0]) >= {each.name for each in of.columns} if found.rows else True
+        if found.next:
+            listing.page(acme, replace(wanted, after=found.next))
+
+
+def test_pages_and_files_tell_misses_in_words(client, alice, acme, judged, warehouse):
+    log_load(warehouse, acme, "tickets")
+    client.force_login(alice)
+    query = "metric=sla_met&start=2026-06-01&end=2026-06-30&verdict=no&sort=-over_target"
+    text = client.get(f"/t/{acme.id}/explore/tickets/?{query}&company=7").content.decode()
+    assert text.count(">Missed</td>") == 2
+    assert ">6.0 h</td>" in text
+    assert ">Met</td>" not in text
+    assert "Company: <b>7</b>" in text
+    file = b"".join(client.get(f"/t/{acme.id}/explore/tickets.csv?{query}").streaming_content)
+    heading, first, *_ = file.decode().splitlines()
+    assert heading.endswith(
+        "response_time_hours,response_target_hours,resolution_time_hours,"
+        "resolution_target_hours,over_target_hours,verdict"
+    )
+    assert first.endswith("0.5000,1.0000,10.0000,4.0000,6.0000,no")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
@@ -16,10 +17,10 @@ from django.views.decorators.http import require_POST, require_safe
 from analytics.dashboards.boards import DASHBOARDS
 from analytics.dashboards.choices import FILTERS
 from analytics.dashboards.scope import Scope
-from analytics.metrics import Freshness, parse_filters
+from analytics.metrics import Filter, Freshness, freshness_of, parse_filters
 from analytics.metrics.names import company_names
 from analytics.periods import PAGE_PRESETS, PeriodError, known_as_of
-from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.catalog import COMPANIES, TABLES
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of
 from tenants.models import Tenant, User
@@ -96,16 +97,12 @@ def scope_of(request: HttpRequest, tenant: Tenant) -> tuple[Scope, PeriodError |
 def scope_context(
     scope: Scope, problem: PeriodError | None, freshness: Sequence[Freshness]
 ) -> dict[str, Any]:
-    """What the period and the filters of a page show. The names of companies are looked up only if
-    there is a filter by company."""
+    """What the period and the filters of a page show."""
     filters = parse_filters(scope.filters)
-    names = {}
-    if any(each.dimension == "company" for each in filters):
-        names = company_names(scope.tenant, known_as_of(scope.tenant.zone, scope.as_of), freshness)
     in_panel = {name for name in FILTERS if len(scope.filters.get(name, ())) == 1}
     return {
         "filters": filters,
-        "company_names": names,
+        "company_names": names_of_filters(scope.tenant, filters, scope.as_of, freshness),
         "choices": None,  # fetched when the panel is opened, since they take as long as a page
         "panel_filters": {name: scope.filters[name] for name in in_panel},
         "other_filters": {n: found for n, found in scope.filters.items() if n not in in_panel},
@@ -116,3 +113,17 @@ def scope_context(
         "presets": PAGE_PRESETS,
         "problem": problem,
     }
+
+
+def names_of_filters(
+    tenant: Tenant,
+    filters: Sequence[Filter],
+    as_of: datetime | None,
+    freshness: Sequence[Freshness] | None = None,
+) -> dict[str, str]:
+    """The names of companies, if there is a filter by company."""
+    if not any(each.dimension == "company" for each in filters):
+        return {}
+    if freshness is None:
+        freshness = freshness_of(tenant, [COMPANIES.name])
+    return company_names(tenant, known_as_of(tenant.zone, as_of), freshness)

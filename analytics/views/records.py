@@ -1,6 +1,9 @@
 """The Explore pages: the records of a table, and one record with its relations and history."""
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,18 +14,20 @@ from django.utils import timezone
 
 from analytics import periods
 from analytics.dashboards.scope import Scope
-from analytics.metrics import METRICS
+from analytics.metrics import METRICS, parse_filters
 from analytics.periods import PeriodError
 from analytics.records import listing, relations
 from analytics.records.history import RecordNotFound, record_history
-from analytics.views.common import page_context, tenant_page
+from analytics.views.common import names_of_filters, page_context, tenant_page
 from analytics.views.downloads import bad_download, table_download
-from analytics.warehouse.catalog import TABLES, Table
+from analytics.warehouse.catalog import TABLES, Column, Table
 from analytics.warehouse.errors import WarehouseError
 from common.spreadsheets import MAX_SHEET_ROWS
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
+
+VERDICTS = {"": None, "yes": True, "no": False}
 
 
 @tenant_page
@@ -64,9 +69,29 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
         return bad_download(
             "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
         )
-    heading = [column.name for column in wanted.columns]
+    durations = {
+        number
+        for number, column in enumerate(wanted.columns)
+        if wanted.drill_down and wanted.drill_down.is_duration(column)
+    }
+    heading = [
+        f"{column.name}_hours" if number in durations else column.name
+        for number, column in enumerate(wanted.columns)
+    ]
     label = f"{tenant.id}-{table}"
-    return table_download(kind, label, heading, listing.every_row(tenant, wanted), tenant.zone)
+    rows = _in_hours(listing.every_row(tenant, wanted), durations)
+    return table_download(kind, label, heading, rows, tenant.zone)
+
+
+def _in_hours(rows: Iterator[Sequence[Any]], durations: set[int]) -> Iterator[Sequence[Any]]:
+    """The rows with hours instead of milliseconds, since files are read by programs."""
+    for row in rows:
+        yield [
+            round(Decimal(cell) / 3_600_000, 4)
+            if number in durations and cell is not None
+            else cell
+            for number, cell in enumerate(row)
+        ]
 
 
 @tenant_page
@@ -117,20 +142,39 @@ def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | Non
     if name not in METRICS:
         raise listing.ListingError("metric", "This figure does not exist.")
     scope = Scope.of_query(tenant, request.GET)
-    return listing.DrillDown(METRICS[name], scope.period, scope.filters)
+    verdict = request.GET.get("verdict", "")
+    if verdict not in VERDICTS:
+        raise listing.ListingError("verdict", "Use yes or no.")
+    return listing.DrillDown(METRICS[name], scope.period, scope.filters, VERDICTS[verdict])
 
 
 def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:
     found = listing.page(tenant, wanted)
+    filters = parse_filters(wanted.drill_down.filters) if wanted.drill_down else ()
     return {
+        "filters": filters,
+        "company_names": names_of_filters(tenant, filters, wanted.as_of),
         "wanted": wanted,
         "page": found,
         "count": listing.count(tenant, wanted),
         "rows": [
-            (row[wanted.table.key], [row[column.name] for column in wanted.columns])
+            (row[wanted.table.key], [_cell(wanted, column, row) for column in wanted.columns])
             for row in found.rows
         ],
     }
+
+
+def _cell(wanted: listing.Listing, column: Column, row: Mapping[str, Any]) -> Any:
+    """A value as pages show it: verdicts in words, durations as such."""
+    content = row[column.name]
+    if content is None or not wanted.drill_down or column not in wanted.drill_down.columns:
+        return content
+    if column.name == listing.VERDICT and wanted.drill_down.metric.verdict:
+        met, missed = wanted.drill_down.metric.verdict
+        return met if content else missed
+    if wanted.drill_down.is_duration(column):
+        return timedelta(milliseconds=content)
+    return content
 
 
 def _hidden(request: HttpRequest) -> dict[str, Any]:
@@ -150,4 +194,5 @@ def _hidden(request: HttpRequest) -> dict[str, Any]:
         "but_columns": [pair for pair in pairs if pair[0] != "columns"],
         "but_as_of": [pair for pair in pairs if pair[0] != "as_of"],
         "everything": pairs,
+        "query": {name: [value for each, value in pairs if each == name] for name, _ in pairs},
     }
