@@ -86,6 +86,52 @@ def by_part(result: MetricResult) -> Spec:
     return _with(rows, _spec(bars, result.metric.title))
 
 
+def heat_map(result: MetricResult) -> Spec:
+    """A breakdown by two dimensions: a cell for each pair of values, the darker the larger."""
+    labels = [_labels(result, place) for place in (0, 1)]
+    rows = [
+        {
+            "row": part.labels[0] or NOT_GIVEN,
+            "column": part.labels[1] or NOT_GIVEN,
+            "figure": _plain(part.figure),
+        }
+        for part in result.parts
+        if all((part.labels[place] or NOT_GIVEN) in labels[place] for place in (0, 1))
+    ]
+    titles = [dimension.title for dimension in result.by]
+    cells = (
+        alt.Chart()
+        .mark_rect(stroke="white", strokeWidth=1)
+        .encode(
+            x=alt.X(
+                "column:N",
+                title=None,
+                sort=labels[1],
+                axis=alt.Axis(labelLimit=110, orient="top", labelOverlap=True),
+            ),
+            y=alt.Y("row:N", title=None, sort=labels[0], axis=alt.Axis(labelLimit=220)),
+            color=alt.Color("figure:Q", title=None, scale=alt.Scale(scheme="blues")),
+            tooltip=[
+                alt.Tooltip("row:N", title=titles[0]),
+                alt.Tooltip("column:N", title=titles[1]),
+                alt.Tooltip("figure:Q", title=result.metric.title, format=NUMBER),
+            ],
+        )
+        .properties(height=PART_HEIGHT * max(1, len(labels[0])))
+    )
+    return _with(rows, _spec(cells, f"{result.metric.title} by {result.breakdown}"))
+
+
+def _labels(result: MetricResult, place: int) -> list[str]:
+    """The values of one dimension that are drawn: all in order, or those in the largest parts."""
+    seen = dict.fromkeys(part.labels[place] or NOT_GIVEN for part in result.parts)
+    dimension = result.by[place]
+    if dimension.is_ordered:
+        ordered = [label for _, label in dimension.labels]
+        return ordered + [label for label in seen if label not in ordered]
+    return list(seen)[:MAX_PARTS]
+
+
 def label_of(part: Part) -> str:
     """The name of a part for people."""
     return " · ".join(label or NOT_GIVEN for label in part.labels)

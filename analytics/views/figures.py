@@ -1,5 +1,6 @@
 """One figure in detail: trend, breakdown, definition, data sources and downloads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -18,8 +19,9 @@ from analytics.metrics import (
     MetricQuery,
     MetricResult,
     freshness_of,
-    run_metric,
+    run_metrics,
 )
+from analytics.metrics.changes import reason, reason_queries
 from analytics.periods import PeriodError
 from analytics.records import listing
 from analytics.views.common import page_context, scope_context, scope_of, tenant_page
@@ -72,32 +74,43 @@ def _figure_context(
     query: MetricQuery, scope: Scope, freshness: tuple[Freshness, ...]
 ) -> dict[str, Any]:
     metric, tenant = query.metric, scope.tenant
-    result = _result(query, scope, freshness)
+    reasons = reason_queries(metric)
+    results = _results([query, *reasons], scope, freshness)
+    result = results[query]
+    found = reason(
+        tenant,
+        {each: results[each] for each in reasons},
+        scope.period,
+        scope.as_of,
+        scope.filters,
+        freshness,
+    )
     drill_down = listing.DrillDown(metric, scope.period, scope.filters)
     wanted = listing.listing(TABLES[metric.tables[0]], drill_down=drill_down, as_of=scope.as_of)
     return {
         "metric": metric,
         "result": result,
         "results": [result],
+        "reason": found,
         "dimensions": [DIMENSIONS[dimension] for dimension in metric.dimensions],
         "spec": charts.over_time([result]),
+        "heat_map": charts.heat_map(result) if len(query.by) > 1 and result.parts else None,
         "vega_version": bundle.VERSION,
         "sources": listing.sources(tenant, wanted),
     }
 
 
-def _result(
-    query: MetricQuery, scope: Scope, freshness: tuple[Freshness, ...] | None = None
-) -> MetricResult:
-    return run_metric(
-        scope.tenant,
-        query.metric.name,
-        scope.period,
-        scope.as_of,
-        scope.filters,
-        freshness,
-        query.by,
-    )
+def _results(
+    queries: Sequence[MetricQuery], scope: Scope, freshness: tuple[Freshness, ...] | None = None
+) -> dict[MetricQuery, MetricResult]:
+    found = {}
+    for query, result in run_metrics(
+        scope.tenant, queries, scope.period, scope.as_of, scope.filters, freshness
+    ):
+        if isinstance(result, Exception):
+            raise result
+        found[query] = result
+    return found
 
 
 @tenant_page
@@ -113,7 +126,7 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
         query = _query(request, name) if of_parts else MetricQuery.named(name, ())
     except ValueError as error:
         return bad_download("by", str(error))
-    result = _result(query, scope)
+    (result,) = _results([query], scope).values()
     label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
     if kind in ("png", "svg"):
         return _picture(result, kind, label, of_parts=of_parts)
@@ -131,7 +144,10 @@ def _table(result: MetricResult, *, of_parts: bool) -> tuple[list[str], list[lis
 
 
 def _picture(result: MetricResult, kind: str, label: str, *, of_parts: bool) -> HttpResponse:
-    spec = charts.by_part(result) if of_parts else charts.over_time([result])
+    if not of_parts:
+        spec = charts.over_time([result])
+    else:
+        spec = charts.heat_map(result) if len(result.by) > 1 else charts.by_part(result)
     days = f"{charts.days_of(result.period)}"
     title = f"{result.metric.title}, {result.metric.unit} · {days}"
     if kind == "png":

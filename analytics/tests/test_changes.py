@@ -1,0 +1,188 @@
+"""What changed: contributions add up to the change, and the reason is the one that was made."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part, run_metrics
+from analytics.metrics.changes import (
+    contributions,
+    phrase,
+    reason,
+    reason_queries,
+    rounded,
+)
+from analytics.metrics.results import figure_of
+from analytics.periods import Period
+from analytics.tests.versions import at, ticket
+from tenants.models import SlaTarget, Tenant
+
+NUMBERS = st.none() | st.integers(0, 50) | st.decimals(0, 90, places=2)
+KINDS = ["tickets_opened", "tickets_net", "hours_worked", "close_rate", "sla_met", "utilization"]
+KINDS += ["hours_per_ticket", "contacts_per_company"]
+
+
+def _total(rows):
+    return tuple(
+        sum((number or 0 for number in column), Decimal(0)) for column in zip(*rows, strict=True)
+    )
+
+
+def _result(name, rows):
+    """A result with these (numbers, previous numbers) of its parts."""
+    metric = METRICS[name]
+    count = len(metric.measures)
+    rows = [(now[:count], before[:count]) for now, before in rows]
+    parts = tuple(
+        Part(
+            (f"{number}",),
+            (f"{number}",),
+            figure_of(metric, now),
+            figure_of(metric, before),
+            now,
+            before,
+        )
+        for number, (now, before) in enumerate(rows)
+    )
+    totals = [_total(each) for each in zip(*rows, strict=True)]
+    period = Period(date(2026, 6, 1), date(2026, 7, 1), Tenant(time_zone="UTC").zone)
+    return MetricResult(
+        metric=metric,
+        by=(DIMENSIONS["company"],),
+        period=period,
+        as_of=at("2026-07-01"),
+        requested_filters=(),
+        filters=(),
+        figure=figure_of(metric, totals[0]),
+        previous=figure_of(metric, totals[1]),
+        series=(),
+        parts=parts,
+        is_cut=False,
+        freshness=(),
+        milliseconds=0.0,
+        numbers=totals[0],
+        previous_numbers=totals[1],
+    )
+
+
+def _exact(metric, numbers):
+    first, second = (*map(Fraction, numbers), Fraction(0))[:2]
+    if metric.aggregate.is_quotient:
+        return first / second * (100 if metric.unit == "%" else 1)
+    return first - second if metric.name == "tickets_net" else first
+
+
+@given(
+    name=st.sampled_from(KINDS),
+    rows=st.lists(
+        st.tuples(st.tuples(NUMBERS, NUMBERS), st.tuples(NUMBERS, NUMBERS)), min_size=1, max_size=8
+    ),
+)
+def test_contributions_add_up_to_the_change(name, rows):
+    result = _result(name, rows)
+    found = contributions(result)
+    if result.metric.aggregate.is_quotient and None in (result.figure, result.previous):
+        assert found == []
+        return
+    change = _exact(result.metric, result.numbers) - _exact(result.metric, result.previous_numbers)
+    assert sum((each.amount for each in found), Fraction(0)) == change
+    for each in found:
+        if result.metric.aggregate.is_quotient:
+            assert each.rate + each.mix == each.amount
+        else:
+            assert (each.rate, each.mix) == (None, None)
+    shown = rounded([each.amount for each in found], 1)
+    assert abs(sum(shown, Decimal(0)) - Decimal(float(change))) <= Decimal("0.0501")
+    assert all(
+        abs(Fraction(s) - e.amount) <= Fraction(1, 10) for s, e in zip(shown, found, strict=True)
+    )
+
+
+def test_rate_and_mix_are_told_apart():
+    """One customer's rate fell with the same tickets; then another with a low rate got more."""
+    rate = _result("sla_met", [((40, 50), (50, 50)), ((45, 50), (45, 50))])
+    (only,) = contributions(rate)
+    assert (only.part.label, only.amount, only.rate, only.mix) == ("0", -10, -10, 0)
+    mix = _result("sla_met", [((50, 50), (50, 50)), ((50, 100), (25, 50))])
+    found = {each.part.label: each for each in contributions(mix)}
+    assert {each.rate for each in found.values()} == {0}
+    assert sum(each.amount for each in found.values()) == Fraction(200, 3) - 75
+
+
+def test_medians_have_no_contributions():
+    assert contributions(_result("resolution_median", [((5,), (9,))])) == []
+
+
+# --- The reason
+
+JUNE = (date(2026, 6, 1), date(2026, 7, 1))
+
+
+def _closed(number, day, *, is_met, priority="P2", company="1", board="Desk"):
+    opened = at(f"{day}T08:00:00")
+    end = opened + timedelta(hours=1 if is_met else 30)
+    return ticket(
+        f"{number}-{day}-{priority}-{company}-{board}",
+        "2026-01-01",
+        created_date=f"{opened:%Y-%m-%dT%H:%M:%S}",
+        first_response_date=opened,
+        closed_date=f"{end:%Y-%m-%dT%H:%M:%S}",
+        priority=priority,
+        company_id=company,
+        company_name={"1": "Acorn", "7": "Möller Pharma"}[company],
+        board_name=board,
+    )
+
+
+@pytest.fixture
+def story(acme, put_rows):
+    """The SLA fell only for tickets of priority 1 of one customer."""
+    for priority in ("P1", "P2"):
+        SlaTarget.objects.create(
+            tenant=acme, priority=priority, response_hours=8, resolution_hours=8
+        )
+    rows = []
+    for number in range(10):
+        for priority in ("P1", "P2"):
+            for company in ("1", "7"):
+                board = "Desk" if number % 2 else "Projects"
+                more = {"priority": priority, "company": company, "board": board}
+                rows.append(_closed(number, "2026-05-12", is_met=True, **more))
+                late = priority == "P1" and company == "7" and number < 8
+                rows.append(_closed(number, "2026-06-10", is_met=not late, **more))
+    put_rows(acme, "tickets", rows)
+    return acme
+
+
+def _reason(tenant, name, filters):
+    period = Period(*JUNE, tenant.zone)
+    queries = reason_queries(METRICS[name])
+    results = dict(run_metrics(tenant, queries, period, None, filters, ()))
+    return reason(tenant, results, period, None, filters, ())
+
+
+def test_the_reason_is_the_part_that_brought_the_change(story):
+    found = _reason(story, "sla_met", {})
+    assert set(found.by) == {"priority", "company"}
+    assert phrase(found) == "P1 at Möller Pharma"
+    assert found.amount == -20
+
+
+def test_within_a_filter_the_reason_is_another(story):
+    assert phrase(_reason(story, "sla_met", {"company": "7"})) == "P1"
+
+
+def test_where_nothing_stands_out_there_is_no_reason(story):
+    assert _reason(story, "tickets_closed", {}) is None
+    assert _reason(story, "sla_met", {"company": "1"}) is None
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_can_be_asked_for_its_reason(story, name):
+    query = MetricQuery.named(name)
+    assert all(each.metric is query.metric for each in reason_queries(query.metric))
+    assert _reason(story, name, {}) is None or METRICS[name].measures
