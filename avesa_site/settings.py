@@ -189,6 +189,7 @@ CELERY_TASK_ROUTES = {
     "loaders.tasks.purge_old_records": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},
+    "avesa_site.tasks.warm_dashboards": {"queue": "reports"},
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True

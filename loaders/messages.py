@@ -26,3 +26,8 @@ def tell_pipeline(job: LoadJob) -> None:
 def tidy_soon(job: LoadJob) -> None:
     """Wake a worker to merge the patches that the job left. Until then reads are slower."""
     send_after_commit("loaders.tasks.tidy_table", job.tenant_id, job.table, job.pk)
+
+
+def warm_soon(tenant_id: str) -> None:
+    """Wake a worker to compute the tenant's dashboards with the new data."""
+    send_after_commit("avesa_site.tasks.warm_dashboards", tenant_id, expires=EXPIRES)

@@ -244,7 +244,9 @@ def listing(
         raise ListingError("q", f"Search for at most {MAX_CHARACTERS} characters.")
     if len(where) > MAX_CONDITIONS:
         raise ListingError("where", f"Use at most {MAX_CONDITIONS} conditions.")
-    shown = dict.fromkeys(columns or [*SHOWN[table.name].split(), *(each.name for each in own)])
+    usual = SHOWN[table.name].split()
+    # What names a record comes first, then what the metric says of it.
+    shown = dict.fromkeys(columns or [*usual[:2], *(each.name for each in own), *usual[2:]])
     return Listing(
         table=table,
         columns=tuple(known[name] for name in shown),

@@ -38,7 +38,6 @@ DASH = "–"
 MINUTES_BELOW, DAYS_FROM = 1, 48  # hours
 SPARK_WIDTH, SPARK_HEIGHT = 120, 32
 MAX_CHANGES = 10
-_ZERO = Fraction(0)
 MAX_LINK_CHARACTERS = 3000  # web servers refuse addresses of about 4,000
 Pairs = Sequence[tuple[str, str]]
 
@@ -119,7 +118,7 @@ def change_sentence(result: MetricResult, reason: Reason | None) -> str:
         return f"{text}."
     (amount,) = rounded([reason.amount], metric.places)
     if abs(amount) <= abs(difference):
-        return f"{text}, {abs(amount):,} of them from {phrase(reason)}."
+        return f"{text}, {abs(amount):,} of them from {phrase(reason).rstrip('.')}."
     return f"{text}. From {phrase(reason)} alone it was {amount:+,}."
 
 
@@ -129,10 +128,10 @@ def changes_table(result: MetricResult, scope: Scope) -> SafeString:
     found = contributions(result)
     places = result.metric.places
     is_split = result.metric.aggregate.is_quotient
-    columns = [[each.amount for each in found]]
+    shown = [rounded([each.amount for each in found], places)]
     if is_split:
-        columns += [[each.rate or _ZERO for each in found], [each.mix or _ZERO for each in found]]
-    shown = [rounded(column, places) for column in columns]
+        rates = rounded([each.rate or Fraction(0) for each in found], places)
+        shown += [rates, [a - rate for a, rate in zip(shown[0], rates, strict=True)]]
     rows = [
         (_changed_part(result, each.part, scope), [column[number] for column in shown])
         for number, each in enumerate(found[:MAX_CHANGES])
@@ -142,9 +141,9 @@ def changes_table(result: MetricResult, scope: Scope) -> SafeString:
         rows.append(
             (f'<th scope="row">{len(found) - MAX_CHANGES} others</th><td></td><td></td>', rest)
         )
-    titles = [result.breakdown, "Before", "Now", "Brought"]
+    titles = [result.breakdown, "Before", "Now", "Contribution"]
     if is_split:
-        titles += ["by its rate", "by its weight"]
+        titles += ["from its rate", "from its weight"]
     heads = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "".join(
         f"<tr>{cells}{''.join(f'<td>{amount:+,}</td>' for amount in amounts)}</tr>"

@@ -13,6 +13,7 @@ from django.utils import timezone
 from analytics.charts import bundle, spec
 from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Tile, TileType
 from analytics.dashboards.scope import Scope
+from analytics.dashboards.warming import remember
 from analytics.metrics import Freshness, MetricQuery, MetricResult, freshness_of, run_metrics
 from analytics.views.common import FAILED, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
@@ -34,6 +35,7 @@ def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -
     if not freshness:
         return render(request, "analytics/welcome.html", context)
     scope, problem = scope_of(request, tenant)
+    remember(slug, scope)
     context |= scope_context(scope, problem, freshness)
     context |= {"vega_version": bundle.VERSION, "tiles_go_here": TILES_GO_HERE}
     page = render_to_string("analytics/dashboard.html", context, request)

@@ -25,7 +25,7 @@ from loaders.jobs import queue
 from loaders.jobs.load import LoadRequest, Run, run_load
 from loaders.lake.results import LoadFailed, LoadResult
 from loaders.lake.s3 import LakeError, NoFiles
-from loaders.messages import tidy_soon
+from loaders.messages import tidy_soon, warm_soon
 from loaders.models import LoadJob
 from loaders.staging import schema_drift
 from loaders.staging.scratch_tables import ScratchTables, label_of
@@ -74,6 +74,8 @@ def _run(job: LoadJob) -> LoadJob.State | None:
         return _failed(job, error, run.result)
     if not succeeded:
         return None
+    if not job.dry_run:
+        warm_soon(job.tenant_id)
     if result.left_patches or queue.may_have_leftovers(job):
         tidy_soon(job)
     return LoadJob.State.SUCCEEDED
