@@ -8,7 +8,7 @@ from datetime import time, timedelta
 from statistics import median
 from time import sleep
 
-from benchmarks.dashboard import _fill
+from benchmarks.histories import fill
 from benchmarks.report import Figure, Section
 from benchmarks.stack import _free_port, timed
 
@@ -26,7 +26,7 @@ def measure():
     from analytics.reports import deliveries, documents, mails, occurrences
     from analytics.reports.content import compose, scoped_tiles
 
-    _fill("bench", 20)
+    fill("bench", 50_000)
     report = _report()
     now = timezone.now()
 
