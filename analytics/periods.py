@@ -5,8 +5,9 @@ A day begins at the tenant's local midnight, so it has 23 or 25 hours when the c
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
@@ -14,6 +15,17 @@ MAX_DAYS = 1096
 EARLIEST, LATEST = date(1971, 1, 1), date(2148, 12, 31)  # what the warehouse's Date can hold
 DEFAULT_DAYS = 30
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class Comparison(StrEnum):
+    """What a period is compared with."""
+
+    BEFORE = "before"
+    YEAR = "year"
+
+    @property
+    def label(self) -> str:
+        return {"before": "The period before", "year": "The same days a year before"}[self.value]
 
 
 class PeriodError(ValueError):
@@ -27,11 +39,16 @@ class PeriodError(ValueError):
 
 @dataclass(frozen=True)
 class Period:
-    """The days from `start` up to, not including, `end`, in `zone`."""
+    """The days from `start` up to, not including, `end`, in `zone`.
+
+    Figures are compared with those of the `previous` period: that of the same length just before,
+    or the same days a year before.
+    """
 
     start: date
     end: date
     zone: ZoneInfo
+    compared_with: Comparison = Comparison.BEFORE
 
     @property
     def last_day(self) -> date:
@@ -54,11 +71,13 @@ class Period:
     def up_to(self, instant: datetime) -> "Period":
         """The part that had started by `instant`; the whole period if none of it had."""
         end = instant.astimezone(self.zone).date() + DAY
-        return Period(self.start, end, self.zone) if self.start < end < self.end else self
+        return replace(self, end=end) if self.start < end < self.end else self
 
     @property
     def previous(self) -> "Period":
-        """The period of the same length just before this one."""
+        """What figures of this period are compared with."""
+        if self.compared_with is Comparison.YEAR:
+            return Period(_a_year_before(self.start), _a_year_before(self.end), self.zone)
         return Period(self.start - (self.end - self.start), self.start, self.zone)
 
     @property
@@ -194,10 +213,18 @@ def between(
 def from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> tuple[Period, str]:
     """The period in a page's query string and the name of its preset ("" for custom dates)."""
     start, end = query.get("start", ""), query.get("end", "")
-    if start or end:
-        return between(start, end, zone, now), ""
-    name = query.get("period") or DEFAULT_PRESET
-    return preset(name, zone, now), name
+    name = "" if start or end else query.get("period") or DEFAULT_PRESET
+    period = preset(name, zone, now) if name else between(start, end, zone, now)
+    return replace(period, compared_with=_comparison(query.get("compare", ""), period)), name
+
+
+def _comparison(text: str, period: Period) -> Comparison:
+    if text not in ("", *Comparison):
+        raise PeriodError("compare", f"Use {' or '.join(Comparison)}.")
+    comparison = Comparison(text) if text else Comparison.BEFORE
+    if comparison is Comparison.YEAR and period.start < _a_year_before(period.end):
+        raise PeriodError("compare", "Use a period of at most a year, or compare=before.")
+    return comparison
 
 
 def as_of_from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> datetime | None:

@@ -64,8 +64,8 @@ def measure():
         f"Dashboards (last 30 days) of tenants with four versions for each ticket, ids that rise "
         f"with time and three time entries for each ticket; cold: median of {ROUNDS} requests, "
         f"each with an emptied cache, after the four statements of `benchmarks/{FLOOR.name}`, "
-        f"sent bare one after the other (the floor); warm: {WARM} requests; then {USERS} users at once on {len(sizes)} "
-        f"tenants, {EACH} pages each with a cache that is empty at first",
+        f"sent bare one after the other (the floor); warm: {WARM} requests; then {USERS} users "
+        f"at once on {len(sizes)} tenants, {EACH} pages each with a cache that is empty at first",
         [
             *figures,
             Figure(

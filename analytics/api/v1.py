@@ -78,7 +78,7 @@ class MetricAnswer(Schema):
     by: list[str] = Field(description="The dimensions of the breakdown.")
     figure: float | None
     previous: float | None = Field(
-        description="The figure of the previous period of the same length."
+        description="The figure of the period that it is compared with; see `compare`."
     )
     series: list[Bucket] = Field(description="The figure for each day, week or month.")
     parts: list[PartOut] = Field(description="The breakdown, if the metric has one.")
@@ -111,6 +111,9 @@ class PeriodIn(Schema):
     start: str = Field("", description="First day, such as 2026-03-01, instead of `period`.")
     end: str = Field("", description="Last day, included. Default: today.")
     as_of: str = Field("", description="Show the data as of the end of this day. Default: now.")
+    compare: str = Field(
+        "", description="before (the period before, the default) or year (the same days then)."
+    )
 
 
 def _filter_field(name: str) -> Any:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from analytics import periods
 from analytics.metrics import DIMENSIONS
 from analytics.metrics.dimensions import EXCLUDED, write_value
-from analytics.periods import Period, PeriodError
+from analytics.periods import Comparison, Period, PeriodError
 from tenants.models import Tenant
 
 MAX_FILTER_CHARACTERS = 300
@@ -58,10 +58,12 @@ class Scope:
             if self.chosen
             else {"start": f"{self.period.start}", "end": f"{self.period.last_day}"}
         )
-        as_of = {}
+        more = {}
+        if self.period.compared_with is not Comparison.BEFORE:
+            more["compare"] = self.period.compared_with.value
         if self.as_of is not None:
-            as_of["as_of"] = f"{self.as_of.astimezone(self.tenant.zone).date()}"
-        return when | as_of | self.filters
+            more["as_of"] = f"{self.as_of.astimezone(self.tenant.zone).date()}"
+        return when | more | self.filters
 
 
 def filters_in(query: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

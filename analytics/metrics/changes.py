@@ -1,7 +1,7 @@
 """What changed: which parts of a breakdown brought the change of a figure.
 
 Contributions add up to the change exactly. Those of counts and sums are differences. A share or
-ratio changes in two ways, which are told apart: parts have another *rate* (SLA met fell for a
+ratio changes in two ways, which are kept apart: parts have another *rate* (SLA met fell for a
 customer), or another weight, the *mix* (a customer with a low rate has more tickets than before).
 With n and d the part's numerator and denominator, N and D the totals, R = N/D, r = n/d, w = d/D,
 and a bar for the mean of both periods (Marshall and Edgeworth):

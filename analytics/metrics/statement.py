@@ -168,7 +168,10 @@ def _span(feed: Feed) -> str:
             f"multiIf(at = {{period_at:{_INSTANT}}}, {PERIOD},"
             f" at = {{previous_at:{_INSTANT}}}, {PREVIOUS}, 0)"
         )
-    return f"if(at >= {{starts_at:{_INSTANT}}}, {PERIOD}, {PREVIOUS})"
+    return (
+        f"multiIf(at >= {{starts_at:{_INSTANT}}}, {PERIOD},"
+        f" at < {{previous_ends_at:{_INSTANT}}}, {PREVIOUS}, 0)"
+    )
 
 
 def _bucket(feed: Feed, unit: str) -> str:
@@ -270,6 +273,7 @@ class Spans:
             "first_at": self.period.previous.starts_at,
             "last_at": self.period.ends_at,
             "starts_at": self.period.starts_at,
+            "previous_ends_at": self.period.previous.ends_at,
             "period_at": self.moment(self.period),
             "previous_at": self.moment(self.period.previous),
             "instants": [_written(each) for each in self.instants],

@@ -245,7 +245,7 @@ def listing(
     if len(where) > MAX_CONDITIONS:
         raise ListingError("where", f"Use at most {MAX_CONDITIONS} conditions.")
     usual = SHOWN[table.name].split()
-    # What names a record comes first, then what the metric says of it.
+    # What names a record comes first, then what the metric shows of it.
     shown = dict.fromkeys(columns or [*usual[:2], *(each.name for each in own), *usual[2:]])
     return Listing(
         table=table,

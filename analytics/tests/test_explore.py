@@ -435,7 +435,7 @@ def test_a_label_that_is_too_long_for_an_address_has_no_link(client, alice, acme
     assert max(map(len, re.findall(r'href="([^"]*)"', text))) < 4_000
 
 
-# --- What a metric says of each record
+# --- What a metric shows of each record
 
 
 @pytest.fixture

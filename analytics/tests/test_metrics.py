@@ -1,5 +1,6 @@
 """Each metric's definition, on rows counted by hand in the real engine."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from analytics.metrics import DIMENSIONS, METRICS, run_metric
-from analytics.periods import Period
+from analytics.periods import Comparison, Period
 from analytics.tests.versions import at, company, log_load, ticket, version
 from tenants.models import SlaTarget
 
@@ -367,3 +368,21 @@ def test_a_metric_has_a_definition(name):
     assert metric.unit
     assert metric.measures
     assert set(metric.details) <= set(metric.source.details)
+
+
+def test_figures_are_compared_with_the_same_days_a_year_before(tickets, companies, acme):
+    year = replace(JUNE, compared_with=Comparison.YEAR)
+    tickets(
+        ticket("then", "2025-01-01", created_date="2025-06-10", priority="P1"),
+        ticket("between", created_date="2026-01-10", priority="P1"),
+        ticket("before", created_date="2026-05-10", priority="P1"),
+        ticket("now", created_date="2026-06-10", priority="P1"),
+        ticket("now too", created_date="2026-06-11", priority="P1"),
+    )
+    result = run_metric(acme, "tickets_opened", year, by=("priority",))
+    assert (result.figure, result.previous) == (2, 1)
+    assert [(part.figure, part.previous) for part in result.parts] == [(2, 1)]
+    assert sum(found for _, found in result.series) == 2
+    companies(company("1", "2025-01-01"), company("2", "2026-02-01"))
+    states = run_metric(acme, "companies_total", year)
+    assert (states.figure, states.previous) == (2, 1)

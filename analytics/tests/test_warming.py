@@ -64,7 +64,7 @@ def test_loads_come_first(open_page, acme, warehouse, lake):
     assert warm_dashboards(acme.id) == 1
 
 
-def test_what_nobody_opened_lately_is_left_alone(open_page, acme, globex):
+def test_dashboards_not_opened_lately_is_left_alone(open_page, acme, globex):
     open_page()
     open_page("?as_of=2026-06-01")  # never changes
     assert warm_dashboards(acme.id) == 1
@@ -88,10 +88,10 @@ def test_a_suspended_tenant_is_left_alone(open_page, acme):
 
 
 def test_every_load_sends_the_message(acme, lake, warehouse, monkeypatch):
-    told = []
-    monkeypatch.setattr("loaders.jobs.worker.warm_soon", told.append)
+    sent_to = []
+    monkeypatch.setattr("loaders.jobs.worker.warm_soon", sent_to.append)
     deliver(lake, acme, "a.jsonl", row("A", 1))
-    assert told == [acme.id]
+    assert sent_to == [acme.id]
 
 
 @pytest.mark.parametrize("slug", DASHBOARDS)

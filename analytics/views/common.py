@@ -19,7 +19,7 @@ from analytics.dashboards.choices import FILTERS
 from analytics.dashboards.scope import Scope
 from analytics.metrics import Filter, Freshness, freshness_of, parse_filters
 from analytics.metrics.names import company_names
-from analytics.periods import PAGE_PRESETS, PeriodError, known_as_of
+from analytics.periods import PAGE_PRESETS, Comparison, PeriodError, known_as_of
 from analytics.warehouse.catalog import COMPANIES, TABLES
 from analytics.warehouse.errors import WarehouseError
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of
@@ -111,6 +111,7 @@ def scope_context(
         "period": scope.period,
         "as_of": scope.as_of,
         "presets": PAGE_PRESETS,
+        "comparisons": list(Comparison),
         "problem": problem,
     }
 

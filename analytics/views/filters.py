@@ -1,4 +1,4 @@
-"""The values that the filter panel offers, fetched when somebody opens it."""
+"""The values that the filter panel offers, fetched when it is opened."""
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
