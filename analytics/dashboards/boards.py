@@ -14,15 +14,19 @@ class TileType(StrEnum):
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure with its sparkline, a chart of one or two metrics, or a breakdown."""
+    """One figure with its sparkline, a chart of one or two metrics, or a breakdown.
+
+    A breakdown is `by` these dimensions, or by the metric's own.
+    """
 
     type: TileType
     names: tuple[str, ...]
     title: str
+    by: tuple[str, ...] = ()
 
     @property
     def slug(self) -> str:
-        return f"{self.type}-{'-'.join(self.names)}".replace("_", "-")
+        return "-".join([self.type, *self.names, *self.by]).replace("_", "-")
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -31,7 +35,7 @@ class Tile:
     @property
     def queries(self) -> tuple[MetricQuery, ...]:
         """What the tile shows of its metrics; only breakdowns need their parts."""
-        by = None if self.type is TileType.PARTS else ()
+        by = (self.by or None) if self.type is TileType.PARTS else ()
         return tuple(MetricQuery.named(name, by) for name in self.names)
 
 

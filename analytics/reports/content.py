@@ -137,20 +137,30 @@ def scoped_tiles(report: Report) -> list[ScopedTile]:
 
 
 def selected_tiles(report: Report, tiles: Iterable[ReportTile]) -> list[ScopedTile]:
-    """The report's selected tiles, except those whose metrics no longer exist."""
+    """The report's selected tiles, except those whose metrics or dimensions no longer exist."""
     return [
         ScopedTile(
-            Tile(TileType(each.type), tuple(each.metrics), _title(each)),
+            Tile(TileType(each.type), tuple(each.metrics), _title(each), _by(each)),
             each.period or report.period,
             report.filters | each.filters,
         )
         for each in tiles
-        if all(name in METRICS for name in each.metrics)
+        if all(
+            name in METRICS and set(_by(each)) <= {*METRICS[name].dimensions}
+            for name in each.metrics
+        )
     ]
 
 
+def _by(tile: ReportTile) -> tuple[str, ...]:
+    return (tile.dimension,) if tile.dimension else ()
+
+
 def _title(tile: ReportTile) -> str:
-    """The tile's title on a dashboard, else the titles of its metrics."""
+    """The tile's title on a dashboard, else the titles of its metrics and its dimension."""
+    if tile.dimension:
+        (name,) = tile.metrics
+        return f"{METRICS[name].title} by {DIMENSIONS[tile.dimension].title.lower()}"
     for board in DASHBOARDS.values():
         for known in board.tiles:
             if (known.type, known.names) == (tile.type, tuple(tile.metrics)):

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from analytics.dashboards.boards import DASHBOARDS, TileType
 from analytics.dashboards.choices import FILTERS, Choice
-from analytics.metrics import METRICS
+from analytics.metrics import DIMENSIONS, METRICS
 from analytics.periods import PRESETS
 from analytics.reports.content import ScopedTile, scoped_tiles, selected_tiles
 from analytics.reports.models import Recipient, Report, ReportTile, Schedule
@@ -108,6 +108,11 @@ class TileForm(forms.Form):
     period = forms.ChoiceField(
         required=False, choices=[("", "Same as the report"), *PRESETS.items()]
     )
+    dimension = forms.ChoiceField(
+        label="Broken down by",
+        required=False,
+        choices=[("", "As usual"), *((each.name, each.title) for each in DIMENSIONS.values())],
+    )
     by = forms.ChoiceField(
         label="Filter by",
         required=False,
@@ -128,7 +133,21 @@ class TileForm(forms.Form):
             raise ValidationError("Choose both a filter and a value.")
         if by:
             cleaned["value"] = self._known(by, value)
+        self._check_dimension(cleaned.get("tile") or "", cleaned.get("dimension") or "")
         return cleaned
+
+    def _check_dimension(self, tile: str, dimension: str) -> None:
+        type, _, names = tile.partition(":")
+        if type != TileType.PARTS:
+            if dimension:
+                raise ValidationError("Choose a breakdown, or leave “Broken down by” as it is.")
+            return
+        metric = METRICS[names]
+        if dimension and dimension not in metric.dimensions:
+            titles = ", ".join(DIMENSIONS[each].title for each in metric.dimensions)
+            raise ValidationError(f"{metric.title} can be broken down by {titles}.")
+        if not dimension and not metric.breakdown:
+            raise ValidationError(f"Choose what to break {metric.title} down by.")
 
     def _known(self, by: str, value: str) -> str:
         """The value as stored in the records; companies can be entered by name."""
@@ -149,6 +168,7 @@ class TileForm(forms.Form):
             metrics=names.split("+"),
             period=self.cleaned_data["period"],
             filters={by: self.cleaned_data["value"]} if by else {},
+            dimension=self.cleaned_data["dimension"],
         )
 
 
@@ -157,12 +177,11 @@ def tile_choices() -> list[tuple[str, Any]]:
     boards = {tile for board in DASHBOARDS.values() for tile in board.tiles}
     pairs = {tile.names: tile.title for tile in boards if len(tile.names) > 1}
     alone: dict[tuple[str, ...], str] = {(name,): metric.title for name, metric in METRICS.items()}
-    parts = {names: title for names, title in alone.items() if METRICS[names[0]].breakdown}
     return [
         ("", "No tile"),
         ("Figures", _choices(TileType.FIGURE, alone)),
         ("Trends", _choices(TileType.CHART, pairs | alone)),
-        ("Breakdowns", _choices(TileType.PARTS, parts)),
+        ("Breakdowns", _choices(TileType.PARTS, alone)),
     ]
 
 
@@ -181,6 +200,7 @@ def tile_rows(report: Report) -> list[dict[str, str]]:
         {
             "tile": f"{each.type}:{'+'.join(each.metrics)}",
             "period": each.period,
+            "dimension": each.dimension,
             "by": next(iter(each.filters), ""),
             "value": next(iter(each.filters.values()), ""),
         }

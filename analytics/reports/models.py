@@ -83,6 +83,9 @@ class ReportTile(models.Model):
     metrics = models.JSONField(help_text="Names of one or two metrics.")
     period = models.CharField(max_length=40, blank=True, choices=list(PRESETS.items()))
     filters = models.JSONField(default=dict, blank=True)
+    dimension = models.CharField(
+        max_length=40, blank=True, help_text="What a breakdown is by; empty for the metric's own."
+    )
 
     class Meta:
         ordering = ["report", "position"]

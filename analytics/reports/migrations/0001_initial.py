@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ('metrics', models.JSONField(help_text='Names of one or two metrics.')),
                 ('period', models.CharField(blank=True, choices=[('yesterday', 'Yesterday'), ('last-week', 'Last week'), ('last-7-days', '7 days'), ('last-30-days', '30 days'), ('last-90-days', '90 days'), ('this-month', 'This month'), ('last-month', 'Last month'), ('last-12-months', '12 months')], max_length=40)),
                 ('filters', models.JSONField(blank=True, default=dict)),
+                ('dimension', models.CharField(blank=True, help_text="What a breakdown is by; empty for the metric's own.", max_length=40)),
                 ('report', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tiles', to='reports.report')),
             ],
             options={

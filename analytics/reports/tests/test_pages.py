@@ -8,6 +8,7 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from analytics.reports import documents
+from analytics.reports.content import compose, scoped_tiles
 from analytics.reports.models import Report
 from analytics.reports.tests.conftest import OUTSIDE, states_of, work
 from common.renderers import RenderingFailed
@@ -103,6 +104,29 @@ def test_a_tile_with_an_unknown_filter_is_refused(loaded, alice, portal):
     tiles = [{"tile": "figure:backlog", "by": "company", "value": "Unknown Inc."}]
     answer = portal.post(url(loaded, "new/"), form(loaded, alice, tiles, dashboard=""))
     assert "There is no company “Unknown Inc.”." in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        ({"tile": "parts:sla_met"}, "Choose what to break SLA met down by."),
+        ({"tile": "parts:backlog", "dimension": "hour"}, "Open tickets can be broken down by Comp"),
+        ({"tile": "figure:backlog", "dimension": "board"}, "Choose a breakdown, or leave"),
+    ],
+)
+def test_a_breakdown_needs_a_dimension_of_its_metric(loaded, alice, portal, tile, message):
+    answer = portal.post(url(loaded, "new/"), form(loaded, alice, [tile], dashboard=""))
+    assert message in answer.content.decode()
+    assert not Report.objects.exists()
+
+
+def test_any_metric_can_be_broken_down_by_any_of_its_dimensions(loaded, alice, portal):
+    tiles = [{"tile": "parts:sla_met", "dimension": "weekday"}]
+    portal.post(url(loaded, "new/"), form(loaded, alice, tiles, dashboard=""))
+    report = Report.objects.get()
+    (tile,) = compose(report, scoped_tiles(report), timezone.now(), timezone.now()).tiles
+    assert (tile.title, tile.heading[0]) == ("SLA met by weekday", "Weekday")
+    assert [row[0] for row in tile.rows][:2] == ["Monday", "Tuesday"]
 
 
 def test_a_member_of_another_tenant_cannot_be_a_recipient(loaded, alice, charlie, portal):
