@@ -1,6 +1,7 @@
 """The response to one query."""
 
 import socket
+import time
 from collections.abc import Mapping
 
 from analytics.warehouse.embedded import compression, protocol
@@ -22,11 +23,15 @@ _NO_TABLE = protocol.string("")
 class Answer:
     """Writes packets. A disconnected client is not an error here; it sets `gone`."""
 
-    def __init__(self, client: socket.socket, method: int | None) -> None:
+    def __init__(
+        self, client: socket.socket, method: int | None, revision: int = protocol.REVISION
+    ) -> None:
         """`method` is the compression of blocks; None for no compression."""
         self.gone = False
         self._client = client
         self._method = method
+        self._sends_elapsed = revision >= protocol.REVISION
+        self._clock = time.monotonic_ns()
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._rows = self._blocks = self._bytes = 0
@@ -47,8 +52,14 @@ class Answer:
         increments = [now[name] - self._reported[name] for name in _PROGRESS_FIELDS]
         self._reported = now
         if any(increments):
-            self._send(protocol.write_progress(*increments))
+            self._progress(increments)
             self.flush()  # the engine reports progress ten times a second
+
+    def _progress(self, increments: list[int]) -> None:
+        now = time.monotonic_ns()
+        elapsed = [now - self._clock] if self._sends_elapsed else []
+        self._clock = now
+        self._send(protocol.write_progress(increments + elapsed))
 
     def sample(self, block: Block) -> None:
         """The empty block that asks the client for its data."""
@@ -61,7 +72,9 @@ class Answer:
         self.flush()
 
     def profile_info(self) -> None:
+        """The sizes of the result, and a last progress packet, which drivers expect."""
         self._send(protocol.write_profile_info(self._rows, self._blocks, self._bytes))
+        self._progress([0] * len(_PROGRESS_FIELDS))
 
     def error(self, error: ServerError) -> None:
         self._send(protocol.write_exception(error.code, error.text))

@@ -19,12 +19,18 @@ from analytics.warehouse.embedded.connection import Connection, Services
 from analytics.warehouse.embedded.directory import DataDirectory
 from analytics.warehouse.embedded.engine import Engine
 from analytics.warehouse.embedded.execution import log
-from analytics.warehouse.embedded.server_errors import ServerError, StartupError
+from analytics.warehouse.embedded.server_errors import (
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ServerError,
+    StartupError,
+)
 from analytics.warehouse.embedded.watcher import Watcher
 
 _BACKLOG = 256
 _ACCEPT_PAUSE = 0.1  # seconds
-_GRACE = 1.0  # seconds that running queries get to end when the server stops
+_GRACE = 1.0  # seconds that queries, and clients after an error, get to end
+_PIECE = 1 << 20
+_MOST_STRANGERS = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,48 @@ class Options:
     user: str = "default"
     password: str = ""
     memory_limit: int = 0  # bytes; 0: the engine's default, 90 % of the machine's memory
+    max_connections: int = 1024
     until_stdin_closes: bool = False  # stop when the process that holds stdin ends
+
+
+class Guests:
+    """Limits the connections: how many there may be, and how many of them before their login.
+
+    Another client before its login makes the oldest one leave. So a client that never logs in
+    cannot keep others out.
+    """
+
+    def __init__(self, most: int, most_strangers: int) -> None:
+        self._most = most
+        self._most_strangers = most_strangers
+        self._lock = threading.Lock()
+        self._known: set[socket.socket] = set()
+        self._strangers: dict[socket.socket, None] = {}  # in order of arrival
+
+    def arrive(self, client: socket.socket) -> None:
+        with self._lock:
+            self._strangers[client] = None
+            if len(self._strangers) > self._most_strangers:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+
+    def admit(self, client: socket.socket) -> None:
+        """Call after the login. Raises ServerError if there are too many connections."""
+        with self._lock:
+            self._strangers.pop(client, None)
+            if len(self._known) >= self._most:
+                raise ServerError(
+                    TOO_MANY_SIMULTANEOUS_QUERIES,
+                    f"Too many connections: {self._most} (TOO_MANY_SIMULTANEOUS_QUERIES)",
+                )
+            self._known.add(client)
+
+    def leave(self, client: socket.socket) -> None:
+        with self._lock:
+            self._known.discard(client)
+            self._strangers.pop(client, None)
 
 
 class Server:
@@ -47,6 +94,7 @@ class Server:
         self._listener = _listen(options.host, options.port)
         self.host, self.port = self._listener.getsockname()[:2]
         self._engine = _open_engine(self._directory, options.memory_limit)
+        self._guests = Guests(options.max_connections, _MOST_STRANGERS)
         self._watcher = Watcher(self._engine.kill)
         self._services = Services(
             self._engine, self._watcher, self._directory.spool, options.user, options.password
@@ -67,9 +115,14 @@ class Server:
                 log(f"cannot accept a connection: {error}")
                 time.sleep(_ACCEPT_PAUSE)
                 continue
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._guests.arrive(client)
             thread = threading.Thread(target=self._serve_one, args=(client,), daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads
+                log(f"cannot serve a connection: {error}")
+                self._guests.leave(client)
+                client.close()
 
     def close(self) -> None:
         """Kills running queries, waits for them briefly, and releases the directory."""
@@ -83,11 +136,25 @@ class Server:
     def _serve_one(self, client: socket.socket) -> None:
         try:
             with client:
-                Connection(client, self._services).serve()
-        except (EOFError, OSError):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                Connection(client, self._services, lambda: self._guests.admit(client)).serve()
+                _end(client)
+        except OSError:
             pass  # the client disconnected
-        except Exception as error:
-            log(f"an internal error ended a connection: {error!r}")
+        finally:
+            self._guests.leave(client)
+
+
+def _end(client: socket.socket) -> None:
+    """Disconnects so that the client still gets the last packet, whatever it goes on sending.
+
+    Closing a socket with unread data would reset the connection and discard the packet.
+    """
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(_GRACE)
+    deadline = time.monotonic() + _GRACE
+    while time.monotonic() < deadline and client.recv(_PIECE):
+        pass
 
 
 def run(options: Options) -> int:
@@ -123,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--user", default=Options.user)
     parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: 90 % of memory")
+    parser.add_argument("--max-connections", type=int, default=Options.max_connections)
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 
