@@ -27,7 +27,6 @@ from analytics.warehouse.embedded.server_errors import (
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.watcher import Watcher
 
-HANDSHAKE_SECONDS = 10.0
 _PATIENCE = 300.0  # seconds without a byte in the middle of a packet, in either direction
 _MOST_TEXT_OF_STRANGERS = 1 << 16  # bytes
 _PIECE = 1 << 20
@@ -42,6 +41,7 @@ class Services:
     spool: Path
     user: str
     password: str
+    login_seconds: float  # that a client has to log in
 
 
 class Connection:
@@ -54,12 +54,12 @@ class Connection:
         self._client = client
         self._services = services
         self._admit = admit
-        self._deadline: float | None = time.monotonic() + HANDSHAKE_SECONDS
+        self._deadline: float | None = time.monotonic() + services.login_seconds
         self._reader = Reader(self._receive)
         self._reader.most_text = _MOST_TEXT_OF_STRANGERS
         self._incoming = Incoming(self._reader, False, services.spool)
         self._revision = protocol.REVISION
-        _set_timeout(client, socket.SO_SNDTIMEO, HANDSHAKE_SECONDS)
+        _set_timeout(client, socket.SO_SNDTIMEO, services.login_seconds)
 
     def serve(self) -> None:
         """Whatever the client does, it gets an exception packet before this side disconnects."""

@@ -42,6 +42,7 @@ class Options:
     password: str = ""
     memory_limit: int = 0  # bytes; 0: the engine's default, 90 % of the machine's memory
     max_connections: int = 1024
+    login_seconds: float = 10.0
     until_stdin_closes: bool = False  # stop when the process that holds stdin ends
 
 
@@ -97,7 +98,12 @@ class Server:
         self._guests = Guests(options.max_connections, _MOST_STRANGERS)
         self._watcher = Watcher(self._engine.kill)
         self._services = Services(
-            self._engine, self._watcher, self._directory.spool, options.user, options.password
+            self._engine,
+            self._watcher,
+            self._directory.spool,
+            options.user,
+            options.password,
+            options.login_seconds,
         )
 
     def describe(self) -> str:
@@ -191,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: 90 % of memory")
     parser.add_argument("--max-connections", type=int, default=Options.max_connections)
+    parser.add_argument("--login-seconds", type=float, default=Options.login_seconds)
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 

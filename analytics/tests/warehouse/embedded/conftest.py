@@ -57,4 +57,4 @@ def wire(endpoint: EmbeddedClickHouse) -> Iterator[Callable[..., Wire]]:
 
     yield make
     for one in made:
-        one.socket.close()
+        one.close()

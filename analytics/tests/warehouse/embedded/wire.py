@@ -21,6 +21,9 @@ class Wire:
         self.socket = socket.create_connection((endpoint.host, endpoint.port), timeout=8)
         self.login = HELLO + b"".join(map(string, (database, user, password)))
 
+    def close(self):
+        self.socket.close()
+
     def logged_in(self):
         self.socket.sendall(self.login)
         assert self.socket.recv(1) == b"\x00"
