@@ -20,24 +20,24 @@ _TERMINATORS = (*_DATA, "SELECT", "WITH", "FROM", "WATCH")
 
 @dataclass(frozen=True)
 class ClientInsert:
-    """The parts of `INSERT INTO target (names) SETTINGS … VALUES`."""
+    """The parts of `INSERT INTO target (names) SETTINGS … VALUES`, or of one from `input()`."""
 
-    before_data: str  # the text before FROM INFILE
-    settings: str  # the SETTINGS clause, or nothing
-    target: str
+    before: str  # what precedes the path of the file with the data
+    after: str
+    target: str  # the table or table function whose columns the blocks have
     column_list: str | None  # the text in the brackets
     names: tuple[str, ...] | None  # the columns in it; None if it has an expression
 
     def from_file(self, path: str) -> str:
         quoted = path.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{self.before_data} FROM INFILE '{quoted}' {self.settings} FORMAT Native"
+        return f"{self.before}'{quoted}'{self.after}"
 
 
 def client_insert(sql: str) -> ClientInsert | None:
-    """The parts, or None if the statement contains its data or a SELECT."""
+    """The parts, or None if the statement contains its data or a SELECT of other data."""
     head, terminator, following = _split(tokens(sql))
     if terminator is None or not terminator.is_word(*_DATA):
-        return None
+        return _from_input(sql)
     data_start = terminator.end
     if terminator.is_word("FORMAT"):
         data_start = next(following, terminator).end
@@ -45,6 +45,26 @@ def client_insert(sql: str) -> ClientInsert | None:
         _refuse_second_statement(sql, terminator)
         return None
     return _parts(sql, head, terminator)
+
+
+def _from_input(sql: str) -> ClientInsert | None:
+    """The parts of `INSERT INTO … SELECT … FROM input('structure') FORMAT …`."""
+    found = until_end(sql)
+    if len(found) < 2 or not found[-2].is_word("FORMAT"):
+        return None
+    for before, name, opening, structure, closing in zip(
+        found, found[1:], found[2:], found[3:], found[4:], strict=False
+    ):
+        brackets = opening.text + closing.text
+        if before.is_word("FROM") and name.identifier().lower() == "input" and brackets == "()":
+            return ClientInsert(
+                before=f"{sql[: name.start]}file(",
+                after=f", 'Native', {structure.text}){sql[closing.end : found[-2].start]}",
+                target=f"null({structure.text})",
+                column_list=None,
+                names=None,
+            )
+    return None
 
 
 def before_data(sql: str) -> list[Token]:
@@ -77,8 +97,8 @@ def _parts(sql: str, head: list[Token], terminator: Token) -> ClientInsert:
     clause = next((t for t in rest if t.is_word("SETTINGS") and not t.depth), terminator)
     inside = _brackets(rest)
     return ClientInsert(
-        before_data=sql[: clause.start],
-        settings=sql[clause.start : terminator.start],
+        before=f"{sql[: clause.start]} FROM INFILE ",
+        after=f" {sql[clause.start : terminator.start]} FORMAT Native",
         target=sql[target[0].start : target[-1].end],
         column_list=sql[inside[0].start : inside[-1].end] if inside else None,
         names=_names(inside) if inside else None,

@@ -22,12 +22,13 @@ from analytics.warehouse.embedded.server_errors import (
 _BASE_SETTINGS = {"implicit_select": "0", "print_pretty_type_names": "0"}
 # Would send the engine's log to our stderr instead of the client.
 _IGNORED_SETTINGS = ("send_logs_level",)
-# Statements of our own must not depend on what the client has set.
-_UNAFFECTED = (
-    "SETTINGS max_result_rows = 0, max_result_bytes = 0, result_overflow_mode = 'throw', "
-    "limit = 0, offset = 0, describe_compact_output = 0, describe_include_subcolumns = 0, "
-    "describe_extend_object_types = 0, print_pretty_type_names = 0"
-)
+# What statements of our own need, whatever the client has set.
+_NEEDED = {
+    **dict.fromkeys(("max_result_rows", "max_result_bytes", "limit", "offset"), "0"),
+    **dict.fromkeys(("describe_compact_output", "describe_include_subcolumns"), "0"),
+    **{"describe_extend_object_types": "0", "print_pretty_type_names": "0"},
+    "result_overflow_mode": "'throw'",
+}
 _DESCRIBE_FIELDS = 7
 _QUERY_SIZE = 1 << 18  # the engine's default of max_query_size
 _NOT_INSERTED_BY_DEFAULT = ("MATERIALIZED", "ALIAS", "EPHEMERAL")
@@ -139,7 +140,7 @@ class Session:
 
     def lines(self, sql: str) -> list[str]:
         """The values of the only column of a query of our own."""
-        reader = Reader.of(self._run(f"{sql}\n{_UNAFFECTED}", "RowBinary"))
+        reader = Reader.of(self._run(f"{sql}\n{self._unaffected()}", "RowBinary"))
         texts = []
         while reader.more():
             texts.append(reader.text())
@@ -224,7 +225,7 @@ class Session:
         return known | fresh
 
     def _pairs(self, sql: str) -> dict[str, str]:
-        reader = Reader.of(self._run(f"{sql} {_UNAFFECTED}", "RowBinary"))
+        reader = Reader.of(self._run(f"{sql} {self._unaffected()}", "RowBinary"))
         pairs: dict[str, str] = {}
         while reader.more():
             name = reader.text()
@@ -233,13 +234,19 @@ class Session:
 
     def _describe(self, what: str, parameters: dict[str, str]) -> list[tuple[Column, str]]:
         """Columns of a table, table function or subquery, each with its kind of default."""
-        sql = f"DESCRIBE TABLE {what} {_UNAFFECTED}"
+        sql = f"DESCRIBE TABLE {what} {self._unaffected()}"
         reader = Reader.of(self._run(sql, "RowBinary", parameters))
         described = []
         while reader.more():
             fields = [reader.text() for _ in range(_DESCRIBE_FIELDS)]
             described.append((Column(fields[0], fields[1]), fields[2]))
         return described
+
+    def _unaffected(self) -> str:
+        """The SETTINGS of a statement of our own; empty if there is nothing to change."""
+        names = _NEEDED if self._client_set_something else _NEEDED.keys() & self._given.keys()
+        changes = ", ".join(f"{name} = {_NEEDED[name]}" for name in names)
+        return f"SETTINGS {changes}" if changes else ""
 
     def _run(self, sql: str, output: str, parameters: dict[str, str] | None = None) -> bytes:
         with engine_errors():

@@ -147,3 +147,11 @@ def test_a_name_as_a_parameter(connect):
     client.execute("CREATE TABLE t (a Int8) ENGINE = Memory")
     client.execute("INSERT INTO {name:Identifier} VALUES (1)", {"name": "t"})
     assert client.execute("SELECT * FROM t") == [(1,)]
+
+
+def test_a_select_from_the_clients_rows(table):
+    sql = (
+        "INSERT INTO t (a, b) SELECT n + 1, upper(s) FROM input('n Int32, s String') FORMAT Values"
+    )
+    assert table.execute(sql, [(1, "x"), (2, "y")]) == 2
+    assert table.execute("SELECT a, b FROM t ORDER BY a") == [(2, "X"), (3, "Y")]

@@ -25,6 +25,8 @@ from analytics.warehouse.embedded.statements import QUERY_ID_SQL, Kind, parse
         ("INSERT INTO t SELECT 1", Kind.OTHER),
         ("INSERT INTO t VALUES (1)", Kind.OTHER),
         ("INSERT INTO t (a, b) (SELECT 1, 2)", Kind.OTHER),
+        ("INSERT INTO t SELECT a FROM input ('a Int8') FORMAT Native", Kind.CLIENT_INSERT),
+        ("INSERT INTO t SELECT a FROM input FORMAT Native", Kind.OTHER),
         ('INSERT INTO t FORMAT JSONEachRow {"a;": 1}; x', Kind.OTHER),
         ("INSERT INTO t VALUES", Kind.CLIENT_INSERT),
         ("insert into t format Native -- data follow\n;", Kind.CLIENT_INSERT),
