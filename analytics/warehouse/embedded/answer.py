@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from analytics.warehouse.embedded import compression, protocol
 from analytics.warehouse.embedded.blocks import EMPTY, Block
@@ -91,6 +92,9 @@ class Answer:
                 self._client.sendall(b"".join(parts))
             except OSError:
                 self.gone = True
+                # For the watcher, which then ends the query: the client may just not read.
+                with suppress(OSError):
+                    self._client.shutdown(socket.SHUT_RDWR)
 
     def _send(self, *parts: bytes) -> None:
         # One system call per packet would cost a small query half a millisecond.

@@ -11,7 +11,7 @@ from analytics.warehouse.embedded.server_errors import (
 
 Sink = Callable[[bytes], object]
 
-MOST_TEXT = 1 << 30  # bytes, as on a server
+MAX_TEXT = 1 << 30  # bytes, as on a server
 _VARINT_BYTES = 10
 
 
@@ -23,7 +23,7 @@ class Reader:
     """
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
-        self.most_text = MOST_TEXT
+        self.max_text = MAX_TEXT
         self._receive = receive
         self._buffer = b""
         self._at = 0
@@ -69,7 +69,7 @@ class Reader:
 
     def text(self) -> str:
         size = self.varint()
-        if size > self.most_text:
+        if size > self.max_text:
             raise ServerError(
                 TOO_LARGE_STRING_SIZE, f"A text of {size} bytes is too long (TOO_LARGE_STRING_SIZE)"
             )

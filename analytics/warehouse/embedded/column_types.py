@@ -138,7 +138,7 @@ class Dynamic:
             reader.varint()  # most types
         names = [reader.text() for _ in range(reader.varint())]
         if version == _FLATTENED:
-            if len(names) > _MOST_FLATTENED:
+            if len(names) > _MAX_FLATTENED:
                 raise ServerError(INCORRECT_DATA, "Too many types in Dynamic (INCORRECT_DATA)")
             return Choice(tuple(map(layout, names))).read_prefix(reader)
         # The values of all further types are texts. The types are numbered in the order of names.
@@ -177,7 +177,7 @@ class Json:
 _ROW_BY_ROW = 0
 _V1, _V2, _FLATTENED = 1, 2, 3
 _JSON_V1, _JSON_TEXT, _JSON_V2, _JSON_FLATTENED = 0, 1, 2, 3
-_MOST_FLATTENED = 254  # more types would be numbered with two bytes
+_MAX_FLATTENED = 254  # more types would be numbered with two bytes
 _SHARED_TYPE = "SharedVariant"
 _SHARED_PATHS = Array(Group((Text(), Text())))
 
@@ -213,15 +213,15 @@ _QUOTED = r"`[^`\\]*+(?:(?:\\.|``)[^`\\]*+)*+`"
 _PART = re.compile(rf"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'|{_QUOTED}|[(),]|[^(),'`]++|.", re.DOTALL)
 _ELEMENT_NAME = re.compile(rf"(?P<name>{_QUOTED}|[A-Za-z_][\w.]*+)\s+(?=[A-Za-z])", re.DOTALL)
 _JSON_OPTION = re.compile(r"SKIP\s|max_dynamic_(?:types|paths)\s*=")
-_LONGEST_FIXED_STRING = 0xFFFFFF
-_LONGEST_TYPE = 1 << 18  # characters; the name of every column of a block is one
-_MOST_BRACKETS = 1000
+_MAX_FIXED_STRING = 0xFFFFFF
+_MAX_TYPE = 1 << 18  # characters; the name of every column of a block is one
+_MAX_BRACKETS = 1000
 
 
 @lru_cache(maxsize=4096)
 def layout(type_name: str) -> Layout:
     """The layout of a type. Raises ServerError for a type whose size cannot be determined."""
-    if len(type_name) > _LONGEST_TYPE or type_name.count("(") > _MOST_BRACKETS:
+    if len(type_name) > _MAX_TYPE or type_name.count("(") > _MAX_BRACKETS:
         raise _unknown(f"{type_name[:100]}…")
     try:
         return _layout(*split_type(type_name.strip()))
@@ -237,7 +237,7 @@ def _layout(name: str, arguments: list[str]) -> Layout:
     if name == "Decimal":
         return Fixed(_decimal_size(int(arguments[0])))
     if name == "FixedString":
-        return Fixed(_in_range(int(arguments[0]), _LONGEST_FIXED_STRING))
+        return Fixed(_in_range(int(arguments[0]), _MAX_FIXED_STRING))
     if name == "String":
         return Text()
     if _INTERVAL.fullmatch(name):

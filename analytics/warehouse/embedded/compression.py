@@ -18,7 +18,7 @@ LZ4 = 0x82
 ZSTD = 0x90
 NONE = 0x02
 _FRAME = 1 << 20
-_MOST = 1 << 30  # bytes of a frame, and of its data
+_MAX_FRAME = 1 << 30  # bytes of a frame, and of its data
 _HEADER = struct.Struct("<BII")  # method, size with this header, size of the data
 _CHECKSUM = struct.Struct("<QQ")  # the higher half first
 
@@ -34,7 +34,7 @@ def read_frame(reader: Reader) -> bytes:
     checksum = reader.read(_CHECKSUM.size)
     header = reader.read(_HEADER.size)
     method, size, data_size = _HEADER.unpack(header)
-    if not _HEADER.size < size <= _MOST or not 0 < data_size <= _MOST:
+    if not _HEADER.size < size <= _MAX_FRAME or not 0 < data_size <= _MAX_FRAME:
         raise _damaged("impossible sizes")
     body = reader.read(size - _HEADER.size)
     if _checksum(header + body) != checksum:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analytics.warehouse.embedded import protocol
 from analytics.warehouse.embedded.answer import Answer
-from analytics.warehouse.embedded.byte_reader import MOST_TEXT, Reader
+from analytics.warehouse.embedded.byte_reader import MAX_TEXT, Reader
 from analytics.warehouse.embedded.engine import Engine
 from analytics.warehouse.embedded.execution import Execution, log
 from analytics.warehouse.embedded.incoming import Incoming
@@ -27,8 +27,7 @@ from analytics.warehouse.embedded.server_errors import (
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.watcher import Watcher
 
-_PATIENCE = 300.0  # seconds without a byte in the middle of a packet, in either direction
-_MOST_TEXT_OF_STRANGERS = 1 << 16  # bytes
+_MAX_TEXT_BEFORE_LOGIN = 1 << 16  # bytes
 _PIECE = 1 << 20
 
 
@@ -42,21 +41,22 @@ class Services:
     user: str
     password: str
     login_seconds: float  # that a client has to log in
+    packet_seconds: float  # without a byte in the middle of a packet, in either direction
 
 
 class Connection:
     """Serves one socket until the client disconnects."""
 
     def __init__(
-        self, client: socket.socket, services: Services, admit: Callable[[], None]
+        self, client: socket.socket, services: Services, authenticated: Callable[[], None]
     ) -> None:
-        """Calls `admit` once the client has proved who it is."""
+        """Calls `authenticated` after the check of the password; it may raise ServerError."""
         self._client = client
         self._services = services
-        self._admit = admit
+        self._authenticated = authenticated
         self._deadline: float | None = time.monotonic() + services.login_seconds
         self._reader = Reader(self._receive)
-        self._reader.most_text = _MOST_TEXT_OF_STRANGERS
+        self._reader.max_text = _MAX_TEXT_BEFORE_LOGIN
         self._incoming = Incoming(self._reader, False, services.spool)
         self._revision = protocol.REVISION
         _set_timeout(client, socket.SO_SNDTIMEO, services.login_seconds)
@@ -88,7 +88,7 @@ class Connection:
         hello = protocol.read_hello(self._reader)
         _check_revision(hello)
         self._check_password(hello)
-        self._admit()
+        self._authenticated()
         self._revision = hello.revision
         session = Session(self._services.engine, hello.database)
         try:
@@ -98,8 +98,8 @@ class Connection:
             session.close()
             raise
         self._deadline = None
-        self._reader.most_text = MOST_TEXT
-        _set_timeout(self._client, socket.SO_SNDTIMEO, _PATIENCE)
+        self._reader.max_text = MAX_TEXT
+        _set_timeout(self._client, socket.SO_SNDTIMEO, self._services.packet_seconds)
         return session
 
     def _check_password(self, hello: Hello) -> None:
@@ -118,7 +118,7 @@ class Connection:
         try:
             return self._reader.more()
         finally:
-            _set_timeout(self._client, socket.SO_RCVTIMEO, _PATIENCE)
+            _set_timeout(self._client, socket.SO_RCVTIMEO, self._services.packet_seconds)
 
     def _packet(self, session: Session) -> bool:
         """Handles the next packet; returns whether to continue."""
@@ -160,11 +160,11 @@ class Connection:
 
 
 def _check_revision(hello: Hello) -> None:
-    if hello.revision < protocol.LOWEST_REVISION:
+    if hello.revision < protocol.MIN_REVISION:
         raise ServerError(
             NOT_IMPLEMENTED,
             f"{hello.client} speaks protocol revision {hello.revision}; this endpoint needs "
-            f"{protocol.LOWEST_REVISION} or later: use a newer driver, for example "
+            f"{protocol.MIN_REVISION} or later: use a newer driver, for example "
             "clickhouse-driver 0.2.6 (NOT_IMPLEMENTED)",
         )
 

@@ -13,7 +13,7 @@ from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.tokens import unquoted
 
 REVISION = 54460
-LOWEST_REVISION = 54459
+MIN_REVISION = 54459
 TIMEZONE = "UTC"  # clickhouse-driver decodes three times slower when its own zone's name differs
 
 

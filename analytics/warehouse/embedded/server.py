@@ -30,7 +30,7 @@ _BACKLOG = 256
 _ACCEPT_PAUSE = 0.1  # seconds
 _GRACE = 1.0  # seconds that queries, and clients after an error, get to end
 _PIECE = 1 << 20
-_MOST_STRANGERS = 64
+_MAX_PENDING = 256
 
 
 @dataclass(frozen=True)
@@ -43,47 +43,48 @@ class Options:
     memory_limit: int = 0  # bytes; 0: the engine's default, 90 % of the machine's memory
     max_connections: int = 1024
     login_seconds: float = 10.0
+    packet_seconds: float = 300.0
     until_stdin_closes: bool = False  # stop when the process that holds stdin ends
 
 
-class Guests:
-    """Limits the connections: how many there may be, and how many of them before their login.
+class ConnectionLimits:
+    """Limits how many connections there are, and how many more have not logged in yet.
 
-    Another client before its login makes the oldest one leave. So a client that never logs in
-    cannot keep others out.
+    When there are too many of the latter, the oldest is disconnected. So a client that never logs
+    in cannot keep others out.
     """
 
-    def __init__(self, most: int, most_strangers: int) -> None:
-        self._most = most
-        self._most_strangers = most_strangers
+    def __init__(self, maximum: int, max_pending: int) -> None:
+        self._max = maximum
+        self._max_pending = max_pending
         self._lock = threading.Lock()
-        self._known: set[socket.socket] = set()
-        self._strangers: dict[socket.socket, None] = {}  # in order of arrival
+        self._authenticated: set[socket.socket] = set()
+        self._pending: dict[socket.socket, None] = {}  # in order of arrival
 
-    def arrive(self, client: socket.socket) -> None:
+    def opened(self, client: socket.socket) -> None:
         with self._lock:
-            self._strangers[client] = None
-            if len(self._strangers) > self._most_strangers:
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
+            self._pending[client] = None
+            if len(self._pending) > self._max_pending:
+                oldest = next(iter(self._pending))
+                del self._pending[oldest]
                 with contextlib.suppress(OSError):
                     oldest.shutdown(socket.SHUT_RDWR)
 
-    def admit(self, client: socket.socket) -> None:
-        """Call after the login. Raises ServerError if there are too many connections."""
+    def authenticated(self, client: socket.socket) -> None:
+        """Raises ServerError if there are too many connections."""
         with self._lock:
-            self._strangers.pop(client, None)
-            if len(self._known) >= self._most:
+            self._pending.pop(client, None)
+            if len(self._authenticated) >= self._max:
                 raise ServerError(
                     TOO_MANY_SIMULTANEOUS_QUERIES,
-                    f"Too many connections: {self._most} (TOO_MANY_SIMULTANEOUS_QUERIES)",
+                    f"Too many connections: {self._max} (TOO_MANY_SIMULTANEOUS_QUERIES)",
                 )
-            self._known.add(client)
+            self._authenticated.add(client)
 
-    def leave(self, client: socket.socket) -> None:
+    def closed(self, client: socket.socket) -> None:
         with self._lock:
-            self._known.discard(client)
-            self._strangers.pop(client, None)
+            self._authenticated.discard(client)
+            self._pending.pop(client, None)
 
 
 class Server:
@@ -95,7 +96,7 @@ class Server:
         self._listener = _listen(options.host, options.port)
         self.host, self.port = self._listener.getsockname()[:2]
         self._engine = _open_engine(self._directory, options.memory_limit)
-        self._guests = Guests(options.max_connections, _MOST_STRANGERS)
+        self._limits = ConnectionLimits(options.max_connections, _MAX_PENDING)
         self._watcher = Watcher(self._engine.kill)
         self._services = Services(
             self._engine,
@@ -104,6 +105,7 @@ class Server:
             options.user,
             options.password,
             options.login_seconds,
+            options.packet_seconds,
         )
 
     def describe(self) -> str:
@@ -121,13 +123,13 @@ class Server:
                 log(f"cannot accept a connection: {error}")
                 time.sleep(_ACCEPT_PAUSE)
                 continue
-            self._guests.arrive(client)
+            self._limits.opened(client)
             thread = threading.Thread(target=self._serve_one, args=(client,), daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # too many threads
                 log(f"cannot serve a connection: {error}")
-                self._guests.leave(client)
+                self._limits.closed(client)
                 client.close()
 
     def close(self) -> None:
@@ -143,12 +145,14 @@ class Server:
         try:
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                Connection(client, self._services, lambda: self._guests.admit(client)).serve()
+                Connection(
+                    client, self._services, lambda: self._limits.authenticated(client)
+                ).serve()
                 _end(client)
         except OSError:
             pass  # the client disconnected
         finally:
-            self._guests.leave(client)
+            self._limits.closed(client)
 
 
 def _end(client: socket.socket) -> None:
@@ -198,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: 90 % of memory")
     parser.add_argument("--max-connections", type=int, default=Options.max_connections)
     parser.add_argument("--login-seconds", type=float, default=Options.login_seconds)
+    parser.add_argument("--packet-seconds", type=float, default=Options.packet_seconds)
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 

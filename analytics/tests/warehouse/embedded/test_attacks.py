@@ -12,7 +12,7 @@ import pytest
 from clickhouse_driver import Client
 from clickhouse_driver.errors import ServerException
 
-from analytics.tests.warehouse.embedded.wire import END_OF_DATA, HELLO, Wire, block
+from analytics.tests.warehouse.embedded.wire import BLOCK_INFO, END_OF_DATA, HELLO, Wire, block
 from analytics.warehouse.embedded import EmbeddedClickHouse, compression, connection
 from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.connection import _equal
@@ -33,10 +33,10 @@ from analytics.warehouse.embedded.server_errors import ServerError
         (b"\x16\x03\x01\x02\x00\x01\x00\x01", 101),  # TLS
     ],
 )
-def test_a_stranger_cannot_make_the_endpoint_collect_data(wire, data, code):
-    stranger = wire().send(data)
-    assert stranger.error()[0] == code
-    assert stranger.read() == b""
+def test_before_its_login_a_client_cannot_make_the_endpoint_collect_data(wire, data, code):
+    pending = wire().send(data)
+    assert pending.error()[0] == code
+    assert pending.read() == b""
 
 
 @pytest.fixture
@@ -46,19 +46,19 @@ def impatient(tmp_path):
         yield server
 
 
-def test_a_stranger_that_stops_is_shown_the_door(impatient):
+def test_a_client_that_stops_before_its_login_is_disconnected(impatient):
     for sent in (b"", varint(0), HELLO):
         started = time.monotonic()
-        with closing(Wire(impatient).send(sent)) as stranger:
-            assert stranger.error()[0] == 209
+        with closing(Wire(impatient).send(sent)) as pending:
+            assert pending.error()[0] == 209
         assert time.monotonic() - started < 2.5
 
 
-def test_a_stranger_that_drips_bytes_is_shown_the_door(impatient):
+def test_a_client_that_drips_bytes_before_its_login_is_disconnected(impatient):
     started = time.monotonic()
-    with closing(Wire(impatient).send(varint(0) + varint(60000))) as stranger, suppress(OSError):
+    with closing(Wire(impatient).send(varint(0) + varint(60000))) as pending, suppress(OSError):
         while time.monotonic() - started < 6:
-            stranger.send(b"x")
+            pending.send(b"x")
             time.sleep(0.1)
     assert time.monotonic() - started < 5
 
@@ -72,13 +72,13 @@ def test_a_client_that_has_logged_in_may_wait(impatient):
         assert client.connection.connected
 
 
-def test_many_strangers_do_not_keep_a_client_out(endpoint, wire):
-    strangers = [wire() for _ in range(200)]
+def test_many_clients_before_their_login_do_not_keep_another_out(endpoint, wire):
+    pending = [wire() for _ in range(400)]
     started = time.monotonic()
     with Client(endpoint.host, port=endpoint.port) as client:
         assert client.execute("SELECT 1") == [(1,)]
     assert time.monotonic() - started < 3
-    gone = [one for one in strangers if _is_closed(one.socket)]
+    gone = [one for one in pending if _is_closed(one.socket)]
     assert len(gone) >= 100
 
 
@@ -100,8 +100,8 @@ def test_connections_have_a_limit(tmp_path):
 def test_user_and_password_are_compared_separately(tmp_path):
     with EmbeddedClickHouse(tmp_path, password="b:c") as server:
         for user, password in (("default:b", "c"), ("", "default:b:c"), ("default", "b:c\0")):
-            with closing(Wire(server, user, password)) as stranger:
-                assert stranger.send(stranger.login).error()[0] == 516
+            with closing(Wire(server, user, password)) as pending:
+                assert pending.send(pending.login).error()[0] == 516
         with closing(Wire(server, "default", "b:c").logged_in()) as client:
             assert client.lives()
 
@@ -113,6 +113,44 @@ def test_secrets_are_compared_as_digests(monkeypatch):
     )
     assert _equal("x" * 1000, "secret")
     assert [len(digest) for digest in compared[0]] == [hashlib.sha256().digest_size] * 2
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    """An endpoint that waits one second in the middle of a packet."""
+    with EmbeddedClickHouse(tmp_path, options=("--packet-seconds", "1")) as server:
+        yield server
+
+
+def test_a_client_that_stops_in_the_middle_of_a_packet_gets_an_exception(hasty):
+    for packet in (varint(1) + varint(100), varint(1), varint(2) + string("") + BLOCK_INFO):
+        with closing(Wire(hasty).logged_in()) as client:
+            assert client.send(packet).error()[0] == 209
+
+
+def test_a_client_that_stops_reading_is_disconnected(hasty):
+    running = "SELECT count() FROM system.processes WHERE query LIKE '%numbers(1e10)%'"
+    running += " AND query NOT LIKE '%processes%'"
+    with (
+        closing(Wire(hasty).logged_in()) as lazy,
+        Client(hasty.host, port=hasty.port) as observer,
+    ):
+        lazy.query("SELECT number FROM numbers(1e10)")
+        time.sleep(0.5)
+        assert observer.execute(running) == [(1,)]
+        time.sleep(1.5)
+        deadline = time.monotonic() + 5
+        while observer.execute(running) != [(0,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_client_may_wait_between_packets(hasty):
+    with Client(hasty.host, port=hasty.port) as client:
+        assert client.execute("SELECT 1") == [(1,)]
+        time.sleep(1.5)
+        assert client.execute("SELECT sleep(1.5)") == [(0,)]
+        assert client.connection.connected
 
 
 # Statements
@@ -135,9 +173,9 @@ def test_a_statement_need_not_be_utf8(wire):
 
 
 def test_a_database_need_not_be_utf8(wire):
-    stranger = wire()
-    stranger.send(HELLO + varint(2) + b"\xff\xfe" + string("default") + string(""))
-    assert stranger.error()[0] == 81
+    pending = wire()
+    pending.send(HELLO + varint(2) + b"\xff\xfe" + string("default") + string(""))
+    assert pending.error()[0] == 81
 
 
 @pytest.mark.parametrize(
@@ -257,7 +295,7 @@ def test_columns_in_another_order_are_taken_by_their_names(wire, table, database
     assert table.execute("SELECT * FROM t") == [(7, "x")]
 
 
-def test_a_client_that_reads_nothing_is_left_behind(endpoint, wire, client):
+def test_a_client_that_reads_nothing_delays_no_one(endpoint, wire, client):
     lazy = wire().logged_in()
     lazy.query("SELECT number FROM numbers(1e9)")
     time.sleep(0.5)
