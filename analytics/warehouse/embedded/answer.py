@@ -1,12 +1,14 @@
 """The response to one query."""
 
 import socket
+import struct
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 
 from analytics.warehouse.embedded import compression, protocol
-from analytics.warehouse.embedded.blocks import EMPTY, Block
+from analytics.warehouse.embedded.blocks import EMPTY, Block, Column
 from analytics.warehouse.embedded.protocol import ServerPacket
 from analytics.warehouse.embedded.server_errors import ServerError
 
@@ -17,6 +19,17 @@ _PROGRESS_FIELDS = (
     "written_rows",
     "written_bytes",
 )
+_LOG_COLUMNS = (
+    Column("event_time", "DateTime"),
+    Column("event_time_microseconds", "UInt32"),
+    Column("host_name", "String"),
+    Column("query_id", "String"),
+    Column("thread_id", "UInt64"),
+    Column("priority", "Int8"),
+    Column("source", "String"),
+    Column("text", "String"),
+)
+_DEBUG = 7
 _PIECE = 1 << 16
 _NO_TABLE = protocol.string("")
 
@@ -71,6 +84,18 @@ class Answer:
         """Drivers wait for this packet after every block they insert; it is never compressed."""
         self._send(protocol.varint(ServerPacket.PROFILE_EVENTS) + _NO_TABLE, EMPTY.encode())
         self.flush()
+
+    def log(self, query_id: str, text: str) -> None:
+        """A line of the server's log; never compressed."""
+        seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+        values = (
+            *(struct.pack("<I", seconds), struct.pack("<I", microseconds)),
+            *(protocol.string("embedded"), protocol.string(query_id)),
+            *(struct.pack("<Q", threading.get_native_id()), struct.pack("<b", _DEBUG)),
+            *(protocol.string("executeQuery"), protocol.string(text)),
+        )
+        block = Block(_LOG_COLUMNS, 1, values)
+        self._send(protocol.varint(ServerPacket.LOG) + _NO_TABLE, block.encode())
 
     def profile_info(self) -> None:
         """The sizes of the result, and a last progress packet, which drivers expect."""

@@ -27,6 +27,7 @@ from analytics.warehouse.embedded.statements import Kind, Statement, parse
 from analytics.warehouse.embedded.watcher import Outcome, Watch, Watcher
 
 _LOGGED_CHARACTERS = 300
+_LEVELS_WITH_QUERIES = ("debug", "trace", "test")  # of what a client may ask for
 
 
 class Execution:
@@ -54,6 +55,8 @@ class Execution:
         try:
             with ExitStack() as files:
                 tables = self._incoming.external_tables(files)
+                if self._query.setting("send_logs_level") in _LEVELS_WITH_QUERIES:
+                    self.answer.log(self._id, self._query.sql)
                 statement = parse(self._query.sql)
                 files.enter_context(self._watcher.running(self._id))
                 self._run_in_session(statement, tables)

@@ -34,6 +34,7 @@ class ServerPacket(IntEnum):
     END_OF_STREAM = 5
     PROFILE_INFO = 6
     TOTALS = 7
+    LOG = 10
     PROFILE_EVENTS = 14
 
 

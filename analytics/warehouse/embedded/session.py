@@ -20,7 +20,7 @@ from analytics.warehouse.embedded.server_errors import (
 
 # A client that sends `1` must get an error; drivers parse the short form of types.
 _BASE_SETTINGS = {"implicit_select": "0", "print_pretty_type_names": "0"}
-# Would send the engine's log to our stderr instead of the client.
+# Would send the engine's log to our stderr; the client gets a line from the endpoint instead.
 _IGNORED_SETTINGS = ("send_logs_level",)
 # What statements of our own need, whatever the client has set.
 _NEEDED = {

@@ -250,3 +250,19 @@ def test_clients_of_both_revisions_are_served(connect):
         assert client.execute("SELECT number FROM numbers(2)") == [(0,), (1,)]
         assert client.last_query.progress.rows == 2
         assert (client.last_query.progress.elapsed_ns > 0) == (revision == 54460)
+
+
+@pytest.mark.parametrize("compression", [False, "lz4"])
+def test_a_client_may_ask_for_a_line_of_the_log(connect, caplog, compression):
+    client = connect(compression=compression)
+    client.execute("CREATE TABLE t (a Int8) ENGINE = Memory")
+    with caplog.at_level("INFO", "clickhouse_driver.log"):
+        client.execute("SELECT 'one'", settings={"send_logs_level": "debug"}, query_id="mine")
+        client.execute("INSERT INTO t VALUES", [(1,)], settings={"send_logs_level": "trace"})
+        client.execute("SELECT 'three'", settings={"send_logs_level": "information"})
+    # The driver itself reports a line before an INSERT twice.
+    lines = list(dict.fromkeys(record.getMessage() for record in caplog.records))
+    assert len(lines) == 2
+    assert "SELECT 'one'" in lines[0]
+    assert "mine" in lines[0]
+    assert "INSERT INTO t VALUES" in lines[1]
