@@ -73,7 +73,8 @@ def from_native(output: bytes) -> Iterator[Block]:
 def copy_block(reader: Reader, write: Callable[[bytes], object]) -> tuple[tuple[Column, ...], int]:
     """Skips a client's block and writes it in the format of a Native file.
 
-    Returns the columns and the number of rows. A block without rows writes nothing.
+    Returns the columns and the number of rows. A block without rows writes nothing. A block that
+    cannot be understood raises ServerError; the rest of the stream is then unusable.
     """
     _skip_block_info(reader)
     count, rows = reader.varint(), reader.varint()
@@ -94,9 +95,7 @@ def _copy_column(reader: Reader, rows: int, write: Callable[[bytes], object]) ->
 
 
 def _skip_values(reader: Reader, column: Column, rows: int) -> None:
-    values = layout(column.type)
-    values.skip_prefix(reader)
-    values.skip_rows(reader, rows)
+    layout(column.type).read_prefix(reader).skip_rows(reader, rows)
 
 
 def _skip_block_info(reader: Reader) -> None:

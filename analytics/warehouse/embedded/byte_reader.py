@@ -3,17 +3,27 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from analytics.warehouse.embedded.server_errors import (
+    INCORRECT_DATA,
+    TOO_LARGE_STRING_SIZE,
+    ServerError,
+)
+
 Sink = Callable[[bytes], object]
+
+MAX_TEXT = 1 << 30  # bytes, as on a server
+_VARINT_BYTES = 10
 
 
 class Reader:
     """Reads values, and can copy the bytes it reads or skips to a sink.
 
     `receive` returns the next bytes, empty at the end. If the data ends within a value, EOFError
-    is raised.
+    is raised. A value that no client of the protocol sends raises ServerError.
     """
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
+        self.max_text = MAX_TEXT
         self._receive = receive
         self._buffer = b""
         self._at = 0
@@ -49,16 +59,21 @@ class Reader:
         return self._buffer[self._at - 1]
 
     def varint(self) -> int:
-        result = shift = 0
-        while True:
+        result = 0
+        for shift in range(0, 7 * _VARINT_BYTES, 7):
             byte = self.byte()
             result |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return result
-            shift += 7
+        raise ServerError(INCORRECT_DATA, "A number is too long (INCORRECT_DATA)")
 
     def text(self) -> str:
-        return self.read(self.varint()).decode("utf-8", "surrogateescape")
+        size = self.varint()
+        if size > self.max_text:
+            raise ServerError(
+                TOO_LARGE_STRING_SIZE, f"A text of {size} bytes is too long (TOO_LARGE_STRING_SIZE)"
+            )
+        return self.read(size).decode("utf-8", "surrogateescape")
 
     def uint64(self) -> int:
         return int.from_bytes(self.read(8), "little")

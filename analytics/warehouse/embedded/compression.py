@@ -8,8 +8,9 @@ from lz4 import block as lz4
 
 from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.server_errors import (
+    CANNOT_DECOMPRESS,
     CHECKSUM_DOESNT_MATCH,
-    UNEXPECTED_PACKET,
+    UNKNOWN_COMPRESSION_METHOD,
     ServerError,
 )
 
@@ -17,6 +18,7 @@ LZ4 = 0x82
 ZSTD = 0x90
 NONE = 0x02
 _FRAME = 1 << 20
+_MAX_FRAME = 1 << 30  # bytes of a frame, and of its data
 _HEADER = struct.Struct("<BII")  # method, size with this header, size of the data
 _CHECKSUM = struct.Struct("<QQ")  # the higher half first
 
@@ -28,16 +30,24 @@ def compress(data: bytes, method: int) -> bytes:
 
 
 def read_frame(reader: Reader) -> bytes:
-    """The data of the next frame; a wrong checksum raises ServerError."""
+    """The data of the next frame; a damaged frame raises ServerError."""
     checksum = reader.read(_CHECKSUM.size)
     header = reader.read(_HEADER.size)
     method, size, data_size = _HEADER.unpack(header)
+    if not _HEADER.size < size <= _MAX_FRAME or not 0 < data_size <= _MAX_FRAME:
+        raise _damaged("impossible sizes")
     body = reader.read(size - _HEADER.size)
     if _checksum(header + body) != checksum:
         raise ServerError(
             CHECKSUM_DOESNT_MATCH, "A compressed frame is damaged (CHECKSUM_DOESNT_MATCH)"
         )
-    return _decompress(method, body, data_size)
+    try:
+        data = _decompress(method, body, data_size)
+    except (lz4.LZ4BlockError, zstd.Error, ValueError, MemoryError) as error:
+        raise _damaged(str(error)) from None
+    if len(data) != data_size:
+        raise _damaged("another size than announced")
+    return data
 
 
 def _frame(data: bytes, method: int) -> bytes:
@@ -54,7 +64,14 @@ def _decompress(method: int, body: bytes, size: int) -> bytes:
     if method == NONE:
         return body
     raise ServerError(
-        UNEXPECTED_PACKET, f"Unknown compression method {method:#x} (UNKNOWN_COMPRESSION_METHOD)"
+        UNKNOWN_COMPRESSION_METHOD,
+        f"Unknown compression method {method:#x} (UNKNOWN_COMPRESSION_METHOD)",
+    )
+
+
+def _damaged(detail: str) -> ServerError:
+    return ServerError(
+        CANNOT_DECOMPRESS, f"A compressed frame is damaged: {detail} (CANNOT_DECOMPRESS)"
     )
 
 

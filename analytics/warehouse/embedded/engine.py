@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.warehouse.embedded.protocol import TIMEZONE
-from analytics.warehouse.embedded.server_errors import from_engine
+from analytics.warehouse.embedded.server_errors import ServerError, engine_errors
 from analytics.warehouse.embedded.statements import QUERY_ID_SQL
 
 
@@ -21,6 +21,11 @@ def identifier(name: str) -> str:
     """`name` as a quoted SQL identifier."""
     escaped = name.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"
+
+
+def encoded(sql: str) -> bytes:
+    """The bytes of a statement, which need not be UTF-8."""
+    return sql.encode("utf-8", "surrogateescape")
 
 
 class Engine:
@@ -42,10 +47,8 @@ class Engine:
 
     def open(self) -> Any:
         """A new session of the engine; takes about a millisecond."""
-        try:
+        with engine_errors():
             return self._connect(self._address)
-        except RuntimeError as error:
-            raise from_engine(error) from None
 
     def version_numbers(self) -> tuple[int, int, int]:
         major, minor, patch = self.version.split(".")[:3]
@@ -54,10 +57,9 @@ class Engine:
     def kill(self, query_id: str) -> None:
         """Kills a query. Harmless if the query has ended or not started."""
         # It may fail, for example without memory; the caller tries again.
-        with self._control_lock, contextlib.suppress(RuntimeError):
-            self._control.query(
-                f"KILL QUERY WHERE {QUERY_ID_SQL} = {literal(query_id)} ASYNC", "Null"
-            )
+        sql = f"KILL QUERY WHERE {QUERY_ID_SQL} = {literal(query_id)} ASYNC"
+        with self._control_lock, contextlib.suppress(ServerError), engine_errors():
+            self._control.query(encoded(sql), "Null")
 
     def _lines(self, sql: str) -> list[str]:
         output: bytes = self._control.query(sql, "TSVRaw").bytes()

@@ -9,19 +9,25 @@ from uuid import uuid4
 
 from analytics.warehouse.embedded import compression
 from analytics.warehouse.embedded.answer import Answer
-from analytics.warehouse.embedded.blocks import from_buffers, from_native, header
+from analytics.warehouse.embedded.blocks import Column, from_buffers, from_native, header
 from analytics.warehouse.embedded.column_types import layout
 from analytics.warehouse.embedded.engine import identifier, literal
 from analytics.warehouse.embedded.incoming import ExternalTable, Incoming
 from analytics.warehouse.embedded.inserts import ClientInsert
 from analytics.warehouse.embedded.protocol import Query
-from analytics.warehouse.embedded.server_errors import QUERY_WAS_CANCELLED, ServerError
+from analytics.warehouse.embedded.server_errors import (
+    NO_SUCH_COLUMN_IN_TABLE,
+    QUERY_WAS_CANCELLED,
+    ServerError,
+    internal_error,
+)
 from analytics.warehouse.embedded.session import Session
 from analytics.warehouse.embedded.spool import Spool
 from analytics.warehouse.embedded.statements import Kind, Statement, parse
 from analytics.warehouse.embedded.watcher import Outcome, Watch, Watcher
 
 _LOGGED_CHARACTERS = 300
+_LEVELS_WITH_QUERIES = ("debug", "trace", "test")  # of what a client may ask for
 
 
 class Execution:
@@ -34,8 +40,10 @@ class Execution:
         client: socket.socket,
         query: Query,
         incoming: Incoming,
+        revision: int,
     ) -> None:
-        self.answer = Answer(client, _method(query))
+        self.answer = Answer(client, _method(query), revision)
+        self.broken = False  # whether the connection must end after the answer
         self._session = session
         self._watcher = watcher
         self._client = client
@@ -47,14 +55,23 @@ class Execution:
         try:
             with ExitStack() as files:
                 tables = self._incoming.external_tables(files)
+                if self._query.setting("send_logs_level") in _LEVELS_WITH_QUERIES:
+                    self.answer.log(self._id, self._query.sql)
                 statement = parse(self._query.sql)
                 files.enter_context(self._watcher.running(self._id))
                 self._run_in_session(statement, tables)
         except ServerError as error:
             log(f"query {self._id} failed: {error.code} {error.text}")
             self.answer.error(error)
+        except OSError:
+            raise  # the client disconnected
+        except Exception as error:  # a mistake of ours must not look like a lost connection
+            log(f"query {self._id} met an internal error: {error!r}")
+            self.answer.error(internal_error(error))
+            self.broken = True
         else:
             self.answer.end()
+        self.broken |= self.answer.gone or self._incoming.broken
 
     def _run_in_session(self, statement: Statement, tables: list[ExternalTable]) -> None:
         with ExitStack() as tables_in_session:
@@ -98,23 +115,24 @@ class Execution:
                 if not number:
                     self.answer.block(header(block.columns))
                 self.answer.block(block)
-        if output:
-            self.answer.profile_info()
+            if output:
+                self.answer.profile_info()
 
     def _insert(self, insert: ClientInsert) -> None:
-        columns = self._session.insert_columns(insert)
+        columns = self._session.insert_columns(insert, self._query.parameters)
         for column in columns:
             layout(column.type)  # refuses unknown types before any data is sent
         self.answer.sample(header(columns))
         with Spool(self._incoming.directory) as spool:
-            for _ in self._incoming.blocks(spool):
+            for given in self._incoming.blocks(spool):
+                _check_names(given, columns)
                 spool.check()
                 self.answer.profile_events()
             spool.seal()
             spool.check()
             if spool.rows:
-                sql = insert.from_file(str(spool.path))
-                self._session.run(sql, self._query.parameters, self.answer.progress)
+                # As on a server, there is no progress: the client knows what it has sent.
+                self._session.run(insert.from_file(str(spool.path)), self._query.parameters)
         self.answer.profile_events()
 
     @contextmanager
@@ -143,6 +161,17 @@ class Execution:
         finally:
             self._session.restore()
             self._session.run(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+
+
+def _check_names(given: tuple[Column, ...], expected: tuple[Column, ...]) -> None:
+    """The engine would ignore a column of another name, and its values would be lost."""
+    given_names, names = (sorted(c.name for c in columns) for columns in (given, expected))
+    if given_names != names:
+        raise ServerError(
+            NO_SUCH_COLUMN_IN_TABLE,
+            f"The block has the columns {', '.join(given_names)}; this INSERT takes "
+            f"{', '.join(names)} (NO_SUCH_COLUMN_IN_TABLE)",
+        )
 
 
 def log(text: str) -> None:

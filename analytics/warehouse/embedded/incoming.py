@@ -25,7 +25,10 @@ class ExternalTable:
 
 
 class Incoming:
-    """Reads blocks into spool files. If `broken`, the stream can no longer be parsed."""
+    """Reads blocks into spool files. If `broken`, the stream can no longer be parsed.
+
+    It stays so until a block has been read to its end.
+    """
 
     def __init__(self, reader: Reader, compressed: bool, directory: Path) -> None:
         self.broken = False
@@ -46,11 +49,11 @@ class Incoming:
             spool.check()
             tables.append(ExternalTable(name, columns, spool))
 
-    def blocks(self, spool: Spool) -> Iterator[None]:
-        """Writes blocks to the spool, one per step."""
+    def blocks(self, spool: Spool) -> Iterator[tuple[Column, ...]]:
+        """Writes blocks to the spool, one per step; gives the columns of each."""
         self._data_packet()
-        while self._block(spool):
-            yield
+        while columns := self._block(spool):
+            yield columns
             self._data_packet()
 
     def skip_block(self) -> None:
@@ -76,10 +79,8 @@ class Incoming:
         reader = self._reader
         if self._compressed:
             reader = Reader(lambda: read_frame(self._reader))
-        try:
-            columns, rows = copy_block(reader, spool.write)
-        except ServerError:
-            self.broken = True
-            raise
+        self.broken = True
+        columns, rows = copy_block(reader, spool.write)
+        self.broken = False
         spool.rows += rows
         return columns

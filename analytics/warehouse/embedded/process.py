@@ -18,11 +18,18 @@ class EmbeddedClickHouse:
     """Starts the endpoint on a free port and stops it when the context ends.
 
     The data stays in `directory`. Raises RuntimeError with the endpoint's message if it cannot
-    start. Its errors go to `log`, by default `endpoint.log` in the directory.
+    start. Its errors go to `log`, by default `endpoint.log` in the directory. `options` are more
+    arguments of its command line.
     """
 
     def __init__(
-        self, directory: Path, *, port: int = 0, password: str = "", log: Path | None = None
+        self,
+        directory: Path,
+        *,
+        port: int = 0,
+        password: str = "",
+        log: Path | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = log or directory / "endpoint.log"
@@ -30,6 +37,7 @@ class EmbeddedClickHouse:
         self.host = ""
         self.port = port
         self.directory = directory
+        self._options = options
         self._process = self._spawn()
         self._wait_until_ready()
 
@@ -67,6 +75,7 @@ class EmbeddedClickHouse:
 
     def _spawn(self) -> "subprocess.Popen[str]":
         options = ["--path", str(self.directory.absolute()), "--port", str(self.port)]
+        options += self._options
         options.append("--until-stdin-closes")  # a test run that is killed leaves no endpoint
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {

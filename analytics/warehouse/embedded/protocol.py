@@ -1,16 +1,19 @@
-"""Packets of ClickHouse's native protocol at one fixed revision.
+"""Packets of ClickHouse's native protocol at one revision.
 
 54459 is the lowest revision with server-side {x:Type} parameters. It costs one zero byte per
-column and one ProfileEvents packet per inserted block. Later revisions cost more and add nothing
-that drivers use.
+column and one ProfileEvents packet per inserted block. 54460 adds the elapsed time to progress.
+Later revisions cost more and add nothing that drivers use.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
 from analytics.warehouse.embedded.byte_reader import Reader
+from analytics.warehouse.embedded.tokens import unquoted
 
-REVISION = 54459
+REVISION = 54460
+MIN_REVISION = 54459
 TIMEZONE = "UTC"  # clickhouse-driver decodes three times slower when its own zone's name differs
 
 
@@ -31,6 +34,7 @@ class ServerPacket(IntEnum):
     END_OF_STREAM = 5
     PROFILE_INFO = 6
     TOTALS = 7
+    LOG = 10
     PROFILE_EVENTS = 14
 
 
@@ -107,7 +111,7 @@ def read_query(reader: Reader) -> Query:
     reader.varint()  # stage: always the complete result
     compression = bool(reader.varint())
     sql = reader.text()
-    parameters = {s.name: _undump(s.value) for s in _read_settings(reader)}
+    parameters = {s.name: unquoted(s.value) for s in _read_settings(reader)}
     return Query(query_id, settings, compression, sql, parameters)
 
 
@@ -124,11 +128,9 @@ def write_exception(code: int, text: str) -> bytes:
     )
 
 
-def write_progress(rows: int, size: int, total: int, written_rows: int, written: int) -> bytes:
-    """Increments since the last packet."""
-    return varint(ServerPacket.PROGRESS) + b"".join(
-        map(varint, (rows, size, total, written_rows, written))
-    )
+def write_progress(increments: Iterable[int]) -> bytes:
+    """Increments since the last packet, of the fields that the client's revision has."""
+    return varint(ServerPacket.PROGRESS) + b"".join(map(varint, increments))
 
 
 def write_profile_info(rows: int, blocks: int, size: int) -> bytes:
@@ -163,19 +165,3 @@ def _read_settings(reader: Reader) -> tuple[Setting, ...]:
         important = bool(reader.varint() & 1)
         settings.append(Setting(name, reader.text(), important))
     return tuple(settings)
-
-
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "a": "\a", "v": "\v"}
-
-
-def _undump(value: str) -> str:
-    """The content of a parameter, which arrives as a quoted literal."""
-    if not (len(value) >= 2 and value[0] == value[-1] == "'"):
-        return value
-    characters, result = iter(value[1:-1]), []
-    for character in characters:
-        if character == "\\":
-            escaped = next(characters, "")
-            character = _ESCAPES.get(escaped, escaped)
-        result.append(character)
-    return "".join(result)

@@ -19,12 +19,18 @@ from analytics.warehouse.embedded.connection import Connection, Services
 from analytics.warehouse.embedded.directory import DataDirectory
 from analytics.warehouse.embedded.engine import Engine
 from analytics.warehouse.embedded.execution import log
-from analytics.warehouse.embedded.server_errors import ServerError, StartupError
+from analytics.warehouse.embedded.server_errors import (
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ServerError,
+    StartupError,
+)
 from analytics.warehouse.embedded.watcher import Watcher
 
 _BACKLOG = 256
 _ACCEPT_PAUSE = 0.1  # seconds
-_GRACE = 1.0  # seconds that running queries get to end when the server stops
+_GRACE = 1.0  # seconds that queries, and clients after an error, get to end
+_PIECE = 1 << 20
+_MAX_PENDING = 256
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,50 @@ class Options:
     user: str = "default"
     password: str = ""
     memory_limit: int = 0  # bytes; 0: the engine's default, 90 % of the machine's memory
+    max_connections: int = 1024
+    login_seconds: float = 10.0
+    packet_seconds: float = 300.0
     until_stdin_closes: bool = False  # stop when the process that holds stdin ends
+
+
+class ConnectionLimits:
+    """Limits how many connections there are, and how many more have not logged in yet.
+
+    When there are too many of the latter, the oldest is disconnected. So a client that never logs
+    in cannot keep others out.
+    """
+
+    def __init__(self, maximum: int, max_pending: int) -> None:
+        self._max = maximum
+        self._max_pending = max_pending
+        self._lock = threading.Lock()
+        self._authenticated: set[socket.socket] = set()
+        self._pending: dict[socket.socket, None] = {}  # in order of arrival
+
+    def opened(self, client: socket.socket) -> None:
+        with self._lock:
+            self._pending[client] = None
+            if len(self._pending) > self._max_pending:
+                oldest = next(iter(self._pending))
+                del self._pending[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+
+    def authenticated(self, client: socket.socket) -> None:
+        """Raises ServerError if there are too many connections."""
+        with self._lock:
+            self._pending.pop(client, None)
+            if len(self._authenticated) >= self._max:
+                raise ServerError(
+                    TOO_MANY_SIMULTANEOUS_QUERIES,
+                    f"Too many connections: {self._max} (TOO_MANY_SIMULTANEOUS_QUERIES)",
+                )
+            self._authenticated.add(client)
+
+    def closed(self, client: socket.socket) -> None:
+        with self._lock:
+            self._authenticated.discard(client)
+            self._pending.pop(client, None)
 
 
 class Server:
@@ -47,9 +96,16 @@ class Server:
         self._listener = _listen(options.host, options.port)
         self.host, self.port = self._listener.getsockname()[:2]
         self._engine = _open_engine(self._directory, options.memory_limit)
+        self._limits = ConnectionLimits(options.max_connections, _MAX_PENDING)
         self._watcher = Watcher(self._engine.kill)
         self._services = Services(
-            self._engine, self._watcher, self._directory.spool, options.user, options.password
+            self._engine,
+            self._watcher,
+            self._directory.spool,
+            options.user,
+            options.password,
+            options.login_seconds,
+            options.packet_seconds,
         )
 
     def describe(self) -> str:
@@ -67,9 +123,14 @@ class Server:
                 log(f"cannot accept a connection: {error}")
                 time.sleep(_ACCEPT_PAUSE)
                 continue
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._limits.opened(client)
             thread = threading.Thread(target=self._serve_one, args=(client,), daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads
+                log(f"cannot serve a connection: {error}")
+                self._limits.closed(client)
+                client.close()
 
     def close(self) -> None:
         """Kills running queries, waits for them briefly, and releases the directory."""
@@ -83,11 +144,27 @@ class Server:
     def _serve_one(self, client: socket.socket) -> None:
         try:
             with client:
-                Connection(client, self._services).serve()
-        except (EOFError, OSError):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                Connection(
+                    client, self._services, lambda: self._limits.authenticated(client)
+                ).serve()
+                _end(client)
+        except OSError:
             pass  # the client disconnected
-        except Exception as error:
-            log(f"an internal error ended a connection: {error!r}")
+        finally:
+            self._limits.closed(client)
+
+
+def _end(client: socket.socket) -> None:
+    """Disconnects so that the client still gets the last packet, whatever it goes on sending.
+
+    Closing a socket with unread data would reset the connection and discard the packet.
+    """
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(_GRACE)
+    deadline = time.monotonic() + _GRACE
+    while time.monotonic() < deadline and client.recv(_PIECE):
+        pass
 
 
 def run(options: Options) -> int:
@@ -123,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--user", default=Options.user)
     parser.add_argument("--password", default=os.environ.get("EMBEDDED_CLICKHOUSE_PASSWORD", ""))
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes; 0: 90 % of memory")
+    parser.add_argument("--max-connections", type=int, default=Options.max_connections)
+    parser.add_argument("--login-seconds", type=float, default=Options.login_seconds)
+    parser.add_argument("--packet-seconds", type=float, default=Options.packet_seconds)
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop with the parent")
     return run(Options(**vars(parser.parse_args(arguments))))
 

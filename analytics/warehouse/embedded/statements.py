@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import pairwise
 
-from analytics.warehouse.embedded.inserts import ClientInsert, client_insert
+from analytics.warehouse.embedded.inserts import ClientInsert, before_data, client_insert
 from analytics.warehouse.embedded.server_errors import (
     NOT_IMPLEMENTED,
     SUPPORT_IS_DISABLED,
@@ -16,7 +16,23 @@ from analytics.warehouse.embedded.tokens import Token, tokens, until_end
 # log_comment has our query id, and on a second line the client's own comment.
 QUERY_ID_SQL = r"splitByChar('\n', Settings['log_comment'])[1]"
 
+_OUR_PROCESSES = (
+    f"(SELECT * REPLACE ({QUERY_ID_SQL} AS query_id, {QUERY_ID_SQL} AS initial_query_id) "
+    "FROM system.processes)"
+)
+
 _SELECTS = ("SELECT", "WITH", "FROM")
+# What may follow WITH TOTALS. Anything else follows an expression or a subquery named `totals`.
+_AFTER_TOTALS = (
+    *("HAVING", "WINDOW", "QUALIFY", "ORDER", "LIMIT", "OFFSET", "FETCH", "SETTINGS", "FORMAT"),
+    *("INTO", "UNION", "INTERSECT", "EXCEPT"),
+)
+# After these words an expression or a name follows, so that `format` is a name there.
+_BEFORE_OPERAND = (
+    *("SELECT", "DISTINCT", "AS", "FROM", "JOIN", "ON", "USING", "WITH", "WHERE", "PREWHERE"),
+    *("BY", "HAVING", "QUALIFY", "LIMIT", "OFFSET", "AND", "OR", "NOT", "IN", "LIKE", "ILIKE"),
+    *("BETWEEN", "CASE", "WHEN", "THEN", "ELSE", "INTERVAL", "TABLE", "DATABASE", "VIEW"),
+)
 _MAY_NAME_FORMAT = (*_SELECTS, "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL")
 
 
@@ -38,7 +54,7 @@ class Statement:
 def parse(sql: str) -> Statement:
     """The kind of a statement and its SQL for the engine. Refuses access to the server's files."""
     first = next((token for token in tokens(sql) if token.text != "("), None)
-    if first is None:
+    if first is None or first.text == ";":
         raise ServerError(SYNTAX_ERROR, "Syntax error: Empty query (SYNTAX_ERROR)")
     if first.is_word("INSERT"):
         return _parse_insert(sql)
@@ -51,7 +67,7 @@ def parse(sql: str) -> Statement:
     if first.is_word("KILL"):
         sql = _with_our_query_id(sql, found)
         return Statement(Kind.OTHER, sql, victims=_victims(sql))
-    return Statement(_kind(first, found), sql)
+    return Statement(_kind(first, found), _with_our_processes(sql, found))
 
 
 def _kind(first: Token, found: list[Token]) -> Kind:
@@ -68,17 +84,9 @@ def _parse_insert(sql: str) -> Statement:
     insert = client_insert(sql)
     if insert is not None:
         return Statement(Kind.CLIENT_INSERT, sql, insert)
-    _refuse_files(_before_inline_data(sql))
-    return Statement(Kind.OTHER, sql)
-
-
-def _before_inline_data(sql: str) -> list[Token]:
-    head: list[Token] = []
-    for token in tokens(sql):
-        if token.is_word("VALUES", "FORMAT") and not token.depth:
-            return head
-        head.append(token)
-    return until_end(sql)
+    found = before_data(sql)
+    _refuse_files(found)
+    return Statement(Kind.OTHER, _with_our_processes(sql, found))
 
 
 def _refuse_files(found: list[Token]) -> None:
@@ -91,12 +99,16 @@ def _refuse_files(found: list[Token]) -> None:
 
 def _refuse_totals(found: list[Token]) -> None:
     """The engine does not return the row of totals; a result without it would be wrong."""
-    for here, following in pairwise(found):
-        if here.is_word("WITH") and following.is_word("TOTALS"):
+    for here, name, after in zip(found, found[1:], [*found[2:], None], strict=False):
+        if here.is_word("WITH") and name.is_word("TOTALS") and _ends_totals(after):
             raise ServerError(
                 NOT_IMPLEMENTED,
                 "WITH TOTALS is not supported; use WITH ROLLUP or GROUPING SETS (NOT_IMPLEMENTED)",
             )
+
+
+def _ends_totals(after: Token | None) -> bool:
+    return after is None or after.text == ")" or after.is_word(*_AFTER_TOTALS)
 
 
 def _no_files(clause: str) -> ServerError:
@@ -109,10 +121,31 @@ def _no_files(clause: str) -> ServerError:
 
 def _without_format(sql: str, found: list[Token]) -> str:
     """Removes a FORMAT clause, since rows are always sent as blocks."""
-    for here, name, after in zip(found, found[1:], [*found[2:], None], strict=False):
+    followers = zip(found, found[1:], found[2:], [*found[3:], None], strict=False)
+    for before, here, name, after in followers:
         ends = after is None or after.is_word("SETTINGS")
-        if here.is_word("FORMAT") and not here.depth and name.kind == "word" and ends:
+        is_clause = here.is_word("FORMAT") and not here.depth and _ends_operand(before)
+        if is_clause and name.kind == "word" and ends:
             return sql[: here.start] + sql[name.end :]
+    return sql
+
+
+def _ends_operand(token: Token) -> bool:
+    """Whether an expression may end with this token."""
+    if token.kind == "other":
+        return token.text in (")", "]", "}", "*")
+    return not token.is_word(*_BEFORE_OPERAND)
+
+
+def _with_our_processes(sql: str, found: list[Token]) -> str:
+    """Reads `system.processes` through a subquery that has our query ids."""
+    places = []
+    for before, schema, dot, table in zip(found, found[1:], found[2:], found[3:], strict=False):
+        names = [t.identifier() for t in (schema, table)]
+        if before.is_word("FROM", "JOIN") and dot.text == "." and names == ["system", "processes"]:
+            places.append((schema.start, table.end))
+    for start, end in reversed(places):
+        sql = sql[:start] + _OUR_PROCESSES + sql[end:]
     return sql
 
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from clickhouse_driver import Client
 
+from analytics.tests.warehouse.embedded.wire import Wire
 from analytics.warehouse.embedded import EmbeddedClickHouse
 
 
@@ -43,3 +44,17 @@ def connect(endpoint: EmbeddedClickHouse, database: str) -> Iterator[Callable[..
 @pytest.fixture
 def client(connect: Callable[..., Client]) -> Client:
     return connect()
+
+
+@pytest.fixture
+def wire(endpoint: EmbeddedClickHouse) -> Iterator[Callable[..., Wire]]:
+    """Makes bare connections to the endpoint, and closes them after the test."""
+    made: list[Wire] = []
+
+    def make(**options: str) -> Wire:
+        made.append(Wire(endpoint, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -135,3 +135,48 @@ def test_the_clients_own_log_comment_is_kept(connect):
     sql = "SELECT Settings['log_comment'] FROM system.processes WHERE query LIKE '%mark_comment%'"
     rows = client.execute(sql, settings={"log_comment": "nightly"}, query_id="q-1")
     assert rows == [("q-1\nnightly",)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE copied ENGINE = Memory AS " + ENDLESS + " AND 'mark_other' != ''",
+        "INSERT INTO FUNCTION null('n UInt64') " + ENDLESS + " AND 'mark_other' != ''",
+        "EXPLAIN ANALYZE " + ENDLESS + " AND 'mark_other' != ''",
+    ],
+)
+def test_cancel_ends_a_statement_that_is_no_select(connect, sql):
+    client, observer = connect(), connect()
+    client.execute_with_progress(sql)
+    wait_until_running(observer, "mark_other")
+    client.cancel()
+    assert client.connection.connected
+    assert client.execute("SELECT 2") == [(2,)]
+    assert observer.execute(MARKED.format("mark_other")) == [(0,)]
+
+
+def test_the_clients_id_is_seen_in_the_list_of_processes(connect):
+    client = connect()
+    for sql in (
+        "SELECT query_id FROM system.processes WHERE query_id = 'seen-id'",
+        "SELECT p.initial_query_id FROM numbers(1) AS n CROSS JOIN system.processes AS p "
+        "WHERE p.query_id = 'seen-id'",
+    ):
+        assert client.execute(sql, query_id="seen-id") == [("seen-id",)]
+
+
+def test_an_id_of_any_bytes_can_be_killed(connect):
+    victim, killer, caught = connect(), connect(), []
+
+    def run():
+        try:
+            victim.execute(ENDLESS + " AND 'mark_odd' != ''", query_id="it's \\ ünï")
+        except ServerException as error:
+            caught.append(error.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until_running(killer, "mark_odd")
+    killer.execute("KILL QUERY WHERE query_id = 'it\\'s \\\\ ünï' SYNC")
+    thread.join()
+    assert caught == [394]

@@ -124,3 +124,34 @@ def test_files_of_the_server_are_refused(table, sql):
     with pytest.raises(ServerException, match="handled by the client") as caught:
         table.execute(sql)
     assert caught.value.code == 344
+
+
+def test_names_that_look_like_syntax(client, database):
+    client.execute("CREATE TABLE values (`a\\\\b` Int8, `c``d` Int8, `e\nf` Int8) ENGINE = Memory")
+    names = r"(`a\\b`, `c\`d`, `e\nf`)"
+    for table in ("values", f"{database}.values", f"`{database}` . `values`"):
+        client.execute(f"INSERT INTO {table} {names} VALUES", [(1, 2, 3)])
+        client.execute(f"INSERT INTO {table} {names} VALUES (1, 2, 3)")
+    assert client.execute("SELECT * FROM values") == [(1, 2, 3)] * 6
+
+
+def test_semicolons_in_comments_and_heredocs_after_values(table):
+    rows = "(1, /* ; SELECT */ $$;$$), (2, $x$ ;$$ $x$); -- ; end"
+    table.execute(f"INSERT INTO t (a, b) VALUES {rows}")
+    table.execute("INSERT INTO t (a) VALUES -- ; nothing yet", [(3,)])
+    assert table.execute("SELECT b FROM t ORDER BY a") == [(";",), (" ;$$ ",), ("none",)]
+
+
+def test_a_name_as_a_parameter(connect):
+    client = connect(settings={"server_side_params": True})
+    client.execute("CREATE TABLE t (a Int8) ENGINE = Memory")
+    client.execute("INSERT INTO {name:Identifier} VALUES (1)", {"name": "t"})
+    assert client.execute("SELECT * FROM t") == [(1,)]
+
+
+def test_a_select_from_the_clients_rows(table):
+    sql = (
+        "INSERT INTO t (a, b) SELECT n + 1, upper(s) FROM input('n Int32, s String') FORMAT Values"
+    )
+    assert table.execute(sql, [(1, "x"), (2, "y")]) == 2
+    assert table.execute("SELECT a, b FROM t ORDER BY a") == [(2, "X"), (3, "Y")]

@@ -44,6 +44,13 @@ def test_a_big_result_streams_without_piling_up(endpoint, client):
 def test_a_format_clause_is_ignored(client):
     assert client.execute("SELECT 1 AS format FORMAT JSON;") == [(1,)]
     assert client.execute("SHOW TABLES FORMAT Pretty") == []
+    rows = [(1,), (0,)]
+    assert client.execute("SELECT number AS format FROM numbers(2) ORDER BY format DESC") == rows
+
+
+def test_an_expression_may_be_named_totals(client):
+    sql = "WITH totals AS (SELECT 3 AS a) SELECT a FROM totals"
+    assert client.execute(sql) == [(3,)]
 
 
 def test_comments_and_strings_do_not_confuse(client):
@@ -101,6 +108,11 @@ def test_progress_of_a_short_query(client):
     assert client.last_query.progress.rows == 10
     assert client.last_query.progress.total_rows == 10
     assert client.last_query.profile_info.rows == 10
+    assert client.last_query.progress.elapsed_ns > 0
+
+
+def test_the_last_progress_packet_comes_at_the_end(client):
+    assert list(client.execute_with_progress("SELECT 2")) == [(1, 1), (1, 1)]
 
 
 def test_external_tables(client):

@@ -140,7 +140,7 @@ def test_a_connection_answers_ping_and_names_itself(client):
     client.execute("SELECT 1")
     assert client.connection.ping()
     info = client.connection.server_info
-    assert (info.name, info.timezone, info.used_revision) == ("ClickHouse", "UTC", 54459)
+    assert (info.name, info.timezone, info.used_revision) == ("ClickHouse", "UTC", 54460)
     assert client.execute("SELECT version(), timezone()") == [
         (".".join(map(str, info.version_tuple())) + ".1", "UTC")
     ]
@@ -190,3 +190,79 @@ def test_settings_of_one_readonly_query_do_not_reach_the_next(connect):
     assert client.execute(value, settings=limited) == [("1",)]
     assert client.execute(value, settings={"readonly": 2}) != [("1",)]
     assert client.execute(value) != [("1",)]
+
+
+OF_DESCRIBE = {
+    "max_result_rows": 1,
+    "max_result_bytes": 1,
+    "result_overflow_mode": "throw",
+    "limit": 1,
+    "offset": 1,
+    "describe_compact_output": 1,
+    "describe_include_subcolumns": 1,
+    "print_pretty_type_names": 1,
+    "max_query_size": 100,
+}
+
+
+@pytest.mark.parametrize("readonly", [0, 1, 2])
+@pytest.mark.parametrize("name", OF_DESCRIBE)
+def test_settings_do_not_reach_statements_of_the_endpoint(connect, name, readonly):
+    client = connect()
+    client.execute("CREATE TABLE t (a Int8, b Tuple(x Int8, y String)) ENGINE = Memory")
+    own = {name: OF_DESCRIBE[name]} | ({"readonly": readonly} if readonly else {})
+    for _ in range(2):
+        rows, columns = client.execute("SELECT a, b FROM t", with_column_types=True, settings=own)
+        assert (rows, columns) == ([], [("a", "Int8"), ("b", "Tuple(x Int8, y String)")])
+    assert client.execute("INSERT INTO t VALUES", [(1, (2, "x")), (2, (3, "y"))]) == 2
+    client.execute("SET max_threads = 3")
+    client.execute("SELECT 1", settings=own)
+    value = "SELECT toString(getSetting('max_threads')), currentDatabase() != 'default'"
+    assert client.execute(value, settings={"max_threads": 5, "max_block_size": 9}) == [("5", 1)]
+
+
+def test_lasting_settings_do_not_reach_statements_of_the_endpoint(connect):
+    client = connect()
+    client.execute("CREATE TABLE t (a Int8, b String) ENGINE = Memory")
+    for name in ("max_result_rows", "describe_compact_output", "limit", "print_pretty_type_names"):
+        client.execute(f"SET {name} = 1")
+    client.execute("INSERT INTO t VALUES", [(1, "x")])
+    assert client.execute("SELECT a, b FROM t", settings={"max_threads": 2}) == [(1, "x")]
+    assert client.execute("SELECT a, b FROM t", settings={"max_block_size": 9}) == [(1, "x")]
+
+
+def test_a_database_that_was_chosen_survives_a_readonly_query(client):
+    client.execute("USE system", settings={"readonly": 1})
+    assert client.execute("SELECT currentDatabase()") == [("system",)]
+    client.execute("SELECT 1", settings={"readonly": 1})
+    assert client.execute("SELECT currentDatabase()") == [("system",)]
+
+
+def test_a_readonly_query_cannot_set_anything(client):
+    with pytest.raises(ServerException) as caught:
+        client.execute("SET max_threads = 3", settings={"readonly": 1})
+    assert caught.value.code == 164
+
+
+def test_clients_of_both_revisions_are_served(connect):
+    for revision in (54459, 54460):
+        client = connect(client_revision=revision)
+        assert client.execute("SELECT number FROM numbers(2)") == [(0,), (1,)]
+        assert client.last_query.progress.rows == 2
+        assert (client.last_query.progress.elapsed_ns > 0) == (revision == 54460)
+
+
+@pytest.mark.parametrize("compression", [False, "lz4"])
+def test_a_client_may_ask_for_a_line_of_the_log(connect, caplog, compression):
+    client = connect(compression=compression)
+    client.execute("CREATE TABLE t (a Int8) ENGINE = Memory")
+    with caplog.at_level("INFO", "clickhouse_driver.log"):
+        client.execute("SELECT 'one'", settings={"send_logs_level": "debug"}, query_id="mine")
+        client.execute("INSERT INTO t VALUES", [(1,)], settings={"send_logs_level": "trace"})
+        client.execute("SELECT 'three'", settings={"send_logs_level": "information"})
+    # The driver itself reports a line before an INSERT twice.
+    lines = list(dict.fromkeys(record.getMessage() for record in caplog.records))
+    assert len(lines) == 2
+    assert "SELECT 'one'" in lines[0]
+    assert "mine" in lines[0]
+    assert "INSERT INTO t VALUES" in lines[1]

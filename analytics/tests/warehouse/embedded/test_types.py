@@ -9,7 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics.tests.warehouse.embedded.wire import END_OF_DATA
+from analytics.warehouse.embedded.byte_reader import Reader
 from analytics.warehouse.embedded.column_types import layout, split_type
+from analytics.warehouse.embedded.protocol import string, varint
 from analytics.warehouse.embedded.server_errors import ServerError
 
 LONG = "ü" * 5000
@@ -65,6 +68,14 @@ CASES = [
     ("Tuple(`a b` Int8, c Nullable(String))", [(1, None), (2, "b")]),
     ("Map(String, UInt64)", [{}, {"a": 1, "b": 2}]),
     ("Map(LowCardinality(String), Array(String))", [{"a": ["x"]}, {}]),
+    (
+        "JSON",
+        [{}, {"a": 1}, {"a": "x", "b": {"c": [1, 2], "d": 1.5}}, {"e": [{"f": 1}, {"g": "y"}]}],
+    ),
+    ("JSON(max_dynamic_paths = 1)", [{"a": 1, "b": "x", "c": True}, {"d": [1, 2]}]),
+    ("Array(JSON)", [[], [{"a": 1}, {}, {"b": ["x"]}]]),
+    ("Map(String, JSON)", [{}, {"k": {"a": {"b": 1}}}]),
+    ("Nullable(JSON)", [None, {"a": 1}]),
 ]
 
 
@@ -133,6 +144,63 @@ def test_types_are_split_at_their_own_commas():
         ["Enum8('a,(' = 1)", "Array(Tuple(a Int8, b Int8))"],
     )
     assert split_type("UInt8") == ("UInt8", [])
+
+
+# What other drivers send for Dynamic, Variant and JSON: the engine's own serializations.
+SERIALIZED = [
+    ("Dynamic", "if(number % 3 = 0, NULL, if(number % 3 = 1, number, toString(number)))::Dynamic"),
+    ("Dynamic(max_types = 1)", "[toString(number)::Dynamic, number::Dynamic][number % 2 + 1]"),
+    ("Variant(Array(String), UInt64)", "number::Variant(Array(String), UInt64)"),
+    ("Variant(Array(String), UInt64)", "[toString(number)]::Variant(Array(String), UInt64)"),
+    ("JSON", 'concat(\'{"a": \', toString(number), \', "b": [{"c": "x"}]}\')::JSON'),
+    (
+        "JSON(z.t LowCardinality(String), a UInt32, SKIP b, max_dynamic_types = 3)",
+        'concat(\'{"z": {"t": "x"}, "a": 7, "n": \', toString(number), \'}\')'
+        "::JSON(z.t LowCardinality(String), a UInt32, SKIP b, max_dynamic_types = 3)",
+    ),
+    ("Geometry", "(number, 1.5)::Point::Geometry"),
+]
+
+
+@pytest.mark.parametrize(
+    "serialization",
+    [
+        "",
+        "output_format_native_write_json_as_string",
+        "output_format_native_use_flattened_dynamic_and_json_serialization",
+    ],
+)
+@pytest.mark.parametrize(("type_name", "value"), SERIALIZED)
+def test_blocks_of_types_that_describe_themselves(
+    wire, client, database, tmp_path, type_name, value, serialization
+):
+    client.execute(f"CREATE TABLE t (n UInt64, v {type_name}, s String) ENGINE = Memory")
+    path = tmp_path / "block.native"
+    chosen = {serialization: 1} if serialization else {}
+    client.execute(
+        f"INSERT INTO FUNCTION file('{path}', 'Native') "
+        f"SELECT number AS n, {value} AS v, '>' AS s FROM numbers(50)",
+        settings={"max_threads": 1} | chosen,
+    )
+    sender = wire(database=database).logged_in().query("INSERT INTO t VALUES")
+    assert sender.send(_packet(path.read_bytes())).send(END_OF_DATA).lives()
+    expected = "SELECT count(), sum(n), any(s) FROM t WHERE toString(v) = toString({})"
+    same = value.replace("number", "n")
+    assert client.execute(expected.format(same)) == [(50, 1225, ">")]
+
+
+def _packet(content):
+    """The block of a Native file as a packet; a file has no byte for a column's serialization."""
+    reader = Reader.of(content)
+    count, rows = reader.varint(), reader.varint()
+    packet = varint(2) + string("") + b"\0" + varint(count) + varint(rows)
+    for _ in range(count):
+        name, type_name, pieces = reader.text(), reader.text(), []
+        with reader.copying_to(pieces.append):
+            layout(type_name).read_prefix(reader).skip_rows(reader, rows)
+        packet += string(name) + string(type_name) + b"\0" + b"".join(pieces)
+    assert not reader.more()
+    return packet
 
 
 def test_a_type_of_unknown_length_is_refused():

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from analytics.warehouse.embedded import compression
 from analytics.warehouse.embedded.byte_reader import Reader
-from analytics.warehouse.embedded.protocol import _undump, string, varint
+from analytics.warehouse.embedded.protocol import string, varint
 from analytics.warehouse.embedded.server_errors import ServerError
+from analytics.warehouse.embedded.tokens import unquoted
 
 
 def in_pieces(data, size):
@@ -67,4 +68,4 @@ def test_a_damaged_frame_is_refused():
     [("'a'", "a"), (r"'it\'s'", "it's"), (r"'a\\tb\n'", "a\\tb\n"), ("5", "5"), ("''", "")],
 )
 def test_parameters_lose_one_layer_of_quotes(dumped, value):
-    assert _undump(dumped) == value
+    assert unquoted(dumped) == value
