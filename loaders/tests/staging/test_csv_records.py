@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loaders.staging import csv_records
+from loaders.staging import csv_records, limits
 from loaders.staging.csv_records import (
     SWALLOWED,
     UNQUOTED_END,
@@ -15,6 +15,7 @@ from loaders.staging.csv_records import (
     records,
     scan,
 )
+from loaders.staging.limits import LimitExceeded
 
 
 def split(text):
@@ -88,11 +89,11 @@ def test_a_malformed_header_makes_the_file_unusable():
 
 
 def test_a_record_that_is_too_long_makes_the_file_unusable(monkeypatch):
-    monkeypatch.setattr(csv_records, "MAX_RECORD", 1000)
+    monkeypatch.setattr(limits, "record_bytes", lambda: 1000)
     monkeypatch.setattr(csv_records, "_BLOCK", 100)
     text = b"a,b\n1," + b"x" * 2000
     for read in (scan, lambda stream: list(records(stream))):
-        with pytest.raises(MalformedCsv, match="longer than"):
+        with pytest.raises(LimitExceeded, match="longer than"):
             read(io.BytesIO(text))
     with pytest.raises(MalformedCsv, match="not closed"):
         split(b'a,b\n1,"' + b"x\n" * 2000)
