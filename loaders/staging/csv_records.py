@@ -16,12 +16,15 @@ unusable, since all that follows would be one value.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import methodcaller
 
 from loaders.staging import limits
 from loaders.staging.limits import Readable
 
 _BLOCK = 4 << 20
+_CUT = 256 << 10
+_RECORDS = 20_000
 _BOM = b"\xef\xbb\xbf"
 _NULLS = (b"", b"\\N")
 
@@ -230,7 +233,9 @@ def segments(stream: Readable, *, only_plain: bool = True) -> Iterator[bytes | l
             lines.skip_piece()
             yield piece
         else:
-            yield list(_records(lines, width))
+            found = _records(lines, width)
+            while some := list(islice(found, _RECORDS)):
+                yield some
 
 
 class _Lines:
@@ -247,11 +252,18 @@ class _Lines:
         return self
 
     def __next__(self) -> bytes:
-        if self._piece:
-            self._lines, self._piece = self._piece.splitlines(keepends=True)[::-1], b""
+        if not self._lines:
+            self._cut_some_lines()
         if not self._lines:
             raise StopIteration
         return self._lines.pop()
+
+    def _cut_some_lines(self) -> None:
+        """Not all at once: as objects, short lines take twenty times as much memory."""
+        end = self._piece.find(b"\n", _CUT) + 1 or self._piece.find(b"\r", _CUT) + 1
+        end = end or len(self._piece)
+        self._lines = self._piece[:end].splitlines(keepends=True)[::-1]
+        self._piece = self._piece[end:]
 
     def more(self) -> bytes | None:
         """The next line, of the next piece if need be; None at the end of the file."""
@@ -261,7 +273,7 @@ class _Lines:
     def rest_of_piece(self) -> bytes:
         """What has not been read of the piece, or else the next piece; empty at the end."""
         self.begin_piece()
-        return self._piece or b"".join(reversed(self._lines))
+        return b"".join(reversed(self._lines)) + self._piece
 
     def skip_piece(self) -> None:
         self._piece, self._lines = b"", []

@@ -120,9 +120,10 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
 
 
 def _footer_size(file: BinaryIO) -> int:
-    """How large the footer of a Parquet file is, by the number before its last four bytes."""
+    """How large the footer of a Parquet file is; 0 if it is none."""
     file.seek(-min(_TRAILER_BYTES, file.seek(0, SEEK_END)), SEEK_END)
-    return int.from_bytes(file.read(_TRAILER_BYTES)[:4], "little")
+    trailer = file.read(_TRAILER_BYTES)
+    return int.from_bytes(trailer[:4], "little") if trailer.endswith(b"PAR1") else 0
 
 
 def _weight(metadata: Any) -> int:

@@ -1,6 +1,6 @@
 """What a file may hold, so that a small one takes neither all memory nor hours nor the whole disk.
 
-How well a file is compressed says little about it: true rows that repeat themselves shrink to a
+How well a file is compressed proves little: true rows that repeat themselves shrink to a
 thousandth of their size, too. So a file may always expand to LOAD_SMALL_EXPANDED_MB, which a load
 takes in its stride, and only what expands to more must not exceed LOAD_MAX_RATIO times its size.
 Memory depends on single records, not on files: they have bounds of their own. Each bound is a
@@ -13,8 +13,8 @@ from typing import Protocol
 from django.conf import settings
 
 _MB = 1 << 20
-# A stored row takes about this much, whatever its file says: Parquet keeps a million equal rows in
-# a few bytes.
+# A stored row takes about this much, however small its file: Parquet keeps a million equal rows
+# in a few bytes.
 ROW_BYTES = 400
 NAME_CHARACTERS = 255
 

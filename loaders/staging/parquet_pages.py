@@ -1,7 +1,7 @@
 """How much memory a Parquet file takes to read, by its pages rather than by what its footer claims.
 
 A page is unpacked as a whole, and a reader holds one of each column at a time. Only the header of
-the page itself says how large it is: https://parquet.apache.org/docs/file-format/data-pages/
+the page itself states how large it is: https://parquet.apache.org/docs/file-format/data-pages/
 Headers are structs in Thrift's compact protocol.
 """
 
@@ -22,7 +22,7 @@ def memory_to_read(file: BinaryIO, metadata: Any, columns: Collection[str]) -> i
     largest = dict.fromkeys(columns, 0)
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            if chunk.path_in_schema in largest:
+            if chunk.path_in_schema in largest and chunk.num_values:
                 size = _largest_page(file, chunk)
                 largest[chunk.path_in_schema] = max(largest[chunk.path_in_schema], size)
     return sum(largest.values())

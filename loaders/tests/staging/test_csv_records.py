@@ -1,6 +1,7 @@
 """How CSV files are split into records, and which records are malformed."""
 
 import io
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -143,3 +144,15 @@ def test_a_file_is_split_alike_whatever_the_segments(text, size):
         patch.setattr(csv_records, "_BLOCK", max(size, text.find(b"\n") + 1))
         assert scan(io.BytesIO(text)) == whole
         assert split_in_segments(text) == split(text)
+
+
+def test_short_lines_take_little_memory():
+    """As objects, they would take 30 MB."""
+    for end in (b"\n", b"\r"):
+        text = b"a,b" + end + (b"x" + end) * 100_000
+        tracemalloc.start()
+        rows = sum(len(each) for each in csv_records.segments(io.BytesIO(text)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert rows == 100_000
+        assert peak < 15 << 20
