@@ -19,6 +19,21 @@ BROKER_SCHEMES = {"redis", "rediss", "filesystem"}
 CACHE_SCHEMES = {"redis", "rediss"}
 TRANSPORTS = {"engine", "worker"}
 LOG_FORMATS = {"line", "json"}
+# Records are searched in blocks of 4 MB, and statements need some memory for themselves.
+_LEAST = {
+    "CLICKHOUSE_LOAD_MEMORY_MB": 0,
+    "CLICKHOUSE_FILE_MEMORY_MB": 0,
+    "LOAD_MAX_EXPANDED_MB": 1,
+    "LOAD_SMALL_EXPANDED_MB": 0,
+    "LOAD_MAX_RATIO": 1,
+    "LOAD_MAX_HEADER_KB": 1,
+    "LOAD_MAX_FOOTER_MB": 1,
+    "LOAD_MAX_COLUMNS": 1,
+    "LOAD_MAX_RECORD_MB": 4,
+    "LOAD_MAX_VALUE_KB": 1,
+    "LOAD_WORKER_MEMORY_MB": 1,
+    "LOAD_IN_MEMORY_MB": 0,
+}
 
 
 @register()
@@ -137,6 +152,17 @@ def load_settings_are_valid(
             )
         )
     return problems
+
+
+@register()
+def limits_are_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(
+            f"{name} is {getattr(settings, name)}.", hint=f"Use {least} or more.", id="avesa.E020"
+        )
+        for name, least in _LEAST.items()
+        if getattr(settings, name) < least
+    ]
 
 
 @register()

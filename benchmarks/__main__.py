@@ -17,6 +17,7 @@ ALL = [
     "full_refresh",
     "many_tenants",
     "memory",
+    "hostile_files",
     "dashboard",
     "explore",
     "reports",

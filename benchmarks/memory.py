@@ -57,7 +57,7 @@ def measure():
         "memory",
         f"Peak resident memory of a worker process that runs one load, first of all tickets in 10 "
         f"files, then of a batch of {SAME + CHANGED + NEW:,}, and of the embedded warehouse over "
-        "the whole run (it has caches, and spills sorts over 4 GB to disk)",
+        "the whole run (it has caches, and spills large sorts to disk)",
         [
             *figures,
             Figure("**worker, largest / smallest**", f"**{ratio:.2f}** (bar: ≤ {BAR})"),

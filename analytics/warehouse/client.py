@@ -5,7 +5,7 @@ Nothing here is retried: only the caller knows what may be repeated.
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clickhouse_driver import Client as DriverClient
 from django.conf import settings
@@ -16,13 +16,21 @@ from analytics.warehouse.sql import literal, quote
 Params = Mapping[str, Any]
 
 
+class Written(NamedTuple):
+    """What a statement wrote, as far as the server reports it; `size` in bytes, uncompressed."""
+
+    rows: int
+    size: int
+
+
 class WarehouseClient:
     """Runs statements for loads, schema changes and checks, each on a pooled connection of its own.
 
     Pages and the API read through `TenantReader` instead. `database` is where unqualified names
     are looked up: AVESA's own by default, or one that exists before AVESA's does. The ids of all
     statements begin with `label`, by which `kill` finds the running ones. No statement runs longer
-    than `seconds` (default: CLICKHOUSE_LOAD_TIMEOUT).
+    than `seconds` (default: CLICKHOUSE_LOAD_TIMEOUT), or takes more memory than
+    CLICKHOUSE_LOAD_MEMORY_MB.
     """
 
     def __init__(
@@ -32,12 +40,14 @@ class WarehouseClient:
         self._pool: Pool = pool(self._seconds, database)
         self._label = label
 
-    def run(self, sql: str, params: Params | None = None, **query_settings: Any) -> int:
-        """Run one statement; return how many rows it wrote, if the server reports it."""
+    def run(self, sql: str, params: Params | None = None, **query_settings: Any) -> Written:
+        """Run one statement; return what it wrote."""
         with self._pool.client() as client:
             self._execute(client, sql, params, query_settings)
             progress = client.last_query.progress if client.last_query else None
-            return progress.written_rows if progress else 0
+            if progress is None:
+                return Written(0, 0)
+            return Written(progress.written_rows, progress.written_bytes)
 
     def rows(self, sql: str, params: Params | None = None, **query_settings: Any) -> list[Any]:
         """Run one statement; return its rows."""
@@ -48,11 +58,16 @@ class WarehouseClient:
     def _execute(
         self, client: DriverClient, sql: str, params: Params | None, query_settings: dict[str, Any]
     ) -> Any:
-        limits = {"max_execution_time": self._seconds}
         query_id = f"{self._label}{uuid.uuid4()}"
         return client.execute(
-            sql, params or {}, settings=limits | query_settings, query_id=query_id
+            sql, params or {}, settings=self._limits() | query_settings, query_id=query_id
         )
+
+    def _limits(self) -> dict[str, Any]:
+        return {
+            "max_execution_time": self._seconds,
+            **memory_limit(settings.CLICKHOUSE_LOAD_MEMORY_MB),
+        }
 
     def value(self, sql: str, params: Params | None = None, **query_settings: Any) -> Any:
         """The first column of the first row."""
@@ -62,7 +77,17 @@ class WarehouseClient:
         """Insert `data`, a sequence per column, into `table`, a quoted name."""
         names = ", ".join(quote(column) for column in columns)
         with self._pool.client() as client:
-            client.execute(f"INSERT INTO {table} ({names}) VALUES", list(data), columnar=True)
+            client.execute(
+                f"INSERT INTO {table} ({names}) VALUES",
+                list(data),
+                columnar=True,
+                settings=self._limits(),
+            )
+
+
+def memory_limit(megabytes: int) -> dict[str, int]:
+    """Settings of a statement that may take so much memory; 0: as much as the server allows."""
+    return {"max_memory_usage": megabytes << 20} if megabytes else {}
 
 
 def kill(label: str) -> int:

@@ -87,8 +87,8 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     81: (UnknownTable, "The database is missing. Run: manage.py warehouse_schema apply"),
     _OUT_OF_MEMORY: (
         OutOfMemory,
-        "The statement ran out of memory. Raise max_memory_usage on the server, "
-        "or choose a shorter period.",
+        "The statement ran out of memory. Choose a shorter period; or for loads, raise "
+        "CLICKHOUSE_LOAD_MEMORY_MB.",
     ),
     159: (QueryTimeout, "The statement took too long. Request less data, or raise the timeout."),
     160: (QueryTimeout, "The statement was estimated to take too long. Request less data."),

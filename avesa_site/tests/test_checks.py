@@ -28,6 +28,9 @@ def problems(**changes):
         ({"CLICKHOUSE_URL": "http://x:8123/db"}, "avesa.E007", "clickhouse://"),
         ({"LOADS_AT_ONCE": 0}, "avesa.E010", "1 or more"),
         ({"PIPELINE_MINUTES": -1}, "avesa.E010", "0 or more"),
+        ({"LOAD_MAX_RECORD_MB": 3}, "avesa.E020", "4 or more"),
+        ({"LOAD_MAX_COLUMNS": 0}, "avesa.E020", "1 or more"),
+        ({"CLICKHOUSE_FILE_MEMORY_MB": -1}, "avesa.E020", "0 or more"),
         ({"PIPELINE_REFRESH_AT": "25:00"}, "avesa.E011", "02:30"),
     ],
 )

@@ -27,9 +27,9 @@ from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal, quote
 from common.texts import all_printable
 from loaders.history.vanished_keys import closings_of
-from loaders.history.version_order import SPILL, instants
+from loaders.history.version_order import instants, spill
 from loaders.models import IntegrityCheck, LoadJob
-from loaders.staging.casting import record_hash
+from loaders.staging.casting import is_unprintable, record_hash
 from loaders.staging.scratch_tables import instant, load_of_scratch_table, scratch_tables
 from tenants import alerting
 from tenants.models import Alert, Tenant
@@ -44,6 +44,9 @@ CLOCK_SKEW = timedelta(minutes=10)
 _REPAIR = "Repair the table in the admin, or with manage.py warehouse_integrity --repair."
 _UPSTREAM = "Correct the dates upstream, then load everything again (bulk)."
 _NOT_UTF8 = "Correct the files upstream (UTF-8), then load everything again (bulk)."
+_CONTROL_CHARACTERS = (
+    "Load everything again (bulk): that stores them as shown, and rejects rows with one in the key."
+)
 _RELOAD = "If a repair does not help, load everything again (bulk)."
 
 
@@ -114,6 +117,12 @@ CHECKS = (
         "versions with text that is not UTF-8",
         "has_invalid_text",
         _NOT_UTF8,
+    ),
+    Check(
+        "control_characters",
+        "versions with control characters in text, which are shown as \ufffd",
+        "has_unprintable",
+        _CONTROL_CHARACTERS,
     ),
     Check(
         "future",
@@ -253,7 +262,7 @@ def _stored_faults(tenant: Tenant, table: Table) -> tuple[int, int, list[Fault]]
         "active": _active(tenant, table),
         "future": instant(timezone.now() + CLOCK_SKEW),
     }
-    row = WarehouseClient().rows(_faults_sql(table, closings), parameters, **SPILL)[0]
+    row = WarehouseClient().rows(_faults_sql(table, closings), parameters, **spill())[0]
     versions, keys, *found = row
     faults = [
         Fault(each.name, each.what, count, sample, each.advice, each.is_repairable)
@@ -277,6 +286,11 @@ def _faults_sql(table: Table, closings: str) -> str:
 def _has_invalid_text(table: Table) -> str:
     texts = [quote(column.name) for column in table.columns if column.kind.is_text]
     return " OR ".join(f"NOT isValidUTF8(ifNull({name}, ''))" for name in texts)
+
+
+def _has_unprintable(table: Table) -> str:
+    texts = [quote(column.name) for column in table.columns if column.kind.is_text]
+    return " OR ".join(is_unprintable(f"ifNull({name}, '')") for name in texts)
 
 
 def _versions(table: Table, closings: str) -> str:
@@ -303,6 +317,7 @@ SELECT *,
 FROM (
     SELECT {key}, effective_date, expiry_date, is_current, record_hash, source_time, loaded_at,
         {record_hash(table)} AS actual_hash, {_has_invalid_text(table)} AS has_invalid_text,
+        {_has_unprintable(table)} AS has_unprintable,
         effective_date < expiry_date AS is_visible,
         has({closings}, expiry_date) AS was_closing,
         load_id IN (

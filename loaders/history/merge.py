@@ -29,6 +29,11 @@ class Plan:
     is_plain: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def are_distinct(self) -> bool:
+        """Whether no version was staged twice."""
+        return not self.versions.rows_duplicate
+
 
 def plan(
     scratch: ScratchTables, stored: int, snapshot: Snapshot | None, progress: Progress
@@ -80,7 +85,7 @@ def _compare(scratch: ScratchTables, stored: int) -> None:
     scratch.fill(
         scratch.plan,
         version_order.plan(table, scratch.staged, recalled, touched, scratch.plan),
-        **version_order.SPILL,
+        **version_order.spill(),
     )
 
 

@@ -11,7 +11,7 @@ from analytics.warehouse.catalog import INSTANT, Table
 from analytics.warehouse.errors import Interrupted
 from analytics.warehouse.sql import quote
 from loaders.history.merge import Plan
-from loaders.history.version_order import SPILL, STORED
+from loaders.history.version_order import STORED, spill
 from loaders.staging.progress import Progress
 from loaders.staging.scratch_tables import ScratchTables
 from loaders.staging.sql import TENANT, columns_of, names
@@ -87,9 +87,15 @@ def _rebuild(scratch: ScratchTables, made: Plan, progress: Progress) -> Swap:
     built = scratch.fill(
         scratch.rebuilt,
         rebuild_sql(
-            scratch.table, target, scratch.staged, scratch.plan, scratch.rebuilt, scratch.intact
+            scratch.table,
+            target,
+            scratch.staged,
+            scratch.plan,
+            scratch.rebuilt,
+            scratch.intact,
+            are_distinct=made.are_distinct,
         ),
-        **SPILL,
+        **spill(),
     )
     _expect("built", built, kept + made.added)
     return Swap(scratch.rebuilt)
@@ -101,8 +107,14 @@ def _insert_invisible(scratch: ScratchTables, made: Plan, progress: Progress) ->
     moved = scratch.fill(scratch.moves, _moves_sql(scratch.plan, scratch.moves))
     added = scratch.run(
         _insert_invisible_sql(
-            scratch.table, scratch.target, scratch.staged, scratch.plan, scratch.intact
-        )
+            scratch.table,
+            scratch.target,
+            scratch.staged,
+            scratch.plan,
+            scratch.intact,
+            are_distinct=made.are_distinct,
+        ),
+        **spill(),
     )
     _expect("added", added, made.added)
     return Flip(moved)
@@ -133,12 +145,14 @@ FROM {plan} WHERE moves
 ORDER BY {_MOVES_KEYS}, expiry_date DESC LIMIT 1 BY {_MOVES_KEYS}"""
 
 
-def _insert_invisible_sql(table: Table, target: str, staged: str, plan: str, intact: str) -> str:
+def _insert_invisible_sql(
+    table: Table, target: str, staged: str, plan: str, intact: str, *, are_distinct: bool
+) -> str:
     """Insert the new versions invisibly: they expire before they take effect."""
     columns = names(_without_validity(table))
     return f"""INSERT INTO {target} ({columns}, expiry_date, is_current)
 SELECT {columns}, effective_date - toIntervalMillisecond(1), false
-FROM ({_new_rows(table, staged, plan)}) WHERE {intact}"""
+FROM ({_new_rows(table, staged, plan, are_distinct)}) WHERE {intact}"""
 
 
 def _flip_sql(table: Table, target: str, plan: str, moves: str, intact: str) -> str:
@@ -185,7 +199,16 @@ def _count_stored_sql(target: str) -> str:
     return f"SELECT count() FROM {target} WHERE {STORED}"
 
 
-def rebuild_sql(table: Table, target: str, staged: str, plan: str, into: str, intact: str) -> str:
+def rebuild_sql(
+    table: Table,
+    target: str,
+    staged: str,
+    plan: str,
+    into: str,
+    intact: str,
+    *,
+    are_distinct: bool = False,
+) -> str:
     """Write the tenant's whole history as planned, to swap its partition for it.
 
     Without a target ('') that is only the new versions; without `staged` ('') only the old ones.
@@ -206,18 +229,22 @@ FROM (SELECT * FROM {target} WHERE {STORED}) AS version
 LEFT JOIN (SELECT * FROM {plan} WHERE moves) AS planned ON {match}""")
     if staged:
         parts.append(f"""SELECT {of_version}, planned.expiry_date, planned.is_current
-FROM ({_new_rows(table, staged, plan)}) AS version
+FROM ({_new_rows(table, staged, plan, are_distinct)}) AS version
 INNER JOIN (SELECT * FROM {plan} WHERE is_new) AS planned ON {match}""")
     return f"""INSERT INTO {into} ({names(columns)}, expiry_date, is_current)
 SELECT * FROM ({" UNION ALL ".join(parts)}) WHERE {intact}"""
 
 
-def _new_rows(table: Table, staged: str, plan: str) -> str:
+def _new_rows(table: Table, staged: str, plan: str, are_distinct: bool) -> str:
+    """SELECT the rows of new versions. Only if some are staged twice, it costs a sort of all."""
     key = quote(table.key)
-    return f"""SELECT * FROM {staged}
+    rows = f"""SELECT * FROM {staged}
 WHERE ({key}, effective_date, record_hash, source_time) IN (
     SELECT entity, effective_date, record_hash, source_time FROM {plan} WHERE is_new
-)
+)"""
+    if are_distinct:
+        return rows
+    return f"""{rows}
 ORDER BY {key}, effective_date, record_hash, source_file
 LIMIT 1 BY {key}, effective_date, record_hash"""
 

@@ -50,7 +50,7 @@ def _plan(scratch: ScratchTables, *, keep_ends: bool) -> None:
     scratch.fill(
         scratch.staged,
         version_order.restore(scratch.table, scratch.target, scratch.load_log, scratch.staged),
-        **version_order.SPILL,
+        **version_order.spill(),
     )
     scratch.create(scratch.stored, version_order.STORED_COLUMNS)
     scratch.fill(
@@ -61,7 +61,7 @@ def _plan(scratch: ScratchTables, *, keep_ends: bool) -> None:
     scratch.fill(
         scratch.plan,
         version_order.plan_again(scratch.stored, closings, scratch.plan, keep_ends=keep_ends),
-        **version_order.SPILL,
+        **version_order.spill(),
     )
 
 
@@ -86,7 +86,7 @@ def _rebuild(scratch: ScratchTables) -> None:
         rebuild_sql(
             scratch.table, scratch.staged, "", scratch.plan, scratch.rebuilt, scratch.intact
         ),
-        **version_order.SPILL,
+        **version_order.spill(),
     )
     if rows != scratch.filled(scratch.staged):
         raise Interrupted(f"{rows} of the rows that count were built. Repair again.")

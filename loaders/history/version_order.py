@@ -13,6 +13,8 @@ effective date was inserted by a run that has not made it visible (yet); the pla
 
 from typing import Any
 
+from django.conf import settings
+
 from analytics.warehouse.catalog import INSTANT, PUBLISHING, SENTINEL_SQL, Table
 from analytics.warehouse.sql import literal, quote
 from loaders.staging.casting import record_hash
@@ -30,12 +32,15 @@ STORED_COLUMNS = f"""entity String, effective_date {INSTANT}, record_hash String
     load_id UInt64"""
 TOUCHED_COLUMNS = "entity String"
 
-# Beyond this much memory, sorting and grouping go to disk.
-MAX_MEMORY = 4 << 30
-SPILL: dict[str, Any] = {
-    "max_bytes_before_external_sort": MAX_MEMORY,
-    "max_bytes_before_external_group_by": MAX_MEMORY,
-}
+
+_SPILL_UNLIMITED = 4 << 30
+
+
+def spill() -> dict[str, Any]:
+    """Settings with which sorting and grouping go to disk before memory runs out."""
+    most = (settings.CLICKHOUSE_LOAD_MEMORY_MB << 20) // 4 or _SPILL_UNLIMITED
+    return {"max_bytes_before_external_sort": most, "max_bytes_before_external_group_by": most}
+
 
 # The rows of a tenant that belong to history: not those of a run that has not published.
 STORED = f"tenant_id = {TENANT} AND expiry_date >= effective_date"

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from django.conf import settings
+
 from analytics.warehouse.catalog import PUBLISHING, TENANT_COLUMN, Table
 from common.texts import REPLACEMENT
 from loaders.history import merge, publishing
@@ -27,9 +29,6 @@ from loaders.staging.scratch_tables import ScratchTables
 from loaders.staging.sql import rejects_of_run
 from loaders.staging.stage import Staged, stage
 from tenants.models import Tenant
-
-# Batches of at most so many bytes of files are worked on in memory.
-IN_MEMORY_BYTES = 16 << 20
 
 Kind = LoadJob.Kind
 Vanished = LoadJob.Vanished
@@ -174,7 +173,7 @@ class _Load:
         return (
             self._request.kind is Kind.INCREMENTAL
             and stored > 0
-            and selection.bytes_to_stage <= IN_MEMORY_BYTES
+            and selection.weight_to_stage <= settings.LOAD_IN_MEMORY_MB << 20
             and not self._scratch.at.cluster
         )
 

@@ -1,7 +1,6 @@
 """Running one load job from claim to end."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -134,9 +133,10 @@ def _work(job: LoadJob, run: _JobRun) -> LoadResult:
 
 def _with_drift(job: LoadJob, result: LoadResult) -> LoadResult:
     """Note how the files' columns drifted; formats that it did not meet stay as they were."""
-    before = schema_drift.columns_before(job)
-    notes = dict.fromkeys([*result.notes, *schema_drift.notes(before, result.columns)])
-    columns: Mapping[str, Mapping[str, str]] = {**before, **result.columns}
+    before, table = schema_drift.columns_before(job), TABLES[job.table]
+    now = schema_drift.kept(result.columns, table)
+    notes = dict.fromkeys([*result.notes, *schema_drift.notes(before, now, table)])
+    columns: schema_drift.Columns = {**before, **now}
     return replace(result, notes=tuple(notes), columns=columns)
 
 

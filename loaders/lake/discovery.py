@@ -1,8 +1,9 @@
 """Which files of the lake belong to a tenant's table."""
 
 import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from analytics.warehouse.catalog import Table
+from common.texts import REPLACEMENT
 from loaders.lake.results import FileOutcome
 from loaders.lake.s3 import Lake, LakeObject, NoFiles
 from loaders.models import LoadedFile, LoadJob
@@ -17,6 +19,9 @@ from tenants.models import Tenant
 
 # Characters that ClickHouse would read as a pattern over several objects.
 _PATTERN_CHARACTERS = set("{}*?,")
+# None belongs into a file's name, not even a tab or a line end, which text may hold.
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_NAME_SHOWN = 1000  # of 1,024 characters that S3 allows
 
 FORMATS = {
     "parquet": (".parquet",),
@@ -86,7 +91,7 @@ def discover(lake: Lake, tenant: Tenant, table: Table) -> Found:
             continue  # folder markers and writers' own notes, such as _SUCCESS and _temporary/
         reason = _unsupported(each)
         if reason:
-            found.quarantine[each] = reason
+            found.quarantine[_with_storable_name(each)] = reason
         else:
             found.files.append(each)
     if not found.files and not found.quarantine:
@@ -133,14 +138,32 @@ def _unsupported(each: LakeObject) -> str:
         return "It is empty (0 bytes): it was probably not written to its end."
     if format_of(each.key) is None:
         return "Not a format that is loaded: use .parquet, .jsonl or .csv (also .gz, .zst)."
+    if _CONTROL_CHARACTERS.search(each.key):
+        return "Its name holds control characters, shown as \ufffd. Rename it."
     if not is_addressable(each.key):
         return "Its name holds // or one of { } * ? , which ClickHouse cannot address. Rename it."
     return ""
 
 
+def _with_storable_name(each: LakeObject) -> LakeObject:
+    """With a name that can be stored and shown if the object's own holds control characters.
+
+    No two objects get the same: it ends with a digest of the name.
+    """
+    if not _CONTROL_CHARACTERS.search(each.key):
+        return each
+    shown = _CONTROL_CHARACTERS.sub(REPLACEMENT, each.key)[:_NAME_SHOWN]
+    digest = hashlib.sha256(each.key.encode(errors="replace")).hexdigest()
+    return replace(each, key=f"{shown}~{digest[:16]}")
+
+
 def is_addressable(key: str) -> bool:
-    """Whether ClickHouse takes `key` for the name of one object."""
-    return "//" not in key and not _PATTERN_CHARACTERS & set(key)
+    """Whether ClickHouse takes `key` for the name of one object, and logs and pages can show it."""
+    return (
+        "//" not in key
+        and not _PATTERN_CHARACTERS & set(key)
+        and not _CONTROL_CHARACTERS.search(key)
+    )
 
 
 def format_of(key: str) -> str | None:

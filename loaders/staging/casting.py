@@ -12,9 +12,12 @@ Rows with such text are rare, so they are looked for, and changed, where they we
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.conf import settings
+
 from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
 from analytics.warehouse.sql import literal, quote
 from common.texts import REPLACEMENT
+from loaders.staging import limits
 from loaders.staging.file_schema import TEXT_TYPE, FileSchema
 
 _TRUE = "'true', '1', '1.0', 't', 'yes', 'y'"
@@ -174,7 +177,10 @@ def _from(column: Column, source: str, schema: FileSchema) -> Cast:
 def _text_faults(
     column: Column, source: str, raw: str, schema: FileSchema
 ) -> tuple[tuple[str, str], ...]:
-    faults = [(f"NOT ifNull(isValidUTF8({raw}), true)", NOT_UTF8)]
+    faults = [
+        (f"NOT ifNull(isValidUTF8({raw}), true)", NOT_UTF8),
+        (f"ifNull(length({raw}) > {limits.value_bytes()}, false)", _too_long()),
+    ]
     if column.required:
         faults.append((f"ifNull({is_unprintable(raw)}, false)", _UNPRINTABLE_KEY))
     if schema.format == "jsonl":
@@ -182,6 +188,10 @@ def _text_faults(
         nested = f"(match({raw}, '^[{{[[]') AND {kind} IN ('Object', 'Array'))"
         faults.append((f"ifNull({nested}, false)", _NOT_SINGLE))
     return tuple(faults)
+
+
+def _too_long() -> str:
+    return f"longer than {settings.LOAD_MAX_VALUE_KB:,} kB (LOAD_MAX_VALUE_KB)"
 
 
 def _parsed(kind: Kind, text: str) -> str:

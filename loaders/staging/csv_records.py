@@ -16,11 +16,15 @@ unusable, since all that follows would be one value.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import methodcaller
-from typing import Protocol
 
-MAX_RECORD = 16 << 20  # bytes
+from loaders.staging import limits
+from loaders.staging.limits import Readable
+
 _BLOCK = 4 << 20
+_CUT = 256 << 10
+_RECORDS = 20_000
 _BOM = b"\xef\xbb\xbf"
 _NULLS = (b"", b"\\N")
 
@@ -32,10 +36,6 @@ WRONG_WIDTH = "not the number of fields that the header names"
 _CLOSING = re.compile(rb'(?:[^"]|"")*+"(?!")')
 
 _COMMAS = methodcaller("count", b",")
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 class MalformedCsv(ValueError):
@@ -68,7 +68,10 @@ class Record:
 
 
 def scan(stream: Readable) -> CsvScan:
-    """Read a CSV file to its end, in bounded memory. MalformedCsv, or what `stream` raises."""
+    """Read a CSV file to its end, in bounded memory.
+
+    MalformedCsv, LimitExceeded, or what `stream` raises.
+    """
     pieces = _whole_records(stream)
     first = next(pieces, b"")
     header = _header(first)
@@ -87,16 +90,24 @@ def _whole_records(stream: Readable) -> Iterator[bytes]:
     rest = _without_bom(stream)
     while block := stream.read(_BLOCK):
         end = _last_end(rest)
-        if not end and len(rest) > MAX_RECORD:
+        if not end and len(rest) > limits.record_bytes():
             end = max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1
             if not end:
-                raise MalformedCsv(f"A line is longer than {MAX_RECORD >> 20} MB.")
+                limits.check_line(len(rest))
         if end:
-            yield rest[:end]
+            yield _with_short_records(rest[:end])
             rest = rest[end:]
         rest += block
     if rest:
-        yield rest
+        yield _with_short_records(rest)
+
+
+def _with_short_records(piece: bytes) -> bytes:
+    """The piece, if no record in it is too long: LimitExceeded. Only its first one can be."""
+    if len(piece) > limits.record_bytes():
+        end = piece.find(b"\n")
+        limits.check_line(end if end >= 0 else max(piece.rfind(b"\r"), 0) or len(piece))
+    return piece
 
 
 def _without_bom(stream: Readable) -> bytes:
@@ -115,13 +126,25 @@ def _last_end(data: bytes) -> int:
 
 
 def _header(piece: bytes) -> list[str]:
-    record = next(_records(_Lines(iter([piece])), None), Record([]))
+    beginning = piece[: limits.header_bytes() + 1]
+    is_cut = len(beginning) > limits.header_bytes()
+    lines = _Lines(iter([beginning]))
+    try:
+        record = next(_records(lines, None), Record([]))
+    except MalformedCsv:
+        if is_cut:
+            raise limits.too_long_header() from None
+        raise
+    if is_cut and not lines.rest_of_piece():
+        raise limits.too_long_header()
     if record.reason:
         raise MalformedCsv(f"Its header is broken: {record.reason}.")
     try:
-        return [(name or b"").decode() for name in record.fields]
+        names = [(name or b"").decode() for name in record.fields]
     except UnicodeDecodeError as error:
         raise MalformedCsv("Its header is not UTF-8 text.") from error
+    limits.check_columns(names)
+    return names
 
 
 def _plain_rows(piece: bytes, width: int) -> int | None:
@@ -210,7 +233,9 @@ def segments(stream: Readable, *, only_plain: bool = True) -> Iterator[bytes | l
             lines.skip_piece()
             yield piece
         else:
-            yield list(_records(lines, width))
+            found = _records(lines, width)
+            while some := list(islice(found, _RECORDS)):
+                yield some
 
 
 class _Lines:
@@ -227,11 +252,18 @@ class _Lines:
         return self
 
     def __next__(self) -> bytes:
-        if self._piece:
-            self._lines, self._piece = self._piece.splitlines(keepends=True)[::-1], b""
+        if not self._lines:
+            self._cut_some_lines()
         if not self._lines:
             raise StopIteration
         return self._lines.pop()
+
+    def _cut_some_lines(self) -> None:
+        """Not all at once: as objects, short lines take twenty times as much memory."""
+        end = self._piece.find(b"\n", _CUT) + 1 or self._piece.find(b"\r", _CUT) + 1
+        end = end or len(self._piece)
+        self._lines = self._piece[:end].splitlines(keepends=True)[::-1]
+        self._piece = self._piece[end:]
 
     def more(self) -> bytes | None:
         """The next line, of the next piece if need be; None at the end of the file."""
@@ -241,7 +273,7 @@ class _Lines:
     def rest_of_piece(self) -> bytes:
         """What has not been read of the piece, or else the next piece; empty at the end."""
         self.begin_piece()
-        return self._piece or b"".join(reversed(self._lines))
+        return b"".join(reversed(self._lines)) + self._piece
 
     def skip_piece(self) -> None:
         self._piece, self._lines = b"", []
@@ -303,7 +335,7 @@ def _quoted(used: list[bytes], lines: _Lines, position: int) -> tuple[bytes, int
         parts.append(used[-1][position:])
         size += len(parts[-1])
         line = lines.more()
-        if line is None or size > MAX_RECORD:
+        if line is None or size > limits.record_bytes():
             raise MalformedCsv(
                 "A quotation mark is not closed, so all that follows would be one value. It stands "
                 f"in this line: {used[-len(parts)][:200].decode(errors='replace').strip()}"

@@ -6,9 +6,10 @@ inference, which looks at one file of many and hides columns behind a cache.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from io import SEEK_END
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 from analytics.warehouse.catalog import TENANT_COLUMN, Column, Kind, Table
 from loaders.lake.discovery import compression_of, format_of
 from loaders.lake.s3 import Lake, LakeObject
-from loaders.staging import csv_records
+from loaders.staging import csv_records, limits
+from loaders.staging.limits import CountedStream, LimitExceeded
 
 TEXT_TYPE = "Nullable(String)"
 _INSTANT_TYPE = f"Nullable({Kind.INSTANT.value})"
@@ -26,6 +28,9 @@ _DAY = 86_400
 _EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp())
 _LATEST = int(datetime(2299, 12, 31, tzinfo=UTC).timestamp())
 _BLOCK = 4 << 20
+_TRAILER_BYTES = 8
+# Nested types are as long as all names in them.
+_TYPE_CHARACTERS = 100
 
 
 class UnusableFile(Exception):
@@ -64,6 +69,7 @@ class SourceFile:
     """`rows` is how many the footer promises, or a look at a whole CSV file found; else None.
 
     `columns` are all of the file's, with their types as the file has them; none for JSON lines.
+    `weight`: about how many bytes its rows take when they are expanded.
     `is_plain` is false for a CSV file with broken records, or with records that readers cut
     differently: only the worker reads it.
     """
@@ -73,6 +79,7 @@ class SourceFile:
     rows: int | None = None
     columns: tuple[tuple[str, str], ...] = ()
     is_plain: bool = True
+    weight: int = 0
 
 
 def read_schema(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
@@ -83,14 +90,21 @@ def read_schema(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
     if kind == "csv":
         return _csv(lake, found, table)
     lake.touch(found)
-    return SourceFile(found, FileSchema("jsonl", ()))
+    return SourceFile(found, FileSchema("jsonl", ()), weight=found.size)
 
 
 def _parquet(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
     with lake.open(found) as file:
         try:
+            limits.check_footer(_footer_size(file))
             metadata = pq.read_metadata(file)
+            limits.check_column_count(metadata.num_columns)
             columns = metadata.schema.to_arrow_schema()
+            limits.check_columns(columns.names)
+            weight = _weight(metadata)
+            limits.check_expansion(found.size, weight)
+        except LimitExceeded as error:
+            raise UnusableFile(str(error)) from error
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UnusableFile(f"Not a readable Parquet file: {error}") from error
     names = _distinct(list(columns.names))
@@ -101,8 +115,22 @@ def _parquet(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
             read_type = TEXT_TYPE
         read_types.append((name, read_type))
     schema = FileSchema("parquet", *_finish(names, read_types, table))
-    types = tuple((each.name, str(each.type)) for each in columns)
-    return SourceFile(found, schema, metadata.num_rows, types)
+    types = tuple((each.name, str(each.type)[:_TYPE_CHARACTERS]) for each in columns)
+    return SourceFile(found, schema, metadata.num_rows, types, weight=weight)
+
+
+def _footer_size(file: BinaryIO) -> int:
+    """How large the footer of a Parquet file is; 0 if it is none."""
+    file.seek(-min(_TRAILER_BYTES, file.seek(0, SEEK_END)), SEEK_END)
+    trailer = file.read(_TRAILER_BYTES)
+    return int.from_bytes(trailer[:4], "little") if trailer.endswith(b"PAR1") else 0
+
+
+def _weight(metadata: Any) -> int:
+    """By the larger of the sizes that the footer states for the file and for its row groups."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    return limits.weight(sum(group.total_byte_size for group in groups), rows)
 
 
 def _are_storable(metadata: Any, column: pa.Field) -> bool:
@@ -136,32 +164,44 @@ def _csv(lake: Lake, found: LakeObject, table: Table) -> SourceFile:
             scan = csv_records.scan(stream)
         except csv_records.MalformedCsv as error:
             raise UnusableFile(str(error)) from error
+        weight = stream.weight
     names = _distinct(scan.header)
     read_types = [(name, TEXT_TYPE) for name in _known(names, table)]
     schema = FileSchema("csv", *_finish(names, read_types, table))
     columns = tuple((name, "text") for name in names)
-    return SourceFile(found, schema, scan.rows, columns, is_plain=scan.is_plain)
+    return SourceFile(found, schema, scan.rows, columns, is_plain=scan.is_plain, weight=weight)
 
 
 @contextmanager
-def unpacked(lake: Lake, found: LakeObject) -> Iterator[pa.NativeFile]:
+def unpacked(lake: Lake, found: LakeObject) -> Iterator[CountedStream]:
     """The file's text. Reading it to its end proves that a compressed file is whole.
 
-    Raises UnusableFile if it is not, LakeError when the lake fails.
+    Raises UnusableFile if it is not, or if a limit is exceeded, LakeError when the lake fails.
     """
+    compression = compression_of(found.key)
     with lake.open(found) as raw:
         try:
-            yield pa.input_stream(raw, compression=compression_of(found.key))
+            stream = pa.input_stream(raw, compression=compression)
+            yield CountedStream(stream, found.size if compression else None)
+        except LimitExceeded as error:
+            raise UnusableFile(str(error)) from error
         except (pa.ArrowException, OSError, EOFError) as error:
             raise UnusableFile(f"It cannot be read to its end: {error}") from error
 
 
-def prove_whole(lake: Lake, found: LakeObject) -> None:
-    """Raise UnusableFile if a compressed file was cut off. The engine takes some such for whole."""
-    if compression_of(found.key):
-        with unpacked(lake, found) as stream:
-            while stream.read(_BLOCK):
-                pass
+def weigh_lines(lake: Lake, file: SourceFile) -> SourceFile:
+    """Read compressed JSON lines to their end; the file with its weight.
+
+    Raises UnusableFile if it was cut off, which the engine does not always see, or if it or one of
+    its lines is too long.
+    """
+    with unpacked(lake, file.object) as stream:
+        unfinished = 0
+        while block := stream.read(_BLOCK):
+            first, last = block.find(b"\n"), block.rfind(b"\n")
+            limits.check_line(unfinished + (first if first >= 0 else len(block)))
+            unfinished = len(block) - last - 1 if last >= 0 else unfinished + len(block)
+        return replace(file, weight=stream.weight)
 
 
 def _distinct(names: list[str]) -> list[str]:

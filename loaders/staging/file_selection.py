@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 from django.conf import settings
 
 from analytics.warehouse.catalog import Table
-from loaders.lake.discovery import Examined, Found, overlap_begins
+from loaders.lake.discovery import Examined, Found, compression_of, format_of, overlap_begins
 from loaders.lake.results import FileOutcome, Outcomes
 from loaders.lake.s3 import Lake, LakeArchived, LakeObject, LakeRefused
-from loaders.staging.file_schema import SourceFile, UnusableFile, prove_whole, read_schema
+from loaders.staging.file_schema import SourceFile, UnusableFile, read_schema, weigh_lines
 from loaders.staging.progress import Progress
-from loaders.staging.readers import suits_engine
 
 _THREADS = 8
+# Of files that are read to their end: more at a time take memory and are hardly faster.
+_WHOLE_READS = BoundedSemaphore(4)
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Selection:
         return not self.to_stage and not self.known
 
     @property
-    def bytes_to_stage(self) -> int:
-        return sum(file.object.size for file in self.to_stage)
+    def weight_to_stage(self) -> int:
+        """About how many bytes the rows take that are to be staged."""
+        return sum(file.weight for file in self.to_stage)
 
 
 def select_files(
@@ -66,11 +69,14 @@ def select_files(
         for file in files
         if _is_known(file, staged_before)
     }
-    cut = _cut_files(lake, [file for file in files if file not in known])
+    weighed = _weighed(lake, [file for file in files if file not in known])
+    for file, each in weighed.items():
+        if isinstance(each, UnusableFile):
+            failed[file.object] = each
     return Selection(
-        tuple(file for file in files if file not in known and file.object not in cut),
+        tuple(each for each in weighed.values() if isinstance(each, SourceFile)),
         known,
-        outcomes_of(found) | {each: _outcome_of(error) for each, error in (failed | cut).items()},
+        outcomes_of(found) | {each: _outcome_of(error) for each, error in failed.items()},
         _columns(files),
         tuple(sorted({name for file in files for name in file.schema.unknown})),
     )
@@ -101,6 +107,9 @@ def outcomes_of(found: Found) -> dict[LakeObject, FileOutcome]:
 
 def _header(lake: Lake, table: Table, each: LakeObject) -> SourceFile | Exception:
     try:
+        if format_of(each.key) == "csv":
+            with _WHOLE_READS:
+                return read_schema(lake, each, table)
         return read_schema(lake, each, table)
     except (UnusableFile, LakeArchived, LakeRefused) as error:
         return error
@@ -119,22 +128,22 @@ def _is_known(file: SourceFile, examined: Mapping[str, Examined]) -> bool:
     )
 
 
-def _cut_files(lake: Lake, files: list[SourceFile]) -> dict[LakeObject, Exception]:
-    """Files that were cut off. Only JSON lines for the engine need this: others prove their end."""
-    unproven = [
-        file.object for file in files if file.schema.format == "jsonl" and suits_engine(file)
-    ]
+def _weighed(lake: Lake, files: list[SourceFile]) -> dict[SourceFile, SourceFile | UnusableFile]:
+    """Each file with what is known of it after compressed JSON lines were read, or why it cannot be
+    loaded. Reading the headers has shown the same of other files.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
-        faults = threads.map(lambda each: _fault_of_end(lake, each), unproven)
-        return {each: fault for each, fault in zip(unproven, faults, strict=True) if fault}
+        return dict(zip(files, threads.map(lambda each: _weigh(lake, each), files), strict=True))
 
 
-def _fault_of_end(lake: Lake, each: LakeObject) -> UnusableFile | None:
+def _weigh(lake: Lake, file: SourceFile) -> SourceFile | UnusableFile:
+    if file.schema.format != "jsonl" or not compression_of(file.object.key):
+        return file
     try:
-        prove_whole(lake, each)
+        with _WHOLE_READS:
+            return weigh_lines(lake, file)
     except UnusableFile as error:
         return error
-    return None
 
 
 def _outcome_of(error: Exception) -> FileOutcome:

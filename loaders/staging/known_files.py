@@ -8,7 +8,7 @@ from loaders.lake.s3 import Lake
 from loaders.staging import sql
 from loaders.staging.file_schema import SourceFile
 from loaders.staging.progress import Progress
-from loaders.staging.readers import Sources, with_keys_alone
+from loaders.staging.readers import Sources, read_limits, with_keys_alone
 from loaders.staging.scratch_tables import ScratchTables
 
 Known = Mapping[SourceFile, FileOutcome]
@@ -25,7 +25,9 @@ def have_the_current_keys(
     for group, source in Sources(lake, scratch.raw, progress).groups(known):
         with source.relation(scratch.table, group) as everything:
             relation = with_keys_alone(scratch.table, everything)
-            rows = scratch.rows(sql.digest_of_keys(scratch.table, relation.schema, relation.sql))
+            rows = scratch.rows_of_files(
+                sql.digest_of_keys(scratch.table, relation.schema, relation.sql)
+            )
         digests.update({path: tuple(digest) for path, *digest in rows})
     for file, outcome in known.items():
         rows_with_key = digests.get(file.object.path, (0,))[0]
@@ -53,6 +55,7 @@ def read_keys(scratch: ScratchTables, lake: Lake, known: Known, progress: Progre
             scratch.fill(
                 scratch.keys,
                 sql.keys(scratch.table, relation.schema, relation.sql, scratch.keys),
+                **read_limits(),
             )
     counts = dict(scratch.rows(f"SELECT source_file, count() FROM {scratch.keys} GROUP BY 1"))
     statement = sql.files_with_other_keys(scratch.table, scratch.target, scratch.keys)

@@ -10,14 +10,15 @@ with `broken_text`, which is the whole line of JSON lines.
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.conf import settings
 
 from analytics.warehouse.catalog import TENANT_COLUMN, Table
-from analytics.warehouse.client import WarehouseClient
+from analytics.warehouse.client import WarehouseClient, memory_limit
 from analytics.warehouse.sql import literal, quote
 from loaders.lake.s3 import Lake
+from loaders.staging import limits
 from loaders.staging.casting import NOT_UTF8, raw_name, readable
 from loaders.staging.file_schema import TEXT_TYPE, FileSchema, SourceFile
 from loaders.staging.progress import Progress
@@ -38,6 +39,29 @@ READ_SETTINGS = {
     "s3_skip_empty_files": 0,
     "use_cache_for_count_from_files": 0,
     "schema_inference_use_cache_for_s3": 0,
+}
+
+
+def read_limits() -> dict[str, Any]:
+    """Settings of a statement that reads files: less memory than others, since it streams them.
+
+    A quarter of it is for what the Parquet reader decodes ahead, by what the footer claims.
+    """
+    found: dict[str, Any] = memory_limit(settings.CLICKHOUSE_FILE_MEMORY_MB)
+    if found:
+        found["input_format_parquet_memory_high_watermark"] = found["max_memory_usage"] // 4
+    return found
+
+
+# Settings with which a statement reads its files slowly, in as little memory as it can.
+THRIFTY = {
+    "max_threads": 1,
+    "max_insert_threads": 1,
+    "max_block_size": 1024,
+    "input_format_parallel_parsing": 0,
+    "input_format_parquet_max_block_size": 1024,
+    "min_insert_block_size_rows": 100_000,
+    "min_insert_block_size_bytes": 32 << 20,
 }
 
 
@@ -250,10 +274,15 @@ _HAS_MANY_DIGITS = "match(line, '[0-9][0-9.]{15}')"
 
 
 def json_lines(relation: Relation) -> str:
-    """SELECT path, rows, names of the fields, and whether a number has many digits, by file."""
+    """SELECT path, rows, names of the fields, whether a number has many digits, and the bytes of
+    the longest line, by file. There are no more and no longer names than show that they are too
+    many or too long.
+    """
+    names = f"arrayMap(name -> left(name, {limits.NAME_CHARACTERS + 1}), JSONExtractKeys(line))"
+    fields = f"groupUniqArrayArray({settings.LOAD_MAX_COLUMNS + 1})({names})"
     return (
-        "SELECT _path, count(), arraySort(groupUniqArrayArray(JSONExtractKeys(line))), "
-        f"max({_HAS_MANY_DIGITS}) FROM {relation.lines} WHERE {_NOT_BLANK} GROUP BY _path"
+        f"SELECT _path, count(), arraySort({fields}), max({_HAS_MANY_DIGITS}), max(length(line)) "
+        f"FROM {relation.lines} WHERE {_NOT_BLANK} GROUP BY _path"
     )
 
 

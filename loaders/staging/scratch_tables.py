@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
+
 from analytics.warehouse.catalog import Table
 from analytics.warehouse.client import WarehouseClient
 from analytics.warehouse.errors import Interrupted, WarehouseError
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import literal
-from loaders.staging.readers import READ_SETTINGS
+from loaders.staging.readers import READ_SETTINGS, read_limits
 from tenants.models import Tenant
 
 _LOST = "Rows that the load had put into a scratch table are gone."
@@ -60,6 +62,7 @@ class ScratchTables:
         self.moves = self._named("moves")
         self.keys = self._named("keys")
         self._in_memory = False
+        self._size = 0  # bytes that statements wrote
         self._filled: dict[str, int] = {}
         self.parameters: dict[str, Any] = {
             "tenant_id": tenant.id,
@@ -80,7 +83,9 @@ class ScratchTables:
     def run(self, sql: str, *, bind: bool = True, **query_settings: Any) -> int:
         """Execute one statement; returns the rows that it wrote."""
         parameters = self.parameters if bind else None
-        return self.client.run(sql, parameters, **READ_SETTINGS, **query_settings)
+        written = self.client.run(sql, parameters, **READ_SETTINGS, **query_settings)
+        self._size += written.size
+        return written.rows
 
     def rows(self, sql: str, **parameters: Any) -> list[Any]:
         return self.client.rows(sql, {**self.parameters, **parameters}, **READ_SETTINGS)
@@ -88,11 +93,28 @@ class ScratchTables:
     def value(self, sql: str, **parameters: Any) -> Any:
         return self.rows(sql, **parameters)[0][0]
 
+    def rows_of_files(self, sql: str) -> list[Any]:
+        """The same for a statement that reads files."""
+        return self.client.rows(sql, self.parameters, **READ_SETTINGS, **read_limits())
+
     def fill(self, name: str, sql: str, **query_settings: Any) -> int:
         """Run an INSERT into the scratch table `name`; returns the rows that it wrote."""
         rows = self.run(sql, **query_settings)
         self._filled[name] += rows
         return rows
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self._in_memory
+
+    @property
+    def outgrows_memory(self) -> bool:
+        """Whether more was written than should be in memory, whatever the files promised."""
+        return self._in_memory and self._size > settings.LOAD_IN_MEMORY_MB << 20
+
+    def move_to_disk(self) -> None:
+        """Tables that are created from now on are not in memory."""
+        self._in_memory = False
 
     def filled(self, name: str) -> int:
         """The rows that have gone into the scratch table `name`."""

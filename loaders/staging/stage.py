@@ -4,18 +4,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from analytics.warehouse.errors import Unreachable, UnreadableData
+from analytics.warehouse.errors import OutOfMemory, Unreachable, UnreadableData
 from loaders.lake.results import FileOutcome, LoadFailed, Outcomes
 from loaders.lake.s3 import Lake, LakeObject
-from loaders.staging import sql
+from loaders.staging import limits, sql
 from loaders.staging.file_schema import SourceFile, UnusableFile
+from loaders.staging.limits import LimitExceeded
 from loaders.staging.progress import Progress
 from loaders.staging.readers import (
+    THRIFTY,
     Relation,
     Source,
     Sources,
     json_lines,
+    read_limits,
     suits_engine,
     with_columns,
 )
@@ -39,17 +43,25 @@ class Staged:
     rows_replaced: int
 
 
-class _DamagedFile(Exception):
-    """`is_final` if no other way to read the file is to be tried."""
+@dataclass(frozen=True)
+class _Damage:
+    """Why a file cannot be staged. `is_final` if no other way to read it is to be tried."""
 
-    def __init__(self, file: SourceFile, reason: str, *, is_final: bool = False) -> None:
-        super().__init__(reason)
-        self.file = file
-        self.is_final = is_final
+    file: SourceFile
+    reason: str
+    is_final: bool = False
+
+
+class _DamagedFiles(Exception):
+    """These files cannot be staged; all others can, for all that is known."""
+
+    def __init__(self, *damages: _Damage) -> None:
+        super().__init__()
+        self.damages = damages
 
 
 class _PassingError(Exception):
-    """A read failed, but every file can be read."""
+    """A read failed, but every file can be read, or it is not known yet which cannot."""
 
 
 def stage(
@@ -75,19 +87,20 @@ def stage(
             return attempt.stage(remaining, quarantined)
         except _PassingError:
             pass
-        except _DamagedFile as damaged:
-            file = damaged.file
-            if suits_engine(file) and file.object.key not in by_worker and not damaged.is_final:
-                by_worker.add(file.object.key)
-            else:
-                quarantined[file.object] = FileOutcome(error=str(damaged))
-                on_quarantine(file.object, quarantined[file.object])
-                remaining = tuple(each for each in remaining if each != file)
+        except _DamagedFiles as failed:
+            for damage in failed.damages:
+                file = damage.file
+                if suits_engine(file) and file.object.key not in by_worker and not damage.is_final:
+                    by_worker.add(file.object.key)
+                else:
+                    quarantined[file.object] = FileOutcome(error=damage.reason)
+                    on_quarantine(file.object, quarantined[file.object])
+                    remaining = tuple(each for each in remaining if each != file)
         scratch.drop(scratch.staged)
 
 
 class _Attempt:
-    """One attempt to stage files. Raises _DamagedFile or _PassingError: try again differently."""
+    """One attempt to stage files. Raises _DamagedFiles or _PassingError: try again differently."""
 
     def __init__(
         self,
@@ -110,11 +123,17 @@ class _Attempt:
     def stage(self, files: tuple[SourceFile, ...], quarantined: Outcomes) -> Staged:
         self._scratch.create_staged()
         self._progress.found(file.object for file in files)
-        # A file that failed with others is read alone, so that its fault is not laid to them.
+        damages: list[_Damage] = []
+        # A file that failed, perhaps with others, is read alone, so that its fault is not theirs.
         for group, source in self._sources.groups(files, self._by_worker, self._failures):
             self._progress.reading(group)
-            self._stage_group(group, source)
+            try:
+                self._stage_group(group, source)
+            except _DamagedFiles as failed:
+                damages += failed.damages
             self._progress.read()
+        if damages:
+            raise _DamagedFiles(*damages)
         outcomes = self._count(files)
         json_columns = self._json_columns
         return Staged(
@@ -138,27 +157,35 @@ class _Attempt:
             damaged = self._damaged(group, source, str(error))
             if damaged is None:
                 raise _PassingError from error
-            raise _DamagedFile(damaged, str(error)) from error
+            raise _DamagedFiles(_Damage(damaged, str(error))) from error
+        except OutOfMemory as error:
+            self._isolate(group)
+            raise _PassingError from error
         except UnusableFile as error:
-            raise _DamagedFile(error.file or group[0], str(error)) from error
+            raise _DamagedFiles(_Damage(error.file or group[0], str(error))) from error
+        if self._scratch.outgrows_memory:
+            self._scratch.move_to_disk()
+            raise _PassingError
         if unaccounted:
             self._refuse_other_rows(unaccounted)
 
     def _read(self, group: list[SourceFile], relation: Relation) -> list[SourceFile]:
         """Stage and reject rows. Returns the files of which some rows were not staged."""
         scratch = self._scratch
+        thrift = THRIFTY if group[0].object.key in self._failures else {}
         relation = self._count_rows(group, relation)
         scratch.fill(
             scratch.staged,
             sql.stage(self._table, relation.schema, relation.sql, scratch.staged),
-            max_insert_threads=2,
+            **{"max_insert_threads": 2, **read_limits(), **thrift},
         )
         unaccounted = self._unaccounted(group)
         if unaccounted:
             self._progress.step("Explaining rejected rows")
             scratch.run(
                 sql.reject(self._table, relation.schema, relation.sql, scratch.rejects),
-                input_format_parallel_parsing=0,  # which miscounts rows of large CSV files
+                # Parallel parsing miscounts rows of large CSV files.
+                **{**read_limits(), **thrift, "input_format_parallel_parsing": 0},
             )
         return unaccounted
 
@@ -169,22 +196,26 @@ class _Attempt:
         """
         found = {file.object.path: file.rows for file in group if file.rows is not None}
         if relation.schema.format == "jsonl":
-            by_file = self._scratch.rows(json_lines(relation))
-            found = {path: rows for path, rows, _, _ in by_file}
-            fields = {name for _, _, names, _ in by_file for name in names}
+            by_file = self._scratch.rows_of_files(json_lines(relation))
+            _check_lines(group, by_file)
+            found = {path: rows for path, rows, *_ in by_file}
+            fields = {name for _, _, names, *_ in by_file for name in names}
             self._json_columns = (self._json_columns or set()) | fields
-            has_many_digits = any(many for _, _, _, many in by_file)
+            has_many_digits = any(many for _, _, _, many, _ in by_file)
             relation = with_columns(self._table, relation, fields, has_many_digits=has_many_digits)
         self._rows.update(self._sources.streamed | found)
         return relation
 
     def _refuse_other_rows(self, group: list[SourceFile]) -> None:
         """A file that gives other rows than it has by its own account is damaged."""
+        damages = []
         for file in self._unaccounted(group):
             self._lake.touch(file.object)  # raises LakeChanged if it was replaced meanwhile
             rows = self._rows.get(file.object.path, 0)
             reason = f"It should have {rows} rows, but others were read."
-            raise _DamagedFile(file, reason, is_final=True)
+            damages.append(_Damage(file, reason, is_final=True))
+        if damages:
+            raise _DamagedFiles(*damages)
 
     # --- Damaged files
 
@@ -197,12 +228,29 @@ class _Attempt:
         for file in [*_named_in(error, group), *group]:
             try:
                 with source.relation(self._table, [file]) as relation:
-                    self._scratch.value(f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)")
+                    self._scratch.rows_of_files(
+                        f"SELECT count() FROM {relation.sql} WHERE NOT ignore(*)"
+                    )
             except (UnreadableData, Unreachable):
                 return file
+            except OutOfMemory:
+                raise _DamagedFiles(_too_much_memory(file)) from None
         self._failures.update(file.object.key for file in group)
         [file, *others] = group
         return file if not others and self._failures[file.object.key] >= MAX_FAILURES else None
+
+    def _isolate(self, group: list[SourceFile]) -> None:
+        """A statement that read these files ran out of memory: find out what is too much.
+
+        Tables in memory come first. Then each file is read alone and thriftily, and one that still
+        needs too much is damaged.
+        """
+        if self._scratch.is_in_memory:
+            self._scratch.move_to_disk()
+        elif group[0].object.key in self._failures:
+            raise _DamagedFiles(_too_much_memory(group[0]))
+        else:
+            self._failures.update(each.object.key for each in group)
 
     # --- Text
 
@@ -261,6 +309,24 @@ class _Attempt:
         rejects = f"""SELECT source_file, uniqExact(source_row) FROM {scratch.rejects}
             WHERE {sql.rejects_of_run(self._table)} GROUP BY source_file"""
         return staged, dict(scratch.rows(rejects))
+
+
+def _too_much_memory(file: SourceFile) -> _Damage:
+    return _Damage(file, str(limits.too_much_memory()), is_final=True)
+
+
+def _check_lines(group: list[SourceFile], by_file: list[Any]) -> None:
+    """Raise _DamagedFiles if files have too long lines or too many fields, by `json_lines`."""
+    files = {file.object.path: file for file in group}
+    damages = []
+    for path, _, names, _, longest in by_file:
+        try:
+            limits.check_line(longest)
+            limits.check_columns(names)
+        except LimitExceeded as error:
+            damages.append(_Damage(files[path], str(error), is_final=True))
+    if damages:
+        raise _DamagedFiles(*damages)
 
 
 def _named_in(error: str, group: list[SourceFile]) -> list[SourceFile]:

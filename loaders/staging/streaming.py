@@ -12,9 +12,11 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from loaders.lake.s3 import Lake, LakeObject
-from loaders.staging import csv_records
+from loaders.staging import csv_records, limits
 from loaders.staging.csv_records import MalformedCsv, Record
 from loaders.staging.file_schema import SourceFile, UnusableFile, unpacked
+from loaders.staging.limits import LimitExceeded, Readable
+from loaders.staging.parquet_pages import UnreadablePage, memory_to_read
 
 # A value of a text column: bytes where a file may hold what is not text.
 Text = str | bytes | None
@@ -22,6 +24,7 @@ Text = str | bytes | None
 BATCH_ROWS = 20_000
 _BLOCK = 4 << 20
 _BATCH_CHARACTERS = 16 << 20
+_PARQUET_BUFFER = 1 << 20  # of each column
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def text_batches(lake: Lake, file: SourceFile, names: Sequence[str]) -> Iterator
     reader = {"parquet": _parquet, "csv": _csv, "jsonl": _lines}[file.schema.format]
     try:
         yield from reader(lake, file, list(names))
-    except MalformedCsv as error:
+    except (MalformedCsv, LimitExceeded, UnreadablePage) as error:
         raise UnusableFile(str(error), file) from error
     except (pa.ArrowException, OSError, EOFError) as error:
         raise UnusableFile(f"It cannot be read: {error}", file) from error
@@ -75,11 +78,39 @@ def text_batches(lake: Lake, file: SourceFile, names: Sequence[str]) -> Iterator
 
 def _parquet(lake: Lake, file: SourceFile, names: list[str]) -> Iterator[TextBatch]:
     with lake.open(file.object) as raw:
+        metadata = pq.read_metadata(raw)
+        limits.check_pages(memory_to_read(raw, metadata, names))
+        types = metadata.schema.to_arrow_schema()
+        # Equal texts stay one until they are sent: a page may hold one long text a million times.
+        texts = [name for name in names if _is_text(types.field(name).type)]
+        source = pq.ParquetFile(
+            raw, pre_buffer=False, buffer_size=_PARQUET_BUFFER, read_dictionary=texts
+        )
         first = 0
-        for batch in pq.ParquetFile(raw, pre_buffer=True).iter_batches(BATCH_ROWS, columns=names):
-            columns = [as_text(batch.column(name)) for name in names]
-            yield _batch(columns, first, batch.num_rows)
-            first += batch.num_rows
+        for batch in source.iter_batches(_rows_at_once(types, names), columns=names):
+            for part in _small_parts(batch):
+                columns = [as_text(part.column(name)) for name in names]
+                yield _batch(columns, first, part.num_rows)
+                first += part.num_rows
+
+
+def _rows_at_once(types: pa.Schema, names: list[str]) -> int:
+    """How many rows to read, so that values of a fixed width take little memory."""
+    kinds = [types.field(name).type for name in names]
+    widths = [each.byte_width for each in kinds if pa.types.is_fixed_size_binary(each)]
+    return int(min([BATCH_ROWS, *(1 + _BATCH_CHARACTERS // (1 + width) for width in widths)]))
+
+
+def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in parts of which the texts take little memory, unless single ones are long."""
+    size = sum(
+        pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+        for column in batch.columns
+        if isinstance(column, pa.DictionaryArray) and _is_text(column.type.value_type)
+    )
+    rows = max(1, batch.num_rows // (1 + size // _BATCH_CHARACTERS))
+    for begin in range(0, batch.num_rows, rows):
+        yield batch.slice(begin, rows)
 
 
 def _lines(lake: Lake, file: SourceFile, names: list[str]) -> Iterator[TextBatch]:
@@ -104,11 +135,14 @@ def _chunk(lines: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return chunk
 
 
-def _split_lines(stream: pa.NativeFile) -> Iterator[bytes]:
+def _split_lines(stream: Readable) -> Iterator[bytes]:
     rest = b""
     while block := stream.read(_BLOCK):
         *whole, rest = (rest + block).split(b"\n")
-        yield from whole
+        for line in whole:
+            limits.check_line(len(line))
+            yield line
+        limits.check_line(len(rest))
     if rest:
         yield rest
 
@@ -194,11 +228,15 @@ def _extension_text(column: pa.ExtensionArray) -> list[Text]:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    """Text, too: a file may declare as text what is not."""
+    return _is_text(kind) or bool(pa.types.is_fixed_size_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Binary values, too: a file may declare as text what is not."""
     types = pa.types
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     is_binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-    return bool(is_text or is_binary or types.is_fixed_size_binary(kind))
+    return bool(is_text or is_binary)
 
 
 def _float_text(text: str) -> str:

@@ -131,6 +131,29 @@ def test_a_fault_is_found_and_repaired(loaded, change, where, expected):
     assert repair(loaded).notes == ["There is nothing to repair."]
 
 
+@pytest.mark.parametrize("code", [0x00, 0x01, 0x0B, 0x1F, 0xFFFE, 0xFFFF])
+@pytest.mark.parametrize("column", ["name", "company_id"])
+def test_control_characters_that_an_earlier_version_stored_are_found(loaded, code, column):
+    """A bulk load replaces them."""
+    text = f"concat('x', unhex('{chr(code).encode().hex()}'))"
+    WarehouseClient().run(
+        f"INSERT INTO shared_companies SELECT * REPLACE ({text} AS {column}) "
+        "FROM shared_companies WHERE tenant_id = {t:String}",
+        {"t": loaded.id},
+    )
+    found = check(loaded, TABLES["companies"])
+    [fault] = [each for each in found.faults if each["check"] == "control_characters"]
+    assert fault["count"] == 4
+    assert "bulk" in fault["advice"]
+    load(loaded, kind=LoadJob.Kind.BULK)
+    assert faults(loaded) == {}
+
+
+def test_tabs_and_line_ends_in_text_are_no_fault(acme, lake):
+    deliver(lake, acme, "a.jsonl", row("A", 1, name="a\tb\r\nc"))
+    assert faults(acme) == {}
+
+
 def test_rows_of_a_load_that_failed_are_removed(loaded):
     columns = "tenant_id, company_id, effective_date, expiry_date, is_current, load_id"
     WarehouseClient().run(

@@ -19,7 +19,6 @@ from common.tests.queues import impatient
 from loaders.history import compaction
 from loaders.history import publishing as history_module
 from loaders.history.integrity import check
-from loaders.jobs import load as load_module
 from loaders.jobs import queue, worker
 from loaders.models import LoadJob
 from loaders.tests.crashing import before_statement
@@ -86,7 +85,7 @@ def way(request, settings, monkeypatch):
     form, transport, where, how = request.param
     settings.LOAD_TRANSPORT = transport
     monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
-    monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", 16 << 20 if where == "memory" else -1)
+    settings.LOAD_IN_MEMORY_MB = 128 if where == "memory" else -1
     monkeypatch.setattr(history_module, "SWAP_ABOVE", 1000 if how == "flip" else 0)
     return form, f"{form}, {transport}, {where}, {how}"
 

@@ -6,7 +6,6 @@ from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.client import WarehouseClient
 from common.tests.queues import impatient
 from loaders.history import publishing as history_module
-from loaders.jobs import load as load_module
 from loaders.jobs import worker
 from loaders.models import LoadJob
 from loaders.staging.scratch_tables import scratch_tables
@@ -20,12 +19,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db, pytest.mark.usefixtures("
 
 
 @pytest.mark.parametrize("swap_above", [0, 1000])
-@pytest.mark.parametrize("where", [16 << 20, -1])
+@pytest.mark.parametrize("where", [128, -1])
 @pytest.mark.parametrize("form", PUT)
-def test_a_load_that_loses_rows_never_reports_success(lake, monkeypatch, form, where, swap_above):
+def test_a_load_that_loses_rows_never_reports_success(
+    lake, settings, monkeypatch, form, where, swap_above
+):
     """As when a restart empties memory, or a power failure destroys the newest parts."""
     monkeypatch.setattr(LoadJob, "RETRY", impatient(LoadJob.RETRY))
-    monkeypatch.setattr(load_module, "IN_MEMORY_BYTES", where)
+    settings.LOAD_IN_MEMORY_MB = where
     monkeypatch.setattr(history_module, "SWAP_ABOVE", swap_above)
     states = set()
     first = 1 + 5 * (list(PUT).index(form) + (swap_above > 0))

@@ -1,12 +1,13 @@
 """How CSV files are split into records, and which records are malformed."""
 
 import io
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loaders.staging import csv_records
+from loaders.staging import csv_records, limits
 from loaders.staging.csv_records import (
     SWALLOWED,
     UNQUOTED_END,
@@ -15,6 +16,7 @@ from loaders.staging.csv_records import (
     records,
     scan,
 )
+from loaders.staging.limits import LimitExceeded
 
 
 def split(text):
@@ -88,11 +90,11 @@ def test_a_malformed_header_makes_the_file_unusable():
 
 
 def test_a_record_that_is_too_long_makes_the_file_unusable(monkeypatch):
-    monkeypatch.setattr(csv_records, "MAX_RECORD", 1000)
+    monkeypatch.setattr(limits, "record_bytes", lambda: 1000)
     monkeypatch.setattr(csv_records, "_BLOCK", 100)
     text = b"a,b\n1," + b"x" * 2000
     for read in (scan, lambda stream: list(records(stream))):
-        with pytest.raises(MalformedCsv, match="longer than"):
+        with pytest.raises(LimitExceeded, match="longer than"):
             read(io.BytesIO(text))
     with pytest.raises(MalformedCsv, match="not closed"):
         split(b'a,b\n1,"' + b"x\n" * 2000)
@@ -142,3 +144,15 @@ def test_a_file_is_split_alike_whatever_the_segments(text, size):
         patch.setattr(csv_records, "_BLOCK", max(size, text.find(b"\n") + 1))
         assert scan(io.BytesIO(text)) == whole
         assert split_in_segments(text) == split(text)
+
+
+def test_short_lines_take_little_memory():
+    """As objects, they would take 30 MB."""
+    for end in (b"\n", b"\r"):
+        text = b"a,b" + end + (b"x" + end) * 100_000
+        tracemalloc.start()
+        rows = sum(len(each) for each in csv_records.segments(io.BytesIO(text)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert rows == 100_000
+        assert peak < 15 << 20

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from analytics.warehouse.catalog import TABLES
 from loaders.models import LoadJob
 from loaders.staging.schema_drift import notes
 from loaders.tests.histories import day, history, load
@@ -75,4 +76,4 @@ def test_a_load_that_fails_for_a_missing_column_names_it(acme, lake):
 
 
 def test_the_first_files_of_a_format_are_not_noted():
-    assert notes({}, {"csv": {"id": "text"}}) == []
+    assert notes({}, {"csv": {"id": "text"}}, TABLES["companies"]) == []
