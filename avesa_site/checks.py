@@ -9,8 +9,9 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from analytics.warehouse import reader_role
 from analytics.warehouse.errors import WarehouseError
-from analytics.warehouse.pool import address, reachable
+from analytics.warehouse.pool import READER, address, reachable
 from loaders.pipelines.schedule import refresh_time
 
 log = logging.getLogger(__name__)
@@ -209,3 +210,27 @@ def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
     except WarehouseError as error:
         return [Warning(f"The warehouse does not answer: {error}", id="avesa.W001")]
     return []
+
+
+@register()
+def pages_cannot_write(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Pages should read as a user that can only read, on servers that have more than one user."""
+    try:
+        if READER.is_set and READER.address().database != address().database:
+            return [_wrong_reader("it names another database than CLICKHOUSE_URL")]
+        problem = reader_role.what_pages_can_write()
+    except ValueError as error:
+        return [_wrong_reader(str(error))]
+    except WarehouseError:  # `warehouse_answers` reports it
+        return []
+    return [Warning(problem, hint=reader_role.HINT, id="avesa.W003")] if problem else []
+
+
+def _wrong_reader(why: str) -> CheckMessage:
+    return Error(
+        f"CLICKHOUSE_READER_URL is wrong: {why}",
+        hint="Use the address in CLICKHOUSE_URL with another user, or leave it empty.",
+        id="avesa.E013",
+    )

@@ -48,6 +48,7 @@ def _apply(backends: dict[str, str]) -> None:
         CELERY_BROKER_URL=redis,
         CACHE_URL=redis.rsplit("/", 1)[0] + "/1" if redis else "",
         CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/avesa",  # fixtures set the real one
+        CLICKHOUSE_READER_URL="",
         CLICKHOUSE_CLUSTER="",
         LAKE_ENDPOINT_URL="http://127.0.0.1:1",
         LAKE_ACCESS_KEY_ID="test",

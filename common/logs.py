@@ -142,7 +142,8 @@ def register_secret(secret: str) -> None:
 def _configured() -> frozenset[str]:
     """Every secret in the settings, in each form a line may contain: plain, URL-quoted, JSON."""
     webhook = settings.ALERT_WEBHOOK_URL  # anyone who knows the URL can post
-    urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, settings.CLICKHOUSE_URL, webhook]
+    warehouse = [settings.CLICKHOUSE_URL, settings.CLICKHOUSE_READER_URL]
+    urls = [settings.CELERY_BROKER_URL, settings.CACHE_URL, *warehouse, webhook]
     path, query = urlsplit(webhook).path, urlsplit(webhook).query
     found = [
         settings.SECRET_KEY,

@@ -75,10 +75,10 @@ _OUT_OF_MEMORY = 241
 _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     516: (
         AuthenticationFailed,
-        "The warehouse refused the user or password. Check those in CLICKHOUSE_URL.",
+        "The warehouse refused the user or password. Check those in {setting}.",
     ),
-    194: (AuthenticationFailed, "The warehouse requires a password. Add it to CLICKHOUSE_URL."),
-    192: (AuthenticationFailed, "The warehouse has no such user. Check CLICKHOUSE_URL."),
+    194: (AuthenticationFailed, "The warehouse requires a password. Add it to {setting}."),
+    192: (AuthenticationFailed, "The warehouse has no such user. Check {setting}."),
     497: (
         NotGranted,
         "The warehouse user lacks a permission. Grant those listed in docs/operations.md.",
@@ -118,27 +118,30 @@ _NOISE = re.compile(
 )
 
 
-def translate(error: BaseException) -> WarehouseError:
-    """The WarehouseError for an error of the driver or the socket."""
+def translate(error: BaseException, setting: str = "CLICKHOUSE_URL") -> WarehouseError:
+    """The WarehouseError for an error of the driver or the socket.
+
+    `setting` is the one that has the address and the user.
+    """
     if isinstance(error, WarehouseError):
         return error
     if isinstance(error, driver.ServerException):
-        return _of_server(error)
+        return _of_server(error, setting)
     if isinstance(error, (TimeoutError, driver.SocketTimeoutError)):
         return Unanswered(
             "The warehouse did not respond in time. It may be overloaded or behind a firewall. "
-            "Try again, then check the host and port in CLICKHOUSE_URL."
+            f"Try again, then check the host and port in {setting}."
         )
     if isinstance(error, (driver.NetworkError, EOFError, OSError)):
         return Unreachable(
             f"The warehouse cannot be reached ({plain(str(error)) or type(error).__name__}). "
-            "Check that it is running and that CLICKHOUSE_URL has its native port "
+            f"Check that it is running and that {setting} has its native port "
             "(9000, or 9440 with TLS; 8123 and 8443 are HTTP)."
         )
     return StatementFailed(plain(str(error)))
 
 
-def _of_server(error: driver.ServerException) -> WarehouseError:
+def _of_server(error: driver.ServerException, setting: str) -> WarehouseError:
     text = plain(error.message)
     if error.code in _S3_CODES:
         return LakeAccessError(f"{_s3_remedy(text)} The server said: {text}")
@@ -148,7 +151,7 @@ def _of_server(error: driver.ServerException) -> WarehouseError:
         return Unavailable(f"The warehouse is out of memory. Try again later. It said: {text}")
     if error.code in _BY_CODE:
         kind, remedy = _BY_CODE[error.code]
-        return kind(f"{remedy} The server said: {text}")
+        return kind(f"{remedy.format(setting=setting)} The server said: {text}")
     if "(in file/uri " in text:
         return UnreadableData(f"A file could not be read. The server said: {text}")
     return StatementFailed(

@@ -145,21 +145,50 @@ def _as_text(values: Any) -> Any:
     return values
 
 
-def address() -> WarehouseAddress:
-    """The address of the warehouse: from the secret if there is one, else from the URL.
+@dataclass(frozen=True)
+class Login:
+    """The names of the two settings with the warehouse's address and one of its users."""
 
-    Raises ValueError for a wrong URL, which stops processes at the start, and
-    AuthenticationFailed for a wrong or unreadable secret, which may be fixed while they run.
-    """
-    name = settings.CLICKHOUSE_SECRET
-    if not name:
-        return WarehouseAddress.from_url(settings.CLICKHOUSE_URL)
-    try:
-        return WarehouseAddress.from_secret(aws.cached_secret(name))
-    except aws.AwsError as error:
-        raise AuthenticationFailed(str(error)) from error
-    except ValueError as error:
-        raise AuthenticationFailed(f"The secret {name} is wrong: {error}") from error
+    url: str
+    secret: str
+
+    @property
+    def secret_name(self) -> str:
+        return str(getattr(settings, self.secret))
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.secret_name or getattr(settings, self.url))
+
+    def address(self) -> WarehouseAddress:
+        """From the secret if there is one, else from the URL.
+
+        Raises ValueError for a wrong URL, which stops processes at the start, and
+        AuthenticationFailed for a wrong or unreadable secret, which may be fixed while they run.
+        """
+        name = self.secret_name
+        if not name:
+            return WarehouseAddress.from_url(getattr(settings, self.url))
+        try:
+            return WarehouseAddress.from_secret(aws.cached_secret(name))
+        except aws.AwsError as error:
+            raise AuthenticationFailed(str(error)) from error
+        except ValueError as error:
+            raise AuthenticationFailed(f"The secret {name} is wrong: {error}") from error
+
+
+OWNER = Login("CLICKHOUSE_URL", "CLICKHOUSE_SECRET")
+READER = Login("CLICKHOUSE_READER_URL", "CLICKHOUSE_READER_SECRET")
+
+
+def reader_login() -> Login:
+    """The login with which tenants' statements are read; the owner's if there is no other."""
+    return READER if READER.is_set else OWNER
+
+
+def address() -> WarehouseAddress:
+    """The address of the warehouse, with the user that owns its tables."""
+    return OWNER.address()
 
 
 def reachable(at: WarehouseAddress) -> None:
@@ -176,9 +205,12 @@ def reachable(at: WarehouseAddress) -> None:
 class Pool:
     """Up to `size` idle clients of one address. More are created on demand and closed after use."""
 
-    def __init__(self, at: WarehouseAddress, read_timeout: float, size: int) -> None:
+    def __init__(
+        self, at: WarehouseAddress, read_timeout: float, size: int, login: Login = OWNER
+    ) -> None:
         self.address = at
         self.read_timeout = read_timeout
+        self.login = login
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue(size)
 
     @contextmanager
@@ -193,7 +225,7 @@ class Pool:
         except BaseException as error:
             client.disconnect()
             if isinstance(error, Exception):
-                raise _unless_rotated(translate(error), self.address) from error
+                raise self._unless_rotated(translate(error, self.login.url)) from error
             raise
         try:
             self._idle.put_nowait(client)
@@ -207,30 +239,30 @@ class Pool:
             except queue.Empty:
                 return
 
+    def _unless_rotated(self, error: WarehouseError) -> WarehouseError:
+        """If credentials were refused because they were rotated, an error that is retried.
 
-def _unless_rotated(error: WarehouseError, used: WarehouseAddress) -> WarehouseError:
-    """If credentials were refused because they were rotated, an error that is retried.
-
-    Another thread may have read the new credentials already.
-    """
-    name = settings.CLICKHOUSE_SECRET
-    if not name or not isinstance(error, AuthenticationFailed):
-        return error
-    if replace(address(), database=used.database) == used and not aws.was_rotated(name):
-        return error
-    close_all()  # they use the old credentials
-    return Unreachable("The warehouse's credentials were rotated. Try again.")
+        Another thread may have read the new credentials already.
+        """
+        name = self.login.secret_name
+        if not name or not isinstance(error, AuthenticationFailed):
+            return error
+        known = replace(self.login.address(), database=self.address.database)
+        if known == self.address and not aws.was_rotated(name):
+            return error
+        close_all()  # they use the old credentials
+        return Unreachable("The warehouse's credentials were rotated. Try again.")
 
 
 _pools: dict[tuple[WarehouseAddress, float], Pool] = {}
 
 
-def pool(read_timeout: float, database: str | None = None) -> Pool:
+def pool(read_timeout: float, database: str | None = None, login: Login = OWNER) -> Pool:
     """This process's pool for the configured warehouse, or for another database of it."""
-    at = address()
+    at = login.address()
     key = (replace(at, database=database) if database else at, read_timeout)
     if key not in _pools:
-        _pools[key] = Pool(*key, size=settings.CLICKHOUSE_POOL_SIZE)
+        _pools[key] = Pool(*key, size=settings.CLICKHOUSE_POOL_SIZE, login=login)
     return _pools[key]
 
 

@@ -1,9 +1,11 @@
 """Reads the warehouse for one tenant.
 
-Two independent layers isolate tenants (docs/architecture.md, "Isolation"):
+Independent layers isolate tenants (docs/architecture.md, "Isolation"):
 1. SQL reads only parameterized views and `tenant_rows` of tables, and only the reader binds
    `tenant_id`.
 2. Every statement has `additional_table_filters` for every table with tenants' rows.
+3. With CLICKHOUSE_READER_URL, it runs as a user that can only read, and whose row policies compare
+   `tenant_id` with the statement's `log_comment` (`reader_role`).
 """
 
 import re
@@ -17,7 +19,7 @@ from django.conf import settings
 
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
 from analytics.warehouse.errors import Unreachable
-from analytics.warehouse.pool import address, pool
+from analytics.warehouse.pool import Pool, pool, reader_login
 from analytics.warehouse.sql import is_scoped, literal
 from tenants.models import TENANT_ID_PATTERN, Tenant
 
@@ -76,7 +78,7 @@ class TenantReader:
         """
         bound = self._bound(sql, params)
         limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
-        with pool(settings.CLICKHOUSE_READ_TIMEOUT).client() as client:
+        with _pool().client() as client:
             yield from client.execute_iter(sql, bound, settings=self._settings() | limits)
 
     def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class TenantReader:
 
     def _send(self, sql: str, bound: dict[str, Any]) -> Rows:
         started = perf_counter()
-        with pool(settings.CLICKHOUSE_READ_TIMEOUT).client() as client:
+        with _pool().client() as client:
             values, columns = client.execute(
                 sql, bound, with_column_types=True, settings=self._settings()
             )
@@ -100,14 +102,19 @@ class TenantReader:
     def _settings(self) -> dict[str, Any]:
         return {
             "additional_table_filters": tenant_filters(self.tenant.id),
+            "log_comment": self.tenant.id,
             "readonly": 2,
             "max_execution_time": settings.CLICKHOUSE_READ_TIMEOUT,
         }
 
 
+def _pool() -> Pool:
+    return pool(settings.CLICKHOUSE_READ_TIMEOUT, login=reader_login())
+
+
 def tenant_filters(tenant_id: str) -> str:
     """The `additional_table_filters` value that hides every other tenant's rows."""
-    database = address().database
+    database = reader_login().address().database
     predicate = f"tenant_id = {literal(tenant_id)}"
     pairs = (f"{literal(f'{database}.{name}')}: {literal(predicate)}" for name in _SHARED)
     return "{" + ", ".join(pairs) + "}"

@@ -147,6 +147,8 @@ def _set_environment(port: int) -> dict[str, str]:
         "CACHE_URL": "",
         "CLICKHOUSE_URL": f"clickhouse://default@127.0.0.1:{_free_port()}/avesa",
         "CLICKHOUSE_SECRET": "",
+        "CLICKHOUSE_READER_URL": "",
+        "CLICKHOUSE_READER_SECRET": "",
         "CLICKHOUSE_CLUSTER": "",
         "LAKE_SECRET": "",
         "LAKE_BUCKET": "avesa-lake",

@@ -28,10 +28,10 @@ from django_redis.exceptions import ConnectionInterrupted
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
-from analytics.warehouse import schema
+from analytics.warehouse import reader_role, schema
 from analytics.warehouse.client import WarehouseClient, under_way
 from analytics.warehouse.errors import StatementFailed, WarehouseError
-from analytics.warehouse.pool import address
+from analytics.warehouse.pool import READER, address, pool, reader_login
 from analytics.warehouse.schema import placement
 from analytics.warehouse.sql import quote
 from loaders.lake.discovery import home_of, is_addressable
@@ -79,6 +79,7 @@ def examine(tenants: Iterable[Tenant]) -> Iterator[Finding]:
         "broker": _broker,
         "cache": _cache,
         "warehouse": _warehouse,
+        "warehouse for pages": _warehouse_for_pages,
         "mail": _mail,
         "alerts": _alerts,
     }
@@ -218,6 +219,22 @@ def _warehouse() -> str:
     under_way("doctor-")  # needs a privilege on system.processes
     note = f" ({address().note})" if address().note else ""
     return f"ClickHouse {version}, schema up to date, all privileges granted{note}"
+
+
+def _warehouse_for_pages() -> str:
+    """Whether the user with which pages read answers, and can only read."""
+    with pool(settings.CLICKHOUSE_READ_TIMEOUT, login=reader_login()).client() as client:
+        (user,) = client.execute("SELECT currentUser()")[0]
+    if changes := reader_role.plan():
+        raise CheckFailed(
+            f"{len(changes)} of its privileges are missing or differ. "
+            "Run: manage.py warehouse_schema apply"
+        )
+    if problem := reader_role.what_pages_can_write():
+        raise CheckFailed(f"{problem} {reader_role.HINT}")
+    if READER.is_set:
+        return f"{user} can only read, and one tenant at a time"
+    return f"{user}; this server has no second user that can only read"
 
 
 def _check_permissions(client: WarehouseClient) -> None:

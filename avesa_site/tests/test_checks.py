@@ -51,6 +51,18 @@ def test_an_unreachable_warehouse_is_only_a_warning():
     assert "cannot be reached" in found["avesa.W001"].msg
 
 
+@pytest.mark.parametrize(
+    ("reader", "why"),
+    [("http://x:8123/avesa", "clickhouse://"), ("{same}_of_others", "another database")],
+)
+def test_a_wrong_reader_is_an_error(warehouse, settings, reader, why):
+    owner = settings.CLICKHOUSE_URL
+    reader = reader.format(same=owner)
+    error = problems(CLICKHOUSE_URL=owner, CLICKHOUSE_READER_URL=reader)["avesa.E013"]
+    assert error.is_serious()
+    assert why in error.msg
+
+
 def test_a_reachable_warehouse_is_no_problem(warehouse, settings):
     assert problems(CLICKHOUSE_URL=settings.CLICKHOUSE_URL) == {}
 

@@ -38,6 +38,7 @@ def test_every_part_is_ok_and_reports_its_version(healthy):
         "broker",
         "cache",
         "warehouse",
+        "warehouse for pages",
         "mail",
         "alerts",
         f"lake for {healthy.id}",

@@ -5,12 +5,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from analytics.warehouse import schema
+from analytics.warehouse import reader_role, schema
 from analytics.warehouse.errors import WarehouseError
 
 
 class Command(BaseCommand):
-    help = "Create and update the warehouse's tables and views as declared in the catalog."
+    help = (
+        "Create and update the warehouse's tables and views as declared in the catalog, and with "
+        "CLICKHOUSE_READER_URL the role of the user that reads for tenants."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -22,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, mode: str, **options: Any) -> None:
         try:
-            changes = schema.plan()
+            changes = schema.plan() + reader_role.plan()
             self._show(changes, with_statements=mode != "check")
             if mode == "apply" and changes:
                 schema.apply(changes)
