@@ -1,3 +1,4 @@
+from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLResolver, include, path
@@ -14,6 +15,9 @@ def anymail_urls() -> list[URLResolver]:
     return [path("anymail/", include("anymail.urls"))]
 
 
+# One login page, with its limits, for the admin, too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
 urlpatterns = [
     path("admin/doctor/", admin.site.admin_view(doctor), name="doctor"),
     path("admin/query-cache/", admin.site.admin_view(query_cache), name="query_cache"),
@@ -25,5 +29,6 @@ urlpatterns = [
     path("", include("analytics.urls")),
 ]
 
+handler429 = "tenants.accounts.throttling.too_many_requests"  # used by django-allauth
 handler404 = "avesa_site.error_views.not_found"
 handler500 = "avesa_site.error_views.server_error"

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from allauth.account.models import EmailAddress
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import EmptyFieldListFilter
@@ -34,7 +35,8 @@ from tenants.privileges import (
     tenants_for_tokens,
 )
 
-admin.site.unregister(Group)
+# GroupAdmin below replaces the first; people manage their own mail addresses.
+admin.site.unregister([Group, EmailAddress])
 
 
 class ReadOnly:

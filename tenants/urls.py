@@ -1,10 +1,11 @@
-from django.contrib.auth.views import LoginView, LogoutView
+from allauth.account import views as account
 from django.urls import path
 
 from tenants.views import home
 
 urlpatterns = [
     path("", home, name="home"),
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("login/", account.login, name="account_login"),
+    path("logout/", account.logout, name="account_logout"),
+    path("account/inactive/", account.account_inactive, name="account_inactive"),
 ]

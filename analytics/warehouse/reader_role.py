@@ -25,7 +25,7 @@ EVERYONE, ONE_TENANT = "avesa_everyone", "avesa_tenant"
 ROW_FILTER = r"tenant_id = (splitByChar('\n', getSetting('log_comment'))[-1])"
 QUOTA_SECONDS = 60
 QUOTA_LIMITS = {"queries": 30_000, "execution_time": 3_600}
-MAX_MEMORY = 8 * 1024**3
+MEMORY = 8 * 1024**3
 
 _NO_USERS = (
     "this server has no users of its own: the embedded endpoint has exactly one. Leave "
@@ -97,7 +97,7 @@ def readable(at: Placement) -> list[str]:
 
 
 def role_settings() -> dict[str, tuple[int, int | None, int | None]]:
-    """Value, minimum and maximum of each setting; without limits, it cannot be changed."""
+    """Value, minimum and maximum of each setting; without a minimum, it cannot be changed."""
     return {
         # 2, since every statement sets its filters. It cannot be lowered by a statement.
         "readonly": (2, None, None),
@@ -106,17 +106,23 @@ def role_settings() -> dict[str, tuple[int, int | None, int | None]]:
             1,
             max(settings.CLICKHOUSE_READ_TIMEOUT, settings.CLICKHOUSE_LOAD_TIMEOUT),
         ),
-        "max_memory_usage": (MAX_MEMORY, 1, MAX_MEMORY),
+        "max_memory_usage": (MEMORY, 1, None),  # 0 would be no limit
     }
 
 
 def create_role(at: Placement, *, exists: bool = False) -> str:
     verb = "ALTER ROLE" if exists else "CREATE ROLE IF NOT EXISTS"
     assignments = (
-        f"{name} = {value} CONST" if low is None else f"{name} = {value} MIN {low} MAX {high}"
+        f"{name} = {value} {_limits(low, high)}"
         for name, (value, low, high) in role_settings().items()
     )
     return f"{verb} {quote(ROLE)}{at.on_cluster} SETTINGS {', '.join(assignments)}"
+
+
+def _limits(low: int | None, high: int | None) -> str:
+    if low is None:
+        return "CONST"
+    return f"MIN {low}" if high is None else f"MIN {low} MAX {high}"
 
 
 def create_policy(at: Placement, table: str, name: str, *, exists: bool = False) -> str:

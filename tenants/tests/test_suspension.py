@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 def may_log_in(client, name):
     client.logout()
-    client.post(reverse("login"), {"username": name, "password": "pass"})
+    client.post(reverse("account_login"), {"username": name, "password": "pass"})
     return "_auth_user_id" in client.session
 
 
@@ -28,7 +28,7 @@ def test_open_sessions_end(client, acme, alice):
     client.force_login(alice)
     assert client.get("/", follow=False).status_code == 302
     Tenant.objects.filter(pk=acme.pk).update(is_active=False)
-    assert client.get("/").url.startswith(reverse("login"))
+    assert client.get("/").url.startswith(reverse("account_login"))
 
 
 def test_members_of_another_tenant_staff_and_newcomers_can(

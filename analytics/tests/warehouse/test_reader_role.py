@@ -149,8 +149,8 @@ def users_file(rule=reader_role.ROW_FILTER, *, is_limited=True):
         f"<{name}>{value}</{name}>" for name, (value, _, _) in reader_role.role_settings().items()
     )
     limits = "".join(
-        f"<{name}>{'<const/>' if low is None else f'<min>{low}</min><max>{high}</max>'}</{name}>"
-        for name, (_, low, high) in reader_role.role_settings().items()
+        f"<{name}>{'<const/>' if low is None else f'<min>{low}</min>'}</{name}>"
+        for name, (_, low, _) in reader_role.role_settings().items()
     )
     filters = "".join(f"<{name}><filter>{rule}</filter></{name}>" for name in TABLE_NAMES)
     if not is_limited:

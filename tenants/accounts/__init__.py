@@ -1,0 +1,1 @@
+"""How people log in and manage their accounts, on top of django-allauth."""

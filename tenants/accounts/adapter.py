@@ -1,0 +1,78 @@
+"""What AVESA decides differently from django-allauth."""
+
+import ipaddress
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import ratelimit
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+
+from tenants.accounts import throttling
+from tenants.accounts.passwords import TooManyHashes
+from tenants.auth import TenantsBackend
+from tenants.models import User
+
+UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 (no socket listens there)
+_WRONG = "Wrong user name, mail address or password. User names and passwords are case-sensitive."
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is untyped
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "username_password_mismatch": _WRONG,
+        "email_password_mismatch": _WRONG,
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """The client's address, behind TRUSTED_PROXIES proxies; always one that can be stored."""
+        try:
+            return str(ipaddress.ip_address(super().get_client_ip(request)))
+        except (ValueError, PermissionDenied):
+            return UNKNOWN_ADDRESS
+
+    # --- Passwords: every check is limited, also that of an open session
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Count an attempt that has not succeeded yet; 429 if there were too many."""
+        try:
+            if not ratelimit.consume(request, action="password"):
+                raise self.validation_error("too_many_login_attempts")
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            if throttling.counts_can_be_kept():
+                response = throttling.too_many_requests(request, throttling.FAILED_SECONDS)
+                raise ImmediateHttpResponse(response) from None
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        try:
+            user: User | None = super().authenticate(request, **credentials)
+        except TooManyHashes:
+            self._rollback_login_failed_rl_usage()
+            raise
+        return user
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        login = credentials.get("username") or credentials.get("email") or ""
+        return throttling.allowance_of(request, login)
+
+    # --- Logins
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """Also refuse those whose tenants are all suspended, by whichever way they log in."""
+        if not TenantsBackend().user_can_authenticate(user):
+            refusal: HttpResponse = self.respond_user_inactive(request, user)
+            return refusal
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        throttling.remember_browser(request, response, user)
+        return response
+
+    def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """No messages: only the admin shows them, and there they would come too late."""
