@@ -45,6 +45,7 @@ def _apply(backends: dict[str, str]) -> None:
         SECRET_KEY="only-for-tests",  # noqa: S106
         ALLOWED_HOSTS="*",
         HTTPS="False",
+        STAFF_SECOND_FACTOR="False",
         CELERY_BROKER_URL=redis,
         CACHE_URL=redis.rsplit("/", 1)[0] + "/1" if redis else "",
         CLICKHOUSE_URL="clickhouse://default@127.0.0.1:1/avesa",  # fixtures set the real one

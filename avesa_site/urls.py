@@ -2,6 +2,7 @@ from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLResolver, include, path
+from django.views.generic import RedirectView
 
 from analytics.api import api
 from analytics.views.staff import query_cache
@@ -21,6 +22,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("admin/doctor/", admin.site.admin_view(doctor), name="doctor"),
     path("admin/query-cache/", admin.site.admin_view(query_cache), name="query_cache"),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
     path("health/", include("avesa_site.health")),
     path("api/", api.urls),

@@ -2,7 +2,9 @@
 
 from typing import Any, ClassVar
 
-from allauth.account.models import EmailAddress
+from allauth.account.admin import EmailAddress
+from allauth.mfa.admin import Authenticator
+from allauth.usersessions.admin import UserSession
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import EmptyFieldListFilter
@@ -35,8 +37,8 @@ from tenants.privileges import (
     tenants_for_tokens,
 )
 
-# GroupAdmin below replaces the first; people manage their own mail addresses.
-admin.site.unregister([Group, EmailAddress])
+# GroupAdmin below replaces the first. People manage the others themselves.
+admin.site.unregister([Group, EmailAddress, Authenticator, UserSession])
 
 
 class ReadOnly:
@@ -100,6 +102,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not ge
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     inlines = [MembershipInline]
+    actions = ["remove_second_factors"]
     list_display = ["username", "email", "is_active", "is_staff", "last_login"]
 
     # Rights that staff do not hold cannot be granted, and accounts that have them are closed. The
@@ -119,6 +122,25 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg] # not ge
 
     def _may_manage(self, request: HttpRequest, account: User | None) -> bool:
         return account is None or may_manage(_staff(request), account)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """An address that staff replaced can no longer reset the password."""
+        super().save_model(request, obj, form, change)
+        EmailAddress.objects.filter(user=obj).exclude(email__iexact=obj.email).delete()
+
+    @admin.action(
+        description="Remove the second factors of the selected users", permissions=["change"]
+    )
+    def remove_second_factors(self, request: HttpRequest, queryset: Any) -> None:
+        """For people who lost their phone and their recovery codes."""
+        count = 0
+        for user in queryset:
+            if self.has_change_permission(request, user):
+                found = Authenticator.objects.filter(user=user)
+                if found.delete()[0]:
+                    self.log_change(request, user, "Second factors removed.")
+                    count += 1
+        messages.success(request, f"{count} users can log in with their password alone.")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         return [] if _staff(request).is_superuser else ["is_staff", "is_superuser"]
@@ -168,6 +190,7 @@ class TenantAdmin(ModelAdmin):
     actions = ["suspend", "resume"]
     fieldsets = [
         (None, {"fields": ["id", "name", "time_zone", "is_active", "created_at"]}),
+        ("Access", {"fields": ["demands_second_factor"]}),
         ("Loads", {"fields": ["load_minutes", "refresh_at"]}),
         ("Figures", {"fields": ["opens_at", "closes_at", "capacity_hours"]}),
         ("Mails and documents", {"fields": ["color", "new_logo", "report_domains"]}),

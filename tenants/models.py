@@ -102,6 +102,11 @@ class Tenant(models.Model):
         blank=True,
         help_text="Local time of the full refresh. Blank: the default (PIPELINE_REFRESH_AT).",
     )
+    demands_second_factor = models.BooleanField(
+        "two-factor login",
+        default=False,
+        help_text="Members must set up a second factor (an app or a passkey) to see anything.",
+    )
     loading_since = models.DateTimeField(
         null=True,
         blank=True,

@@ -139,6 +139,7 @@ def _set_environment(port: int) -> dict[str, str]:
     values = {
         "DEBUG": "False",
         "HTTPS": "False",
+        "STAFF_SECOND_FACTOR": "False",
         "SECRET_KEY": secrets_of(VAR)["secret_key"],
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "AVESA_VAR_DIR": str(VAR),

@@ -1,21 +1,29 @@
 """What AVESA decides differently from django-allauth."""
 
 import ipaddress
+import logging
+from smtplib import SMTPException
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import ratelimit
 from allauth.core.exceptions import ImmediateHttpResponse
+from anymail.exceptions import AnymailError
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
+from common.messages import send_after_commit
 from tenants.accounts import throttling
 from tenants.accounts.passwords import TooManyHashes
 from tenants.auth import TenantsBackend
 from tenants.models import User
 
+log = logging.getLogger(__name__)
+
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 (no socket listens there)
-_WRONG = "Wrong user name, mail address or password. User names and passwords are case-sensitive."
+_WRONG = "Wrong user name or password. Both are case-sensitive."
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is untyped
@@ -70,9 +78,30 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
         return response
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """Notify the person if the browser is new for the account."""
         response: HttpResponse = super().post_login(request, user, **kwargs)
+        if not throttling.known_browser(request, user):
+            send_after_commit(
+                "tenants.tasks.mail_new_login",
+                user.pk,
+                timezone.now().isoformat(timespec="minutes"),
+                self.get_client_ip(request),
+                self.get_http_user_agent(request)[:200],
+            )
         throttling.remember_browser(request, response, user)
         return response
+
+    # --- Mails
+
+    def format_email_subject(self, subject: str) -> str:
+        return f"{settings.EMAIL_SUBJECT_PREFIX}{subject}"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """A mail server that is down must not undo or reveal what the mail is about."""
+        try:
+            super().send_mail(template_prefix, email, context | {"site_url": settings.SITE_URL})
+        except (OSError, SMTPException, AnymailError) as error:
+            log.error("a mail about an account was not sent (%s): %s", template_prefix, error)
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """No messages: only the admin shows them, and there they would come too late."""

@@ -3,6 +3,8 @@
 from typing import Any
 
 from allauth.account import forms
+from allauth.account.adapter import get_adapter
+from django.http import HttpRequest
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc] # allauth is untyped
@@ -17,3 +19,14 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc] # allauth is untyped
             "username": self.cleaned_data["login"],
             "password": self.cleaned_data["password"],
         }
+
+
+class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc] # allauth is untyped
+    """Mails known and unknown addresses, so that the answer takes the same time."""
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        if self.users:
+            return str(super().save(request, **kwargs))
+        address = str(self.cleaned_data["email"])
+        get_adapter().send_mail("account/email/unknown_account", address, {})
+        return address

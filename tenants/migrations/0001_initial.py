@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                 ('report_domains', models.TextField(blank=True, help_text='One per line, such as example.com. Reports may be sent to addresses at these domains, and always to members.', validators=[tenants.models.validate_domains], verbose_name='domains for reports')),
                 ('load_minutes', models.PositiveIntegerField(blank=True, help_text='Blank: the default (PIPELINE_MINUTES). 0: only on demand.', null=True, validators=[django.core.validators.MaxValueValidator(10080)], verbose_name='minutes between loads')),
                 ('refresh_at', models.TimeField(blank=True, help_text='Local time of the full refresh. Blank: the default (PIPELINE_REFRESH_AT).', null=True, verbose_name='nightly refresh')),
+                ('demands_second_factor', models.BooleanField(default=False, help_text='Members must set up a second factor (an app or a passkey) to see anything.', verbose_name='two-factor login')),
                 ('loading_since', models.DateTimeField(blank=True, editable=False, help_text='When the pipeline started to load new data; reports wait until it ends.', null=True)),
                 ('is_active', models.BooleanField(default=True, help_text='Off: no pages, no API, no loads, no reports. The data is kept.', verbose_name='active')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),

@@ -100,7 +100,7 @@ def test_every_attempt_gets_the_same_answer_for_the_price_of_one_hash(hashes, ac
     people = {
         "alice": {"email": "alice@example.com"},
         "idle": {"is_active": False},
-        "none": {"password": "!"},
+        "keyless": {"password": "!"},
         "twin1": {"email": "twin@example.com"},
         "twin2": {"email": "twin@example.com"},
         "locked": {},
