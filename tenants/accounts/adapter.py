@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from common.messages import send_after_commit
 from tenants.accounts import throttling
+from tenants.accounts.browsers import browser_name
 from tenants.accounts.passwords import TooManyHashes
 from tenants.auth import TenantsBackend
 from tenants.models import User
@@ -24,6 +25,12 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104 (no socket listens there)
 _WRONG = "Wrong user name or password. Both are case-sensitive."
+
+_WAYS = {
+    "reauthenticate": "with your password",
+    "mfa_reauthenticate": "with a code",
+    "mfa_reauthenticate:webauthn": "with a passkey",
+}
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is untyped
@@ -67,6 +74,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
         login = credentials.get("username") or credentials.get("email") or ""
         return throttling.allowance_of(request, login)
 
+    def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        return [each | {"description": _WAYS[each["id"]]} for each in methods]
+
     # --- Logins
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
@@ -86,10 +97,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
                 user.pk,
                 timezone.now().isoformat(timespec="minutes"),
                 self.get_client_ip(request),
-                self.get_http_user_agent(request)[:200],
+                self.get_http_user_agent(request),
             )
         throttling.remember_browser(request, response, user)
         return response
+
+    def get_http_user_agent(self, request: HttpRequest) -> str:
+        """For mails: the short name of the browser."""
+        return browser_name(request.headers.get("User-Agent", ""))
 
     # --- Mails
 

@@ -1,6 +1,6 @@
 """The forms of account pages, where they differ from django-allauth's."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
@@ -21,7 +21,35 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc] # allauth is untyped
         }
 
 
-class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc] # allauth is untyped
+class InOurWords:
+    """Labels of fields as on the other pages."""
+
+    labels: ClassVar = {
+        "email": "Mail address",
+        "oldpassword": "Current password",
+        "password1": "New password",
+        "password2": "New password, again",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():  # type: ignore[attr-defined] # of forms
+            field.label = self.labels[name]
+
+
+class ResetPasswordKeyForm(InOurWords, forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    pass
+
+
+class ChangePasswordForm(InOurWords, forms.ChangePasswordForm):  # type: ignore[misc]
+    pass
+
+
+class SetPasswordForm(InOurWords, forms.SetPasswordForm):  # type: ignore[misc]
+    pass
+
+
+class ResetPasswordForm(InOurWords, forms.ResetPasswordForm):  # type: ignore[misc] # allauth is untyped
     """Mails known and unknown addresses, so that the answer takes the same time."""
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:

@@ -65,6 +65,9 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # allauth is untyped
     def decrypt(self, encrypted_text: str) -> str:
         return _ciphers().decrypt(encrypted_text.encode()).decode()
 
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:
+        return f"Passkey {Authenticator.objects.filter(user=user, type=type).count() + 1}"
+
     def _get_site_name(self) -> str:
         return "AVESA"
 

@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from tenants.accounts import second_factor
+from tenants.accounts.browsers import browser_name
 from tenants.models import User
 
 
@@ -70,8 +71,9 @@ class SecondFactor(IndexView):  # type: ignore[misc] # allauth is untyped
 def sessions(request: HttpRequest) -> HttpResponse:
     """Where the person is logged in, the newest first."""
     found = UserSession.objects.purge_and_list(_user(request))
+    found.sort(key=lambda session: session.created_at, reverse=True)
     context = {
-        "sessions": sorted(found, key=lambda session: session.created_at, reverse=True),
+        "sessions": [(session, browser_name(session.user_agent)) for session in found],
         "current": request.session.session_key,
     }
     return render(request, "account/sessions.html", context)

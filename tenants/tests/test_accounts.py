@@ -268,14 +268,15 @@ def test_all_other_sessions_end_at_once(client, alice):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_login_in_a_new_browser_is_mailed(client, alice, sent_tasks):
-    agent = {"HTTP_USER_AGENT": "Fox/1", "REMOTE_ADDR": "192.0.2.9"}
+    windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    agent = {"HTTP_USER_AGENT": windows, "REMOTE_ADDR": "192.0.2.9"}
     assert log_in(client, alice, **agent)
     ((name, *arguments),) = sent_tasks
     assert name == "tenants.tasks.mail_new_login"
     assert tasks.mail_new_login(*arguments)
     (message,) = mail.outbox
     assert (message.to, message.subject) == (["alice@example.com"], "[AVESA] New login")
-    assert "Fox/1" in message.body
+    assert "Firefox on Windows" in message.body
     assert "192.0.2.9" in message.body
     client.post(reverse("account_logout"))
     assert log_in(client, alice, **agent)
