@@ -29,7 +29,12 @@ HIDDEN = "[HIDDEN]"
 MIN_SECRET_LENGTH = 6  # a shorter one could be an ordinary word
 MIN_PATH_LENGTH = 16
 SERVER_LOGGERS = ("gunicorn.access", "gunicorn.error", "django.server")
-_LINK = re.compile(r"(/r/)[0-9]+(?::|%3[Aa])[A-Za-z0-9_-]+")
+_LINK = re.compile(
+    r"(/r/)[0-9]+(?::|%3[Aa])[A-Za-z0-9_-]+"
+    # A reset of a password, and the confirmation of a mail address.
+    r"|(/account/forgotten/)[0-9A-Za-z]+-(?!set-password/)[^/\s]+"
+    r"|(/account/mail/)[-\w]*(?::|%3[Aa])[-:%\w]+"
+)
 _ids: ContextVar[dict[str, Any]] = ContextVar("ids", default={})  # noqa: B039 (never changed)
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _registered_secrets: set[str] = set()
@@ -109,8 +114,8 @@ def redact(text: str) -> str:
 
 
 def redact_links(text: str) -> str:
-    """`text` without the tokens of report links (analytics/reports/links.py)."""
-    return _LINK.sub(rf"\g<1>{HIDDEN}", text)
+    """`text` without the tokens of links in mails, of reports and accounts."""
+    return _LINK.sub(lambda found: f"{found[1] or found[2] or found[3]}{HIDDEN}", text)
 
 
 class RedactLinks(logging.Filter):
@@ -147,6 +152,7 @@ def _configured() -> frozenset[str]:
     path, query = urlsplit(webhook).path, urlsplit(webhook).query
     found = [
         settings.SECRET_KEY,
+        *settings.SECRET_KEY_FALLBACKS,
         settings.LAKE_SECRET_ACCESS_KEY,
         getattr(settings, "EMAIL_HOST_PASSWORD", None) or "",
         str(settings.DATABASES["default"].get("PASSWORD") or ""),

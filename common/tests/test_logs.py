@@ -114,6 +114,20 @@ def test_links_of_reports_are_redacted(token):
         assert shown.endswith(f"Not Found: /r/{logs.HIDDEN}/report.pdf")
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/account/forgotten/1-cz3f-0a1b2c/", f"/account/forgotten/{logs.HIDDEN}/"),
+        ("/account/forgotten/1-set-password/", "/account/forgotten/1-set-password/"),
+        ("/account/mail/MQ:1tXy:s3-cr_et/ HTTP", f"/account/mail/{logs.HIDDEN}/ HTTP"),
+        ("/account/mail/MQ%3A1tXy%3As3-cr_et/", f"/account/mail/{logs.HIDDEN}/"),
+        ("/account/mail/sent/", "/account/mail/sent/"),
+    ],
+)
+def test_links_of_accounts_are_redacted(path, shown):
+    assert logs.redact_links(f"Not Found: {path}") == f"Not Found: {shown}"
+
+
 def test_links_of_reports_do_not_stand_in_access_logs():
     """gunicorn and Django's development server log requests with formats of their own."""
     from gunicorn.glogging import SafeAtoms

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 from smtplib import SMTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import ratelimit
@@ -17,7 +18,7 @@ from django.utils import timezone
 from common.messages import send_after_commit
 from tenants.accounts import throttling
 from tenants.accounts.browsers import browser_name
-from tenants.accounts.passwords import TooManyHashes
+from tenants.accounts.passwords import TooManyHashes, admission
 from tenants.auth import TenantsBackend
 from tenants.models import User
 
@@ -63,11 +64,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
                 raise ImmediateHttpResponse(response) from None
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        try:
-            user: User | None = super().authenticate(request, **credentials)
-        except TooManyHashes:
-            self._rollback_login_failed_rl_usage()
-            raise
+        with admission():
+            try:
+                user: User | None = super().authenticate(request, **credentials)
+            except TooManyHashes:
+                self._rollback_login_failed_rl_usage()
+                raise
         return user
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
@@ -98,6 +100,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
                 timezone.now().isoformat(timespec="minutes"),
                 self.get_client_ip(request),
                 self.get_http_user_agent(request),
+                expires=86_400,
             )
         throttling.remember_browser(request, response, user)
         return response
@@ -111,6 +114,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
     def format_email_subject(self, subject: str) -> str:
         return f"{settings.EMAIL_SUBJECT_PREFIX}{subject}"
 
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        return _at_this_site(super().get_reset_password_from_key_url(key))
+
+    def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
+        return _at_this_site(super().get_email_confirmation_url(request, emailconfirmation))
+
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """A mail server that is down must not undo or reveal what the mail is about."""
         try:
@@ -120,3 +129,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth is 
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """No messages: only the admin shows them, and there they would come too late."""
+
+
+def _at_this_site(url: str) -> str:
+    """`url` at SITE_URL: the host of a request may be made up by who sends it."""
+    return f"{settings.SITE_URL.rstrip('/')}{urlsplit(url).path}"

@@ -30,7 +30,7 @@ def is_in(client):
 
 
 def link_in(message):
-    return re.search(r"http://testserver(/\S+)", message.body)[1]
+    return re.search(r"http://127.0.0.1:8000(/account/\S+)", message.body)[1]
 
 
 def code_of(secret, steps=0):
@@ -89,6 +89,13 @@ def test_unknown_addresses_get_the_same_answer_and_a_mail(client, alice):
         ["stranger@example.com"],
     ]
     assert "no such account" in mail.outbox[1].body
+
+
+def test_a_made_up_host_does_not_get_into_links(client, alice):
+    host = {"HTTP_HOST": "evil.example"}
+    client.post(reverse("account_reset_password"), {"email": "alice@example.com"}, **host)
+    assert "evil.example" not in mail.outbox[0].body
+    assert "http://127.0.0.1:8000/account/forgotten/" in mail.outbox[0].body
 
 
 def test_mails_about_passwords_are_limited(client, alice):

@@ -1,6 +1,7 @@
 """Logins: one page for all, the same answer for known and unknown names, and limits that neither
 let a password be guessed nor lock a person out for good."""
 
+import secrets
 import threading
 import time
 from urllib.parse import unquote
@@ -11,6 +12,7 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
+from avesa_site.testing import BACKENDS
 from tenants.accounts import passwords
 from tenants.models import Tenant, User
 
@@ -198,6 +200,22 @@ def test_the_cookie_of_one_account_gives_nothing_for_another(alice, bob):
     forged = Client()
     forged.cookies["known_browser"] = f"{alice.pk}:guess:sig"
     assert attempt(forged, "alice", address="203.0.113.10").status_code == 429
+
+
+@pytest.mark.parametrize("backend", ["files", pytest.param("redis", marks=pytest.mark.redis)])
+def test_the_counts_are_kept_by_the_caches_that_processes_share(alice, settings, tmp_path, backend):
+    caches = {
+        "files": {"BACKEND": "common.cache_entries.SignedFileCache", "LOCATION": tmp_path},
+        "redis": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": BACKENDS["REDIS_URL"],
+            "KEY_PREFIX": secrets.token_hex(8),
+            "OPTIONS": {"SERIALIZER": "common.cache_entries.JsonSerializer"},
+        },
+    }
+    settings.CACHES = {"default": caches[backend]}
+    codes = [attempt(Client(), address=f"203.0.113.{n}").status_code for n in range(7)]
+    assert codes == [200] * 5 + [429] * 2
 
 
 def test_the_limit_ends(alice, monkeypatch):
