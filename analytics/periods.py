@@ -138,7 +138,8 @@ DEFAULT_PRESET = "last-30-days"
 
 
 def preset(name: str, zone: ZoneInfo, now: datetime, *, field: str = "period") -> Period:
-    """The period called `name`, a key of PRESETS. Those named "last n" end with today.
+    """The period called `name`, a key of PRESETS. Those named "last n" end with today; months are
+    whole, except for the one that is not over.
 
     A week begins on Monday (ISO 8601).
     """
@@ -155,7 +156,7 @@ def preset(name: str, zone: ZoneInfo, now: datetime, *, field: str = "period") -
         return Period(monday - timedelta(days=7), monday, zone)
     start = {
         "this-month": first_of_month,
-        "last-12-months": _a_year_before(today) + DAY,
+        "last-12-months": _first_of_month(today.year * 12 + today.month - 11),
     }.get(name)
     if start is None:
         start = today - timedelta(days=int(name.split("-")[1]) - 1)
@@ -166,6 +167,11 @@ def last_days(count: int, zone: ZoneInfo, now: datetime) -> Period:
     """The `count` days that end with today."""
     today = today_in(zone, now)
     return Period(today - timedelta(days=count - 1), today + DAY, zone)
+
+
+def _first_of_month(number: int) -> date:
+    """The first day of a month, counted from the year 0: 12 x year + month."""
+    return date((number - 1) // 12, (number - 1) % 12 + 1, 1)
 
 
 def _a_year_before(day: date) -> date:

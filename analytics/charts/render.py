@@ -22,10 +22,15 @@ def svg(spec: Spec, title: str = "", width: int = WIDTH) -> str:
 
 
 def _on_paper(spec: Spec, title: str, width: int) -> str:
-    """The chart at a fixed width on white, as JSON; with a title, it also gets a margin."""
+    """The chart at a fixed width on white, as JSON; with a title, it also gets a margin.
+
+    A note of the specification stays, below the title.
+    """
     fixed = spec | {"width": width, "background": "white"}
     if title:
         heading = {"text": title, "anchor": "start", "fontSize": 15, "offset": 14}
+        if note := spec.get("title"):
+            heading |= {"subtitle": note["text"], "subtitleFontSize": 11, "subtitlePadding": 4}
         padding = dict.fromkeys(("left", "right", "top", "bottom"), 16)
         fixed |= {"title": heading, "config": spec["config"] | {"padding": padding}}
     return json.dumps(all_printable(fixed))

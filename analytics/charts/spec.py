@@ -5,13 +5,16 @@ script replaces them with those of the light or dark theme.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import altair as alt
 
-from analytics.metrics import Figure, MetricResult, Part
+from analytics.metrics import Aggregate, Figure, MetricResult, Part
+from analytics.metrics.formats import figure_text, unit_suffix
 from analytics.periods import Period
 
 Spec = dict[str, Any]
@@ -24,61 +27,150 @@ FIGURES = "figures"
 INK, MUTED, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 CATEGORY = ["#2459c9", "#0f8a78"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
-DAY_FORMAT = "%b %-d"
-NUMBER = ",.2~f"
+DAY_FORMAT, MONTH_FORMAT = "%b %-d", "%b ’%y"
+TICKS = 5
+FLAT = 0.75  # an axis from zero would flatten a line whose lowest value is above this part
+DAYS_OF_A_WEEK = 7
 NOT_GIVEN = "not given"
 
 
 def over_time(results: Sequence[MetricResult]) -> Spec:
     """One or two metrics over time: bars for sums and counts, lines for everything else."""
     first = results[0]
-    titles = tuple(each.metric.title for each in results)
-    are_bars = first.metric.aggregate.is_additive and not first.metric.is_state
-    rows = [
-        {"date": f"{bucket.start}T00:00:00Z", "days": days_of(bucket)}
-        | {f"figure{number}": _plain(each.series[row][1]) for number, each in enumerate(results)}
-        for row, (bucket, _) in enumerate(first.series)
-    ]
-    return _with(rows, _over_time(titles, first.period.bucket_unit, are_bars))
+    metric = first.metric
+    rows = []
+    for number, (bucket, _) in enumerate(first.series):
+        is_partial = _is_partial(bucket, first)
+        row = {
+            "date": f"{bucket.start}T00:00:00Z",
+            "days": f"{days_of(bucket)}{' (not complete)' if is_partial else ''}",
+            "partial": is_partial,
+        }
+        for place, each in enumerate(results):
+            value = each.series[number][1]
+            row[f"figure{place}"] = _plain(value)
+            row[f"text{place}"] = _text(each, value)
+        rows.append(row)
+    look = Look(
+        tuple(each.metric.title for each in results),
+        first.period.bucket_unit,
+        are_bars=metric.aggregate.is_additive and not metric.is_state,
+        suffix=unit_suffix(metric),
+        is_whole=metric.aggregate is Aggregate.COUNT,
+        from_zero=not metric.is_state or _is_low(results),
+    )
+    return _with(rows, _over_time(look))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the specification of a chart over time depends on, besides its figures."""
+
+    titles: tuple[str, ...]
+    unit: str
+    are_bars: bool
+    suffix: str
+    is_whole: bool
+    from_zero: bool
+
+
+def _is_partial(bucket: Period, result: MetricResult) -> bool:
+    """Whether days of the bucket's week or month are missing, or its last day is not over."""
+    if bucket.ends_at > result.as_of + timedelta(milliseconds=1):
+        return True
+    match result.period.bucket_unit:
+        case "week":
+            return bucket.days < DAYS_OF_A_WEEK
+        case "month":
+            return bucket.start.day > 1 or bucket.end.day > 1
+    return False
+
+
+def _text(result: MetricResult, value: Figure) -> str:
+    return "nothing to measure" if value is None else figure_text(result.metric, value)
+
+
+def _is_low(results: Sequence[MetricResult]) -> bool:
+    """Whether an axis from zero still shows the line's ups and downs."""
+    known = [float(v) for each in results for _, v in each.series if v is not None]
+    return not known or min(known) < FLAT * max(known)
 
 
 @cache
-def _over_time(titles: tuple[str, ...], unit: str, are_bars: bool) -> Spec:
-    fields = {f"figure{number}": title for number, title in enumerate(titles)}
-    layers = [_bars(*each, titles) if are_bars else _line(*each, titles) for each in fields.items()]
-    hover = _hover(fields, unit)
-    chart = alt.layer(*layers, hover).encode(x=_days())
-    return _spec(chart.properties(height=HEIGHT), f"{' and '.join(titles)}, per {unit}")
+def _over_time(look: Look) -> Spec:
+    fields = {f"figure{number}": title for number, title in enumerate(look.titles)}
+    layers = [
+        layer
+        for field, title in fields.items()
+        for layer in ([_bars(field, title, look)] if look.are_bars else _lines(field, title, look))
+    ]
+    hover = _hover(look)
+    chart = alt.layer(*layers, hover).encode(x=_days(look.unit))
+    if not look.from_zero:
+        note = alt.TitleParams(
+            "The axis does not start at zero", anchor="start", fontSize=11, fontWeight="normal",
+            color=MUTED,
+        )  # fmt: skip
+        chart = chart.properties(title=note)
+    return _spec(chart.properties(height=HEIGHT), f"{' and '.join(look.titles)}, per {look.unit}")
 
 
-def _bars(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
-    side_by_side = alt.XOffset("series:N", scale=alt.Scale(domain=list(titles)))
-    bars: alt.Chart = _series(field, title, titles).mark_bar(cornerRadiusEnd=2)
-    shown: alt.Chart = bars.encode(xOffset=side_by_side)
+def _bars(field: str, title: str, look: Look) -> alt.Chart:
+    side_by_side = alt.XOffset("series:N", scale=alt.Scale(domain=list(look.titles)))
+    bars: alt.Chart = _series(field, title, look).mark_bar(cornerRadiusEnd=2)
+    shown: alt.Chart = bars.encode(xOffset=side_by_side, opacity=_faint_if_partial())
     return shown
 
 
-def _line(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
-    line: alt.Chart = _series(field, title, titles).mark_line(
-        strokeWidth=2, point={"filled": True, "size": 24}, invalid="break-paths-show-domains"
+def _lines(field: str, title: str, look: Look) -> list[alt.Chart]:
+    """The line, above a dashed one that bridges buckets without a figure."""
+    bridge = (
+        _series(field, title, look)
+        .transform_filter(f"isValid(datum.{field})")
+        .mark_line(strokeWidth=1.5, strokeDash=[2, 4], opacity=0.6)
     )
-    return line
+    line = _series(field, title, look).mark_line(strokeWidth=2, invalid="break-paths-show-domains")
+    points = (
+        _series(field, title, look)
+        .transform_filter(f"isValid(datum.{field})")
+        .mark_point(filled=True, size=24)
+        .encode(opacity=_faint_if_partial())
+    )
+    return [bridge, line, points]
+
+
+def _faint_if_partial() -> Any:
+    return alt.condition("datum.partial", alt.value(0.45), alt.value(1))
 
 
 def by_part(result: MetricResult) -> Spec:
     """A breakdown as bars: the largest labels, or all labels if the metric orders them."""
     is_ordered = any(dimension.is_ordered for dimension in result.by)
     shown = result.parts if is_ordered else result.parts[:MAX_PARTS]
-    rows = [{"label": label_of(part), "figure": _plain(part.figure)} for part in shown]
+    rows = [
+        {
+            "label": label_of(part),
+            "figure": _plain(part.figure),
+            "text": _text(result, part.figure),
+        }
+        for part in shown
+    ]
     bars = (
         alt.Chart()
         .mark_bar(cornerRadiusEnd=2, color=CATEGORY[0])
         .encode(
-            x=alt.X("figure:Q", title=None, axis=_amounts()),
+            x=alt.X(
+                "figure:Q",
+                title=None,
+                axis=_amounts(
+                    unit_suffix(result.metric),
+                    is_whole=result.metric.aggregate is Aggregate.COUNT,
+                ),
+            ),
             y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)),
             tooltip=[
                 alt.Tooltip("label:N", title=result.breakdown),
-                alt.Tooltip("figure:Q", title=result.metric.title, format=NUMBER),
+                alt.Tooltip("text:N", title=result.metric.title),
             ],
         )
         .properties(height=PART_HEIGHT * max(1, len(rows)))
@@ -94,6 +186,7 @@ def heat_map(result: MetricResult) -> Spec:
             "row": part.labels[0] or NOT_GIVEN,
             "column": part.labels[1] or NOT_GIVEN,
             "figure": _plain(part.figure),
+            "text": _text(result, part.figure),
         }
         for part in result.parts
         if all((part.labels[place] or NOT_GIVEN) in labels[place] for place in (0, 1))
@@ -114,7 +207,7 @@ def heat_map(result: MetricResult) -> Spec:
             tooltip=[
                 alt.Tooltip("row:N", title=titles[0]),
                 alt.Tooltip("column:N", title=titles[1]),
-                alt.Tooltip("figure:Q", title=result.metric.title, format=NUMBER),
+                alt.Tooltip("text:N", title=result.metric.title),
             ],
         )
         .properties(height=PART_HEIGHT * max(1, len(labels[0])))
@@ -143,8 +236,9 @@ def days_of(bucket: Period) -> str:
     return first if bucket.days == 1 else f"{first} – {last}"
 
 
-def _series(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
-    """One metric, in its own color among `titles`."""
+def _series(field: str, title: str, look: Look) -> alt.Chart:
+    """One metric, in its own color among the titles."""
+    titles = look.titles
     key: alt.Legend | None = alt.Legend(
         title=None, orient="top", symbolType="square", symbolOpacity=1, labelLimit=240
     )
@@ -154,41 +248,52 @@ def _series(field: str, title: str, titles: Sequence[str]) -> alt.Chart:
         alt.Chart()
         .transform_calculate(series=f"'{title}'")
         .encode(
-            y=alt.Y(f"{field}:Q", title=None, axis=_amounts()),
+            y=alt.Y(
+                f"{field}:Q",
+                title=None,
+                axis=_amounts(look.suffix, is_whole=look.is_whole),
+                # The axis ends at a gridline, so that nothing rises above the last one.
+                scale=alt.Scale(nice=TICKS, zero=look.from_zero),
+            ),
             color=alt.Color("series:N", scale=alt.Scale(domain=list(titles)), legend=key),
         )
     )
     return chart
 
 
-def _amounts() -> alt.Axis:
-    """12.5, 1,200, 15k, 2M; never 150m for a fraction of an hour."""
+def _amounts(suffix: str = "", *, is_whole: bool = False) -> alt.Axis:
+    """12.5, 1,200, 15k, 2M, with the unit; never 150m for a fraction, nor half a ticket."""
     return alt.Axis(
-        tickCount=5,
-        labelExpr="format(datum.value, abs(datum.value) >= 10000 ? '~s' : ',.2~f')",
+        tickCount=TICKS,
+        tickMinStep=1 if is_whole else alt.Undefined,
+        labelExpr=f"format(datum.value, abs(datum.value) >= 10000 ? '~s' : ',.2~f') + '{suffix}'",
     )
 
 
-def _hover(fields: dict[str, str], unit: str) -> alt.Chart:
+def _hover(look: Look) -> alt.Chart:
     """A full-height band under the pointer, whose tooltip shows the figures of its bucket."""
     pointer = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
     figures = [
-        alt.Tooltip(f"{field}:Q", title=title, format=NUMBER) for field, title in fields.items()
+        alt.Tooltip(f"text{number}:N", title=title) for number, title in enumerate(look.titles)
     ]
     band: alt.Chart = alt.Chart().mark_bar(color="#7f8ea3", cursor="default", aria=False)
     shown: alt.Chart = band.encode(
         y=alt.value(0),
         y2=alt.value(HEIGHT),
         opacity=alt.condition(pointer, alt.value(0.14), alt.value(0)),
-        tooltip=[alt.Tooltip("days:N", title=unit.title()), *figures],
+        tooltip=[alt.Tooltip("days:N", title=look.unit.title()), *figures],
     ).add_params(pointer)
     return shown
 
 
-def _days() -> alt.X:
-    """One band per row, with as many day labels as fit."""
+def _days(unit: str) -> alt.X:
+    """One band per row, with as many labels as fit."""
     axis = alt.Axis(
-        format=DAY_FORMAT, grid=False, labelAngle=0, labelOverlap="parity", labelSeparation=8
+        format=MONTH_FORMAT if unit == "month" else DAY_FORMAT,
+        grid=False,
+        labelAngle=0,
+        labelOverlap="parity",
+        labelSeparation=8,
     )
     return alt.X("date:O", timeUnit="utcyearmonthdate", title=None, axis=axis)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from html import escape
 from typing import Any
@@ -25,6 +25,7 @@ from analytics.metrics import (
     Metric,
     MetricResult,
     Part,
+    formats,
     value_label,
 )
 from analytics.metrics.changes import Reason, contributions, phrase, rounded
@@ -34,8 +35,6 @@ from tenants.models import Tenant
 
 register = template.Library()
 
-DASH = "–"
-MINUTES_BELOW, DAYS_FROM = 1, 48  # hours
 SPARK_WIDTH, SPARK_HEIGHT = 120, 32
 MAX_CHANGES = 10
 MAX_LINK_CHARACTERS = 3000  # web servers refuse addresses of about 4,000
@@ -47,36 +46,7 @@ Pairs = Sequence[tuple[str, str]]
 
 @register.filter
 def figure(metric: Metric, value: Figure) -> str:
-    """A metric's figure, with its unit if it needs one; a dash for None."""
-    if value is None:
-        return DASH
-    if metric.aggregate.is_duration:
-        return _duration(Decimal(value))
-    if metric.unit == "revenue":
-        return short(Decimal(value))
-    unit = {"%": " %", "hours": " h"}.get(metric.unit, "")
-    return f"{_rounded(Decimal(value), metric.places):,}{unit}"
-
-
-def _rounded(value: Decimal, places: int) -> Decimal:
-    """Rounds half up, as people do; formatting alone would round half to even."""
-    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-
-
-def _duration(hours: Decimal) -> str:
-    if abs(hours) < MINUTES_BELOW:
-        return f"{hours * 60:,.0f} min"
-    if abs(hours) >= DAYS_FROM:
-        return f"{hours / 24:,.1f} days"
-    return f"{hours:,.1f} h"
-
-
-def short(value: Decimal) -> str:
-    """A short form for small spaces: 1188304587 as 1.19 bn; small numbers in full."""
-    for size, unit in ((10**9, "bn"), (10**6, "m")):
-        if abs(value) >= size:
-            return f"{value / size:,.2f} {unit}"
-    return f"{value:,.0f}"
+    return formats.figure_text(metric, value)
 
 
 @register.filter
@@ -111,7 +81,7 @@ def change_sentence(result: MetricResult, reason: Reason | None) -> str:
     verb = "rose" if difference > 0 else "fell"
     unit = "points" if metric.aggregate is Aggregate.SHARE else metric.unit
     text = (
-        f"{metric.title} {verb} by {_rounded(abs(difference), metric.places):,} {unit} "
+        f"{metric.title} {verb} by {formats.rounded(abs(difference), metric.places):,} {unit} "
         f"to {figure(metric, result.figure)}"
     )
     if reason is None:
@@ -176,7 +146,7 @@ def value(content: Any) -> str:
     """A column's value: a dash for None, quotes for an empty text, instants in local time."""
     match content:
         case None:
-            return DASH
+            return formats.DASH
         case "":
             return "“”"
         case bool():
@@ -184,7 +154,7 @@ def value(content: Any) -> str:
         case datetime():
             return date_format(timezone.localtime(content), "j M Y, H:i:s")
         case timedelta():
-            return _duration(Decimal(content // timedelta(milliseconds=1)) / 3_600_000)
+            return formats.duration_text(Decimal(content // timedelta(milliseconds=1)) / 3_600_000)
         case Decimal():
             return f"{content:,.2f}"
         case int():
@@ -198,7 +168,7 @@ def value(content: Any) -> str:
 
 @register.simple_tag
 def sparkline(result: MetricResult) -> SafeString:
-    """The trend of a figure as a small line chart; buckets without a figure are gaps."""
+    """The trend of a figure as a small line chart; dashes bridge buckets without a figure."""
     figures = [None if figure is None else float(figure) for _, figure in result.series]
     known = [figure for figure in figures if figure is not None]
     if len(known) < 2:
@@ -209,15 +179,20 @@ def sparkline(result: MetricResult) -> SafeString:
     step = SPARK_WIDTH / max(1, len(figures) - 1)
     height = (high - low) or 1.0
     runs: list[list[str]] = [[]]
+    points = []
     for number, each in enumerate(figures):
         if each is None:
             runs.append([])
             continue
         y = SPARK_HEIGHT - 2 - (each - low) / height * (SPARK_HEIGHT - 4)
-        runs[-1].append(f"{number * step:.1f},{y:.1f}")
+        points.append(f"{number * step:.1f},{y:.1f}")
+        runs[-1].append(points[-1])
     lines = format_html_join(
         "", '<polyline points="{}"/>', ((" ".join(run),) for run in runs if len(run) > 1)
     )
+    if len(points) < len(figures):
+        bridge = format_html('<polyline class="bridge" points="{}"/>', " ".join(points))
+        lines = format_html("{}{}", bridge, lines)
     return format_html(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" '
         'aria-label="{}">{}</svg>',

@@ -1,5 +1,6 @@
 """The specifications hold the figures and can be drawn without a browser."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -60,7 +61,7 @@ def test_days_are_labeled_with_their_dates():
 def test_a_week_names_the_days_it_holds():
     weeks = figures(spec.over_time([result(days=32)]))
     assert [week["days"] for week in weeks[:2]] == [
-        "Jan 1, 2026 – Jan 4, 2026",
+        "Jan 1, 2026 – Jan 4, 2026 (not complete)",
         "Jan 5, 2026 – Jan 11, 2026",
     ]
 
@@ -68,12 +69,38 @@ def test_a_week_names_the_days_it_holds():
 def test_gaps_stay_gaps():
     drawn = spec.over_time([result("sla_met", figures=[None, Decimal("50.0")])])
     assert [row["figure0"] for row in figures(drawn)] == [None, 50.0]
+    assert [row["text0"] for row in figures(drawn)] == ["nothing to measure", "50.0 %"]
+
+
+def test_buckets_that_are_not_complete_are_marked():
+    weeks = figures(spec.over_time([result(days=40)]))  # from a Thursday to a Monday
+    assert [week["partial"] for week in weeks] == [True, False, False, False, False, False, True]
+    assert weeks[0]["days"] == "Jan 1, 2026 – Jan 4, 2026 (not complete)"
+    months = figures(spec.over_time([result(days=200)]))
+    assert [month["partial"] for month in months] == [False] * 5 + [True, True]  # as of 1 June
+    days = figures(spec.over_time([replace(result(), as_of=datetime(2026, 1, 2, 12, tzinfo=UTC))]))
+    assert [day["partial"] for day in days] == [False, True]
+
+
+def test_an_axis_leaves_out_zero_only_if_that_would_flatten_the_line_and_states_so():
+    near = spec.over_time([result("backlog", figures=[501, 505])])
+    assert near["title"]["text"] == "The axis does not start at zero"
+    assert "The axis does not start at zero" in render.svg(near, "Open tickets")
+    assert "title" not in spec.over_time([result("backlog", figures=[5, 505])])
+    assert "title" not in spec.over_time([result("tickets_opened", figures=[501, 505])])
+
+
+def test_axes_have_units_and_whole_numbers_for_tickets():
+    axis = lambda name: spec.over_time([result(name)])["layer"][0]["encoding"]["y"]["axis"]  # noqa: E731
+    assert axis("sla_met")["labelExpr"].endswith("+ ' %'")
+    assert axis("tickets_opened")["tickMinStep"] == 1
+    assert "tickMinStep" not in axis("hours_worked")
 
 
 def test_breakdowns_are_drawn_by_size_and_empty_labels_get_a_name():
     parts = [part("<b> \"x\" 'y'", Decimal("2.50"), 0), part("", 1, None)]
     drawn = spec.by_part(result("hours_by_company", parts=parts))
-    assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1}
+    assert figures(drawn)[1] == {"label": spec.NOT_GIVEN, "figure": 1, "text": "1.0 h"}
     assert render.png(drawn, "Hours").startswith(b"\x89PNG")
 
 

@@ -102,7 +102,7 @@ def test_a_period_is_cut_after_the_day_of_an_instant():
         ("last-90-days", "2025-12-16", "2026-03-15"),
         ("this-month", "2026-03-01", "2026-03-15"),
         ("last-month", "2026-02-01", "2026-02-28"),
-        ("last-12-months", "2025-03-16", "2026-03-15"),
+        ("last-12-months", "2025-04-01", "2026-03-15"),
     ],
 )
 def test_presets(name, first, last):
@@ -116,9 +116,10 @@ def test_today_is_the_tenants():
 
 
 @pytest.mark.parametrize(
-    ("today", "first"), [("2028-02-29", "2027-03-01"), ("2029-02-28", "2028-02-29")]
+    ("today", "first"),
+    [("2028-02-29", "2027-03-01"), ("2028-12-31", "2028-01-01"), ("2029-01-01", "2028-02-01")],
 )
-def test_twelve_months_around_a_leap_day(today, first):
+def test_twelve_months_are_whole(today, first):
     now = datetime.fromisoformat(f"{today}T12:00:00+00:00")
     assert span(preset("last-12-months", NEW_YORK, now)) == (first, today)
 
