@@ -28,7 +28,7 @@ from loaders.staging import readers
 from loaders.staging.progress import Progress
 from loaders.tests.lakes import put_parquet
 from loaders.tests.thoroughness import THOROUGH
-from tenants.models import Tenant
+from tenants.models import SlaTarget, Tenant
 
 pytestmark = [
     pytest.mark.browser,
@@ -193,6 +193,49 @@ def test_a_member_logs_in_changes_the_period_turns_back_and_drills_down(
     no_sideways_scrolling(browser)
     browser.find_element(By.CSS_SELECTOR, ".account button").click()
     assert browser.find_element(By.NAME, "password")
+
+
+def test_from_the_sla_to_the_missed_tickets_of_a_company(
+    browser, live_server, alice, acme, filled, put_rows
+):
+    """Three clicks, and a filter picked from the panel, which fetches its values when opened."""
+    SlaTarget.objects.create(tenant=acme, priority="High", response_hours=1, resolution_hours=4)
+    opened = timezone.now() - timedelta(days=2)
+    for key, company_id, hours in (("quick", "1", 1), ("slow", "1", 30), ("other", "2", 30)):
+        times = {
+            "created_date": opened.isoformat(),
+            "first_response_date": opened,
+            "closed_date": (opened + timedelta(hours=hours)).isoformat(),
+        }
+        more = {"ticket_number": key, "priority": "High", "company_id": company_id}
+        put_rows(acme, "tickets", [ticket(key, opened.isoformat(), **times, **more)])
+    log_in(browser, live_server, "alice")
+    follow(browser, "SLA met")
+    drawn(browser, 1)
+    browser.find_element(By.CSS_SELECTOR, ".scope .pick summary").click()
+    WebDriverWait(browser, 20).until(
+        lambda found: found.find_elements(By.CSS_SELECTOR, "select[name=company] option")
+    )
+    Select(browser.find_element(By.NAME, "company")).select_by_value("1")
+    submit(browser, ".scope .panel button")
+    assert "50.0 %" in browser.find_element(By.CSS_SELECTOR, ".tile-first .figure").text
+    follow(browser, "Missed only")
+    [row] = browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")
+    assert "slow" in row.text
+    assert "30.0 h" in row.text
+    assert "Missed" in row.text
+    assert "Company: " in browser.find_element(By.CSS_SELECTOR, ".chips").text
+    no_sideways_scrolling(browser)
+
+
+def test_a_figure_by_two_dimensions_is_a_heat_map(browser, live_server, alice, acme, filled):
+    log_in(browser, live_server, "alice", f"/t/{acme.id}/figures/tickets_opened/")
+    first, second = browser.find_elements(By.CSS_SELECTOR, ".breakdown-form select")
+    Select(first).select_by_value("weekday")
+    Select(second).select_by_value("hour")
+    submit(browser, ".breakdown-form button")
+    drawn(browser, 2)
+    assert browser.find_element(By.ID, "breakdown").text == "By weekday and hour"
 
 
 def test_records_are_searched_filtered_and_exported(
