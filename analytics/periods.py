@@ -14,6 +14,7 @@ DAY = timedelta(days=1)
 MAX_DAYS = 1096
 EARLIEST, LATEST = date(1971, 1, 1), date(2148, 12, 31)  # what the warehouse's Date can hold
 DEFAULT_DAYS = 30
+UNITS = ("day", "week", "month")
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -42,13 +43,15 @@ class Period:
     """The days from `start` up to, not including, `end`, in `zone`.
 
     Figures are compared with those of the `previous` period: that of the same length just before,
-    or the same days a year before.
+    or the same days a year before. `unit` is that of its buckets, one of UNITS; "" chooses one
+    that suits the length.
     """
 
     start: date
     end: date
     zone: ZoneInfo
     compared_with: Comparison = Comparison.BEFORE
+    unit: str = ""
 
     @property
     def last_day(self) -> date:
@@ -83,6 +86,8 @@ class Period:
     @property
     def bucket_unit(self) -> str:
         """The resolution of a chart of this period: day, week or month."""
+        if self.unit:
+            return self.unit
         return "day" if self.days <= 31 else "week" if self.days <= 184 else "month"
 
     def buckets(self) -> Iterator["Period"]:

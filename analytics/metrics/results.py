@@ -15,6 +15,7 @@ from analytics.warehouse.catalog import COMPANIES
 
 Figure = int | Decimal | None
 MAX_DIMENSIONS = 2
+OTHER = "Other"
 _HOUR = Decimal(3_600_000)
 # The number of each of a metric's measures, in their order; None where there is nothing to measure.
 Numbers = tuple[Any, ...]
@@ -22,10 +23,14 @@ Numbers = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A metric and the dimensions that it is broken down by, at most two."""
+    """A metric and the dimensions that it is broken down by, at most two.
+
+    `over_time`: with the trend of each part.
+    """
 
     metric: Metric
     by: By = ()
+    over_time: bool = False
 
     @classmethod
     def named(cls, name: str, by: Sequence[str] | None = None) -> "MetricQuery":
@@ -50,7 +55,10 @@ class MetricQuery:
 
 @dataclass(frozen=True)
 class Part:
-    """One row of a breakdown: its values of the dimensions, "" where records have none."""
+    """One row of a breakdown: its values of the dimensions, "" where records have none.
+
+    `series` has a figure for each bucket if the query was over time, else it is empty.
+    """
 
     values: tuple[str, ...]
     labels: tuple[str, ...]
@@ -58,6 +66,7 @@ class Part:
     previous: Figure
     numbers: Numbers = ()
     previous_numbers: Numbers = ()
+    series: tuple[Figure, ...] = ()
 
     @property
     def label(self) -> str:
@@ -133,14 +142,15 @@ class MetricResult:
 
     def other(self, shown: int) -> Part | None:
         """All parts but the first `shown` as one; None if there are no more, or for a median."""
-        rest = len(self.parts) - shown
-        if rest <= 0 or self.metric.aggregate.is_duration:
+        if len(self.parts) <= shown or self.metric.aggregate.is_duration:
             return None
-        numbers = _without(self.numbers, [part.numbers for part in self.parts[:shown]])
-        before = _without(
-            self.previous_numbers, [part.previous_numbers for part in self.parts[:shown]]
-        )
-        return Part((), ("Other",), figure_of(self.metric, numbers), figure_of(self.metric, before))
+        return self.without(self.parts[:shown])
+
+    def without(self, parts: Sequence[Part]) -> Part:
+        """All but these parts as one, of a metric that is not a median or percentile."""
+        numbers = _without(self.numbers, [part.numbers for part in parts])
+        before = _without(self.previous_numbers, [part.previous_numbers for part in parts])
+        return Part((), (OTHER,), figure_of(self.metric, numbers), figure_of(self.metric, before))
 
 
 def _without(total: Numbers, others: Sequence[Numbers]) -> Numbers:
@@ -151,8 +161,8 @@ def _without(total: Numbers, others: Sequence[Numbers]) -> Numbers:
 
 
 def figure_of(metric: Metric, numbers: Numbers) -> Figure:
-    """The figure that the numbers of a metric's measures make."""
-    first, second = (*numbers, None)[:2]
+    """The figure that the numbers of a metric's measures make; () stands for no facts."""
+    first, second = (*numbers, None, None)[:2]
     match metric.aggregate:
         case Aggregate.COUNT:
             return first or 0

@@ -73,16 +73,18 @@ def run_metrics(
     as_of: datetime | None = None,
     filters: Filters | None = None,
     freshness: Sequence[Freshness] | None = None,
+    max_parts: int = MAX_PARTS,
 ) -> Iterator[tuple[MetricQuery, MetricResult | Exception]]:
     """Several metrics at once: each as soon as it is known, the cached ones first.
 
-    A query whose statement fails has the exception instead, so that the others are shown.
+    A query whose statement fails has the exception instead, so that the others are shown. Each
+    result has the first `max_parts` parts.
     """
     queries = list(dict.fromkeys(queries))
     if freshness is None:
         tables = {name for query in queries for name in query.tables}
         freshness = freshness_of(tenant, tables)
-    page = Page(tenant, period, as_of, parse_filters(filters or {}), tuple(freshness))
+    page = Page(tenant, period, as_of, parse_filters(filters or {}), tuple(freshness), max_parts)
     answers: dict[Piece, Answer | Exception] = dict(page.cached_answers(queries))
     missing = [each for query in queries for each in page.pieces_of(query) if each not in answers]
     waiting = list(queries)
@@ -186,6 +188,7 @@ class Page:
     requested_as_of: datetime | None
     requested_filters: tuple[Filter, ...]
     freshness: tuple[Freshness, ...]
+    max_parts: int = MAX_PARTS
 
     @cached_property
     def spans(self) -> Spans:
@@ -207,6 +210,7 @@ class Page:
                 tuple(each for each in query.metric.measures if each.source is source),
                 query.by,
                 self.filters_of(query.metric),
+                query.over_time,
             )
             for source in query.metric.sources
         ]
@@ -218,6 +222,7 @@ class Page:
             tuple(piece.by for piece in pieces if piece.by),
             self.spans.period.bucket_unit,
             pieces[0].filters,
+            tuple(piece.by for piece in pieces if piece.by and piece.over_time),
         )
 
     def bound(self, filters: Sequence[Filter]) -> dict[str, Any]:
@@ -274,7 +279,10 @@ class Page:
         same = metric.is_state and moment(spans.period) == moment(spans.period.previous)
         previous = PERIOD if same else PREVIOUS
         numbers, before = found.of_span(PERIOD), found.of_span(previous)
-        parts = ordered_parts(query, found.parts(query, previous, names))
+        buckets = list(numbered_buckets(metric, spans))
+        parts = ordered_parts(
+            query, found.parts(query, previous, [number for number, _ in buckets], names)
+        )
         return MetricResult(
             metric=metric,
             by=tuple(DIMENSIONS[name] for name in query.by),
@@ -285,11 +293,10 @@ class Page:
             figure=figure_of(metric, numbers),
             previous=figure_of(metric, before),
             series=tuple(
-                (bucket, figure_of(metric, found.of_bucket(number)))
-                for number, bucket in numbered_buckets(metric, spans)
+                (bucket, figure_of(metric, found.of_bucket(number))) for number, bucket in buckets
             ),
-            parts=parts[:MAX_PARTS],
-            is_cut=len(parts) > MAX_PARTS,
+            parts=parts[: self.max_parts],
+            is_cut=len(parts) > self.max_parts or any(answer.is_cut for answer in answers),
             freshness=tuple(f for f in self.freshness if f.table_name in query.tables),
             milliseconds=max(answer.milliseconds for answer in answers),
             numbers=numbers,

@@ -27,7 +27,7 @@ FIRST, LAST = f"{{first_at:{_INSTANT}}}", f"{{last_at:{_INSTANT}}}"
 INSTANTS = f"{{instants:Array({_INSTANT})}}"
 ZONE = "{zone:String}"
 _KNOWN = f"effective_date <= {AS_OF}"
-_VALID = f"{_KNOWN} AND expiry_date > {AS_OF}"
+VALID = f"{_KNOWN} AND expiry_date > {AS_OF}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def within(instant: str) -> str:
 def _valid(table: Table) -> Rows:
     """The versions valid as of the as-of instant."""
     return lambda columns, within: tenant_rows(
-        table.shared_name, columns, f"{_VALID} AND ({within})"
+        table.shared_name, columns, f"{VALID} AND ({within})"
     )
 
 

@@ -1,8 +1,8 @@
 """Builds the statements that ask a source for figures, and for the records behind them.
 
 One statement answers everything that a page asks of a source. Its facts are grouped by *span*
-(PERIOD or PREVIOUS), by *bucket* (the days, weeks or months of the period, from 1), and by span and
-dimensions, all in one pass.
+(PERIOD or PREVIOUS), by *bucket* (the days, weeks or months of the period, from 1), by span and
+dimensions, and, for a series of each part, by bucket and dimensions, all in one pass.
 """
 
 import re
@@ -14,8 +14,19 @@ from typing import Any
 
 from analytics.metrics.dimensions import Filter
 from analytics.metrics.registry import Measure, Metric
-from analytics.metrics.sources import INSTANTS, ZONE, Feed, Source, Value, within
+from analytics.metrics.sources import (
+    INSTANTS,
+    SOURCES,
+    VALID,
+    ZONE,
+    Feed,
+    Source,
+    Value,
+    within,
+)
 from analytics.periods import Period
+from analytics.warehouse.catalog import COMPANIES
+from analytics.warehouse.sql import tenant_rows
 from tenants.models import Tenant
 
 MAX_GROUPS = 10_000  # rows for each combination of dimensions; those with the fewest facts are cut
@@ -49,14 +60,21 @@ def figures_statement(
     breakdowns: tuple[By, ...],
     unit: str,
     filters: tuple[Filter, ...],
+    over_time: tuple[By, ...] = (),
 ) -> Statement:
     """The statement for `measures` of `source`: their totals, trend and `breakdowns`.
 
-    `unit` is that of the buckets: day, week or month.
+    `unit` is that of the buckets: day, week or month. `over_time` are those of the breakdowns whose
+    parts have a trend, too.
     """
     measures = tuple(dict.fromkeys(measures))
     dimensions = tuple(dict.fromkeys(name for by in breakdowns for name in by))
-    sets = [("span",), ("bucket",), *(("span", *map(_by, by)) for by in dict.fromkeys(breakdowns))]
+    sets = [
+        ("span",),
+        ("bucket",),
+        *(("span", *map(_by, by)) for by in dict.fromkeys(breakdowns)),
+        *(("bucket", *map(_by, by)) for by in dict.fromkeys(over_time)),
+    ]
     keys = ("span", "bucket", *map(_by, dimensions))
     columns = [each.operation.value.format(each.value_name) for each in measures]
     if "company" in dimensions:
@@ -70,7 +88,7 @@ FROM
 {facts}
 )
 GROUP BY GROUPING SETS ({", ".join(f"({', '.join(each)})" for each in sets)})
-HAVING span > 0 OR grouping(span) = 1
+HAVING (span > 0 OR grouping(span) = 1) AND (bucket > 0 OR grouping(bucket) = 1)
 ORDER BY count() DESC
 LIMIT {MAX_GROUPS} BY mask"""
     return Statement(sql, keys, {_mask(keys, each): each for each in sets}, measures)
@@ -130,7 +148,9 @@ def _select(
     limits = " OR ".join(within(feed.events[event]) for event in events)
     join, moment = _moments(feed, events)
     used = [selected, moment, *conditions, limits]
-    rows = feed.rows(", ".join(_columns_in(source, used, feed)), limits)
+    if feed.is_state:
+        used.append("effective_date, expiry_date")
+    rows = feed.rows(", ".join(_columns_in(source, used)), limits)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {selected}{moment} FROM {rows}{join}{where}"
 
@@ -153,11 +173,9 @@ def _value(value: Value, events: Sequence[str]) -> str:
     return value.sql if len(events) == 1 else f"if(event = '{value.event}', {value.sql}, NULL)"
 
 
-def _columns_in(source: Source, expressions: Sequence[str], feed: Feed) -> list[str]:
+def _columns_in(source: Source, expressions: Sequence[str]) -> list[str]:
     """The columns of the source's table that the expressions use."""
     words = set(re.findall(r"\w+", " ".join(expressions)))
-    if feed.is_state:
-        words |= {"effective_date", "expiry_date"}
     names = (*source.table.column_names, "effective_date", "expiry_date")
     return [name for name in names if name in words] or [source.table.key]
 
@@ -229,6 +247,40 @@ def records_sql(metric: Metric, filters: Sequence[Filter], verdict: bool | None 
 WHERE span = {PERIOD} AND ({known}){wanted}
 ORDER BY at DESC
 LIMIT 1 BY key"""
+
+
+# --- Values of a dimension
+
+
+def values_sql(dimension: str) -> str:
+    """The `value`, `name` and number of `records` of a dimension's values, most used first.
+
+    Parameters: `as_of`, `search` for a part of the name, and `limit`. A company has the name in its
+    own record, if that has one.
+    """
+    sources = {
+        source.table: source for source in SOURCES.values() if dimension in source.dimensions
+    }
+    rows = "\nUNION ALL\n".join(_values_in(source, dimension) for source in sources.values())
+    return f"""SELECT value, ifNull(argMax(nullIf(label, ''), is_own), value) AS name,
+    count() AS records
+FROM
+(
+{rows}
+)
+GROUP BY value
+HAVING {{search:String}} = '' OR positionCaseInsensitiveUTF8(name, {{search:String}}) > 0
+ORDER BY records DESC, value
+LIMIT {{limit:UInt32}}"""
+
+
+def _values_in(source: Source, dimension: str) -> str:
+    value = source.dimensions[dimension]
+    label = source.company_name if dimension == "company" else "''"
+    columns = ", ".join(_columns_in(source, [value, label]))
+    is_own = int(source.table is COMPANIES)
+    rows = tenant_rows(source.table.shared_name, columns, VALID)
+    return f"SELECT {value} AS value, {label} AS label, {is_own} AS is_own FROM {rows}"
 
 
 # --- Parameters
