@@ -10,10 +10,11 @@ from ninja import Field, NinjaAPI, Schema
 from ninja.errors import AuthenticationError, ValidationError
 from ninja.security import HttpBearer, SessionAuth
 
+from analytics.metrics.query import QueryError
 from analytics.periods import PeriodError
 from analytics.records.history import RecordNotFound
 from analytics.records.listing import ListingError
-from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.errors import OutOfMemory, QueryTimeout, Unanswered, WarehouseError
 from tenants.access import TenantNotFound, access_tenant, tenant_of_token
 from tenants.models import Tenant, User
 
@@ -106,13 +107,18 @@ def problem(status: int, detail: str, errors: Mapping[str, str] | None = None) -
 
 @api.exception_handler(PeriodError)
 @api.exception_handler(ListingError)
-def _bad_value(request: HttpRequest, error: PeriodError | ListingError) -> HttpResponse:
+@api.exception_handler(QueryError)
+def _bad_value(
+    request: HttpRequest, error: PeriodError | ListingError | QueryError
+) -> HttpResponse:
     return problem(400, f"{error.field}: {error.message}", {error.field: error.message})
 
 
 @api.exception_handler(ValidationError)
 def _bad_parameter(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    errors = {str(each["loc"][-1]): str(each["msg"]) for each in error.errors}
+    # An item of a list is named by its list.
+    names = [[part for part in each["loc"] if isinstance(part, str)] for each in error.errors]
+    errors = {name[-1]: str(each["msg"]) for name, each in zip(names, error.errors, strict=True)}
     return problem(400, "A parameter is invalid.", errors)
 
 
@@ -138,6 +144,13 @@ def _nothing(request: HttpRequest, error: NotFound) -> HttpResponse:
     return problem(404, str(error))
 
 
+@api.exception_handler(QueryTimeout)
+@api.exception_handler(OutOfMemory)
+def _too_much(request: HttpRequest, error: QueryTimeout | OutOfMemory) -> HttpResponse:
+    return problem(503, "This takes too long. Choose a shorter period, or ask for less at once.")
+
+
+@api.exception_handler(Unanswered)
 @api.exception_handler(WarehouseError)
 def _no_warehouse(request: HttpRequest, error: WarehouseError) -> HttpResponse:
     # The error's own text is for administrators only.

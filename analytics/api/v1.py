@@ -14,8 +14,17 @@ from pydantic import create_model
 from analytics.api.base import ERRORS, NotFound, tenant_of
 from analytics.api.records import Lineage, RecordHistory, history_of, lineage, plain
 from analytics.dashboards.scope import Scope
-from analytics.metrics import DIMENSIONS, METRICS, Metric, MetricQuery, MetricResult, run_metric
-from analytics.periods import PRESETS, PeriodError, as_of_from_query
+from analytics.metrics import (
+    DIMENSIONS,
+    METRICS,
+    Freshness,
+    Metric,
+    MetricQuery,
+    MetricResult,
+    run_metric,
+)
+from analytics.metrics.dimensions import EXCLUDED
+from analytics.periods import MAX_DAYS, PRESETS, PeriodError, as_of_from_query
 from analytics.records import listing
 from analytics.records.history import record_history
 from analytics.warehouse.catalog import TABLES, Table
@@ -108,7 +117,11 @@ class PeriodIn(Schema):
     """The period and the as-of date."""
 
     period: str = Field("", description=f"One of {', '.join(PRESETS)}. Default: last-30-days.")
-    start: str = Field("", description="First day, such as 2026-03-01, instead of `period`.")
+    start: str = Field(
+        "",
+        description="First day, such as 2026-03-01, instead of `period`. "
+        f"At most {MAX_DAYS:,} days before `end`.",
+    )
     end: str = Field("", description="Last day, included. Default: today.")
     as_of: str = Field("", description="Show the data as of the end of this day. Default: now.")
     compare: str = Field(
@@ -116,13 +129,18 @@ class PeriodIn(Schema):
     )
 
 
-def _filter_field(name: str) -> Any:
+def _filter_fields(name: str) -> dict[str, Any]:
+    """The filters of a dimension, such as `priority` and `priority!`."""
     subject = "company_id" if name == "company" else DIMENSIONS[name].title.lower()
-    return list[str], Field([], description=f"Only these values of {subject}.")
+    only: Any = Field([], description=f"Only these values of {subject}.")
+    excluded: Any = Field([], alias=f"{name}{EXCLUDED}", description=f"None of these of {subject}.")
+    return {name: (list[str], only), f"{name}_excluded": (list[str], excluded)}
 
 
 ScopeIn: Any = create_model(
-    "ScopeIn", __base__=PeriodIn, **{name: _filter_field(name) for name in DIMENSIONS}
+    "ScopeIn",
+    __base__=PeriodIn,
+    **{field: kind for name in DIMENSIONS for field, kind in _filter_fields(name).items()},
 )
 
 
@@ -149,7 +167,7 @@ def metric(
     tenant = tenant_of(request, tenant_id)
     if name not in METRICS:
         raise NotFound("No such metric.")
-    requested = Scope.of_query(tenant, scope.dict())
+    requested = Scope.of_query(tenant, scope.dict(by_alias=True))
     try:
         query = MetricQuery.named(name, by or None)
     except ValueError as error:
@@ -282,13 +300,14 @@ def _answer(result: MetricResult) -> dict[str, Any]:
             for part in result.parts
         ],
         "is_cut": result.is_cut,
-        "freshness": [
-            {
-                "table": each.table_name,
-                "load_id": each.load_id,
-                "finished_at": each.finished_at,
-                "file": each.file_name,
-            }
-            for each in result.freshness
-        ],
+        "freshness": [freshness_out(each) for each in result.freshness],
+    }
+
+
+def freshness_out(freshness: Freshness) -> dict[str, Any]:
+    return {
+        "table": freshness.table_name,
+        "load_id": freshness.load_id,
+        "finished_at": freshness.finished_at,
+        "file": freshness.file_name,
     }

@@ -361,5 +361,15 @@ def parts(model, name, starts, ends, by, filters=()):
     return {values: aggregate_of(name)(facts) for values, facts in by_values.items()}
 
 
+def figure_of_others(model, name, starts, ends, by, shown, filters=()):
+    """The metric over the facts whose values of the dimensions are not among those shown."""
+    facts = [
+        numbers
+        for at, row, *numbers in facts_of(model, name, starts, ends, filters)
+        if tuple(DIMENSIONS[dimension](model, row, at) for dimension in by) not in shown
+    ]
+    return aggregate_of(name)(facts)
+
+
 def aggregate_of(name):
     return (STATES if name in STATES else EVENTS)[name][1]

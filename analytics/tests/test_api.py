@@ -164,6 +164,9 @@ def test_the_openapi_document_is_valid_and_names_the_fields(client):
         "/api/{table}/{tenant_id}/{record_id}/history",
         "/api/v1/tenants/{tenant_id}/metrics",
         "/api/v1/tenants/{tenant_id}/metrics/{name}",
+        "/api/v1/tenants/{tenant_id}/query",
+        "/api/v1/tenants/{tenant_id}/dimensions",
+        "/api/v1/tenants/{tenant_id}/dimensions/{name}",
         "/api/v1/tenants/{tenant_id}/tables/{table}",
         "/api/v1/tenants/{tenant_id}/tables/{table}/{record_id}",
         "/api/v1/tenants/{tenant_id}/tables/{table}/{record_id}/history",
@@ -180,6 +183,9 @@ def test_errors_follow_rfc_9457(client, alice, acme, settings, warehouse):
     for path, status in (
         (companies(acme, "?startDate=x"), 400),
         (f"/api/v1/tenants/{acme.id}/metrics/backlog?start=x", 400),
+        (f"/api/v1/tenants/{acme.id}/query", 400),
+        (f"/api/v1/tenants/{acme.id}/query?metric=nope", 400),
+        (f"/api/v1/tenants/{acme.id}/dimensions/nope", 404),
         (f"/api/v1/tenants/{acme.id}/tables/tickets?where=x", 400),
         (f"/api/v1/tenants/{acme.id}/tables/tickets?limit=x", 400),
         ("/api/v1/tenants/unknown/metrics", 404),
@@ -227,6 +233,15 @@ def test_a_metric_answers_as_run_metric_does(client, acme, filled, token, name):
     assert {**body["filters"], **dict.fromkeys(body["not_applied"])}.keys() == filters.keys()
 
 
+def test_a_metric_can_exclude_values(client, acme, token, put_rows):
+    opened = [("1", "High"), ("2", "Low"), ("3", "Low")]
+    tickets = [ticket(key, created_date="2026-06-02", priority=name) for key, name in opened]
+    put_rows(acme, "tickets", tickets)
+    path = v1(acme, "metrics/tickets_opened?start=2026-06-01&end=2026-06-10&priority!=Low")
+    answer = client.get(path, headers=token).json()
+    assert (answer["figure"], answer["filters"]) == (1, {"priority!": ["Low"]})
+
+
 def test_a_metric_can_be_computed_as_of_a_date(client, acme, token, put_rows):
     put_rows(acme, "tickets", [ticket("1", "2026-06-03", created_date="2026-06-02T12:00:00")])
     path = v1(acme, "metrics/backlog?start=2026-06-01&end=2026-06-10")
@@ -254,6 +269,9 @@ def test_records_are_listed_page_by_page(client, acme, globex, filled, token):
     [
         "metrics",
         "metrics/backlog",
+        "query?metric=backlog",
+        "dimensions",
+        "dimensions/company",
         "tables/companies",
         "tables/companies/9",
         "tables/companies/9/history",

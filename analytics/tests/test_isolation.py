@@ -7,15 +7,16 @@ import pytest
 
 import analytics
 from analytics.dashboards.choices import choices
-from analytics.metrics import METRICS, Aggregate, MetricQuery, run_metrics
+from analytics.metrics import DIMENSIONS, METRICS, Aggregate, MetricQuery, names, run_metrics
+from analytics.metrics.statement import figures_statement
 from analytics.periods import Period
 from analytics.records import listing
 from analytics.tests.versions import at, company, log_load, ticket
-from analytics.warehouse import tenant_reader
+from analytics.warehouse import sql, tenant_reader
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
-from analytics.warehouse.sql import tenant_rows
+from analytics.warehouse.sql import SCOPE, tenant_rows
 from analytics.warehouse.tenant_reader import RefusedStatement, TenantReader
-from tenants.models import Tenant
+from tenants.models import ApiToken, Tenant
 
 TABLE_NAMES = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
 VIEW_NAMES = [f"{table}_{suffix}" for table in TABLES for suffix in ("as_of", "history")]
@@ -29,7 +30,9 @@ def both(acme, globex, put_rows, warehouse):
     """Each tenant has a row in every table; acme's are called mine, globex's theirs."""
     for tenant, word in ((acme, "mine"), (globex, "theirs")):
         put_rows(tenant, "companies", [company(word, name=word, is_active=True)])
-        closed = ticket(word, "2026-06-01", created_date="2026-06-01", closed_date="2026-06-01")
+        closed = ticket(
+            word, "2026-06-01", created_date="2026-06-01", closed_date="2026-06-01", priority=word
+        )
         put_rows(
             tenant,
             "tickets",
@@ -106,6 +109,80 @@ def test_explore_sees_one_tenants_records(both):
 @pytest.mark.usefixtures("filters")
 def test_choices_have_one_tenants_names(both):
     assert choices(both, ())["company"] == [("mine", "mine")]
+
+
+# --- The query door, over HTTP
+
+
+@pytest.fixture
+def no_scoped_rows(monkeypatch):
+    """Layer 1 disabled in the statements that are built: their rows are not limited to a tenant."""
+    monkeypatch.setattr(sql, "SCOPE", " WHERE ({tenant_id:String} != '') AND (")
+    monkeypatch.setattr(names, "_SQL", names._SQL.replace(SCOPE, sql.SCOPE))
+    figures_statement.cache_clear()
+    yield
+    figures_statement.cache_clear()
+
+
+@pytest.fixture(params=["both layers", "no_filters", "no_scoped_rows"])
+def layers(request):
+    if request.param != "both layers":
+        request.getfixturevalue(request.param)
+
+
+# What is asked, and the first metric of one tenant's rows.
+OVER_TIME = {"metric": ["tickets_opened", "resolution_p90"], "by": "priority", "buckets": "day"}
+DOORS = [
+    ({"metric": "tickets_opened"}, 1),
+    ({"metric": ["tickets_opened", "tickets_closed"], "by": ["priority", "company"]}, 1),
+    (OVER_TIME | {"limit": 1}, 1),
+    ({"metric": ["companies_active", "backlog"], "by": "company"}, 1),
+    ({"metric": ["tickets_opened", "resolution_median"], "by": "priority", "limit": 1}, 1),
+    ({"metric": "tickets_opened", "by": "priority", "priority": ["mine", "theirs"]}, 1),
+    ({"metric": "tickets_opened", "by": "priority", "priority!": "mine"}, 0),
+    ({"metric": "companies_total", "by": "company", "company": "theirs"}, 0),
+]
+DAYS = {"start": "2026-05-30", "end": "2026-06-02"}
+
+
+@pytest.fixture
+def query(client, both):
+    headers = {"Authorization": f"Bearer {ApiToken.issue(both, 'test')[1]}"}
+
+    def answer(path, **parameters):
+        found = client.get(f"/api/v1/tenants/{both.id}/{path}", parameters, headers=headers)
+        assert found.status_code == 200, found.content
+        return found
+
+    return answer
+
+
+@pytest.mark.parametrize(("door", "figure"), DOORS, ids=str)
+@pytest.mark.usefixtures("layers")
+def test_queries_have_one_tenants_rows(query, both, door, figure):
+    found = query("query", **DAYS | door).json()
+    first = found["metrics"][0]["name"]
+    assert found["total"]["figures"][first] == figure
+    assert sum(row["figures"][first] for row in found["rows"]) == figure
+    assert found["other"] is None
+    assert all(row["values"] in ([], ["mine"], ["mine", ""]) for row in found["rows"])
+    assert {each["file"] for each in found["freshness"]} <= {"companies-12.parquet"}
+    assert "theirs" not in query("query", **DAYS | door, format="csv").getvalue().decode()
+
+
+@pytest.mark.usefixtures("layers")
+def test_values_of_dimensions_are_one_tenants(query):
+    for name in DIMENSIONS:
+        assert "theirs" not in query(f"dimensions/{name}").content.decode()
+    found = query("dimensions/company", q="i").json()  # as in mine and in theirs
+    assert [each["value"] for each in found] == ["mine"]
+
+
+@pytest.mark.usefixtures("no_filters", "no_scoped_rows")
+def test_without_both_layers_the_tests_of_queries_would_fail(query):
+    found = query("query", metric="tickets_opened", by="priority", **DAYS).json()
+    assert {row["values"][0] for row in found["rows"]} >= {"mine", "theirs"}
+    assert "theirs" in query("dimensions/company").content.decode()
 
 
 @pytest.fixture

@@ -44,6 +44,60 @@ def test_odd_values_of_any_parameter(client, alice, acme, filled, path):
         answered(client, acme, path, dict.fromkeys(PATHS[path], value))
 
 
+QUERY = ["metric", "by", "period", "start", "end", "as_of", "buckets", "compare", "sort", "limit"]
+QUERY += ["format", "priority", "priority!", "company", "weekday", "age", "no_such_name", "\0"]
+ASKED = {"metric": "backlog", "by": "priority"}
+
+
+def answered_by_api(client, acme, path, query):
+    response = client.get(f"/api/v1/tenants/{acme.id}/{path}", query)
+    assert response.status_code in (200, 400, 404), (path, query, response.getvalue()[:300])
+    if response.status_code != 200:
+        problem = response.json()
+        assert response["Content-Type"] == "application/problem+json"
+        assert problem["detail"], query
+        assert bool(problem["errors"]) == (response.status_code == 400), query
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUERY)
+def test_odd_values_of_any_parameter_of_a_query(client, alice, acme, filled, name):
+    client.force_login(alice)
+    answered_by_api(client, acme, "query", ASKED | {name: ODD})
+    for value in ODD:
+        answered_by_api(client, acme, "query", ASKED | {name: value})
+        answered_by_api(client, acme, "query", ASKED | {"buckets": "auto", "limit": 1, name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ODD, ids=lambda value: value[:10])
+def test_odd_requests_for_values(client, alice, acme, filled, value):
+    client.force_login(alice)
+    answered_by_api(client, acme, "query", dict.fromkeys(QUERY, value))
+    for name in ("q", "limit", "as_of"):
+        answered_by_api(client, acme, "dimensions/company", {name: value})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"start": "1971-01-01", "end": "1973-12-31", "buckets": "week"},
+        {"start": "2148-12-01", "end": "2148-12-31", "buckets": "day"},
+        {"start": "2026-01-01", "end": "2026-12-31", "buckets": "day", "limit": 13},
+        {"as_of": "1971-01-01", "start": "1971-01-01", "end": "1971-01-01", "buckets": "month"},
+        {"priority": ["~", "~~", "~~~", "'); DROP TABLE shared_tickets --"]},
+        {"priority": "High", "priority!": "High", "buckets": "auto"},
+        {"by": ["age", "company"], "sort": "-label", "limit": 1, "format": "csv"},
+        {"by": "age", "metric": ["backlog", "unassigned"], "limit": 2, "buckets": "auto"},
+    ],
+    ids=str,
+)
+def test_the_edges_of_a_query(client, alice, acme, filled, query):
+    client.force_login(alice)
+    response = client.get(f"/api/v1/tenants/{acme.id}/query", ASKED | query)
+    assert response.status_code == 200, response.getvalue()
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -10,9 +10,11 @@ import pytest
 from analytics.api import summaries
 from analytics.metrics import METRICS, MetricQuery, run_metrics
 from analytics.metrics.dimensions import write_value
+from analytics.metrics.query import Query
+from analytics.metrics.rows import run_query
 from analytics.metrics.run import MAX_PARTS
-from analytics.periods import Period
-from analytics.tests.metric_model import Model, figure, parts
+from analytics.periods import Comparison, Period
+from analytics.tests.metric_model import Model, figure, figure_of_others, parts
 from analytics.warehouse.catalog import TABLES
 from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
 from avesa_site.demo.sample_lake.service import PRIORITIES
@@ -218,6 +220,61 @@ def _assert_right(model, query, result, filters=()):
         assert len(found) == MAX_PARTS < len(expected)
         expected = {values: expected[values] for values in found}
     assert found == expected, query
+
+
+@pytest.mark.usefixtures("with_targets")
+@moments
+def test_queries(history, tenant, as_of):
+    """Random pairs of metrics in rows, some over time, with the rows beyond the limit as one."""
+    model = _model(history, tenant, as_of)
+    dice = random.Random(f"query {tenant.id} {as_of}")
+    for name in METRICS if THOROUGH else dice.sample(list(METRICS), 12):
+        metric = METRICS[name]
+        others = [n for n in METRICS if set(METRICS[n].dimensions) & set(metric.dimensions)]
+        names = (name, dice.choice([n for n in others if n != name]))
+        shared = [each for each in metric.dimensions if each in METRICS[names[1]].dimensions]
+        over_time = dice.random() < 0.5
+        by = tuple(dice.sample(shared, 1 if over_time or len(shared) == 1 else dice.choice([1, 2])))
+        period = Period(*_span(as_of), tenant.zone, dice.choice(list(Comparison)))
+        query = Query.of(names, by, period, {}, limit=dice.randint(1, 4), over_time=over_time)
+        _assert_rows_are_right(model, query, run_query(tenant, query, as_of))
+
+
+def _assert_rows_are_right(model, query, result):
+    period = result.results[0].period
+    shown = [row.values for row in result.rows]
+    spans = [(each.starts_at, each.ends_at) for each in (period, period.previous)]
+    for place, metric in enumerate(query.metrics):
+        name, zero = metric.name, 0 if metric.aggregate.is_additive else None
+        now, before = (parts(model, name, *span, query.by) for span in spans)
+        for row in result.rows:
+            assert row.figures[place] == now.get(row.values, zero), query
+            assert row.previous[place] == before.get(row.values, zero), query
+        for number, bucket in enumerate(result.buckets):
+            days = bucket.starts_at, bucket.ends_at
+            then = parts(model, name, *days, query.by)
+            for row in result.rows:
+                assert row.series[place][number] == then.get(row.values, zero), (query, bucket)
+            rest = figure_of_others(model, name, *days, query.by, shown)
+            found = result.other.series[place][number] if result.other else zero
+            assert found == rest, (query, bucket)
+        if result.other and not (len(query.by) == 2 and metric.aggregate.is_duration):
+            rest = [figure_of_others(model, name, *span, query.by, shown) for span in spans]
+            assert [result.other.figures[place], result.other.previous[place]] == rest, query
+    _assert_the_largest_are_shown(model, query, result, spans[0])
+
+
+def _assert_the_largest_are_shown(model, query, result, span):
+    now = [parts(model, metric.name, *span, query.by) for metric in query.metrics]
+    if not query.is_ordered:
+        values = {each for found in now for each in found}
+        assert len(result.rows) + result.others == len(values), query
+    figures = [row.figures[0] for row in result.rows if row.figures[0] is not None]
+    if query.order != "label":
+        assert figures == sorted(figures, reverse=True), query
+        shown = {row.values for row in result.rows}
+        rest = [found for v, found in now[0].items() if found is not None and v not in shown]
+        assert not rest or max(rest) <= figures[-1], query
 
 
 @moments
