@@ -122,13 +122,33 @@ class Reason:
     amount: Fraction
 
 
-def reason_queries(metric: Metric) -> list[MetricQuery]:
-    """What must be asked to find the reason for a change, all in one statement of each source."""
-    names = [name for name in metric.dimensions if name not in _NO_REASON]
-    return [MetricQuery(metric, (name,)) for name in names]
+def explain_change(
+    tenant: Tenant,
+    query: MetricQuery,
+    period: Period,
+    as_of: datetime | None,
+    filters: Filters,
+    freshness: Sequence[Freshness],
+) -> tuple[MetricResult, Reason | None]:
+    """The result of `query`, and the reason for its change: the part, of any dimension, that
+    brought the most of it beyond its weight. A part that holds nearly everything explains nothing.
+
+    The reason is None if no part stands out. Raises WarehouseError.
+    """
+    names = [name for name in query.metric.dimensions if name not in _NO_REASON]
+    queries = [MetricQuery(query.metric, (name,)) for name in names]
+    results = {}
+    asked = run_metrics(tenant, [query, *queries], period, as_of, filters, freshness)
+    for each, result in asked:
+        if isinstance(result, Exception):
+            raise result
+        results[each] = result
+    by_dimension = {each: results[each] for each in queries}
+    found = _reason(tenant, by_dimension, period, as_of, filters, freshness)
+    return results[query], found
 
 
-def reason(
+def _reason(
     tenant: Tenant,
     results: Mapping[MetricQuery, MetricResult],
     period: Period,
@@ -136,11 +156,6 @@ def reason(
     filters: Filters,
     freshness: Sequence[Freshness],
 ) -> Reason | None:
-    """The reason for the change of one metric, from its `results` by each dimension.
-
-    It is the part that brought the most of the change beyond its weight; a part that holds nearly
-    everything explains nothing. None if no part stands out. Raises WarehouseError.
-    """
     filtered = {each.dimension for each in parse_filters(filters)}
     candidates = [
         (excess, result, found)

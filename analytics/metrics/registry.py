@@ -125,6 +125,11 @@ class Metric:
         return tuple(name for name in DIMENSIONS if name in shared)
 
     @property
+    def usual_breakdown(self) -> tuple[str, ...]:
+        """The dimension that answers "for whom?" first: its own, or the first that it has."""
+        return (self.breakdown,) if self.breakdown else self.dimensions[:1]
+
+    @property
     def default_dimension(self) -> Dimension | None:
         return DIMENSIONS[self.breakdown] if self.breakdown else None
 

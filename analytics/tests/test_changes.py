@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part, run_metrics
+from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part
 from analytics.metrics.changes import (
     contributions,
+    explain_change,
     phrase,
-    reason,
-    reason_queries,
     rounded,
 )
 from analytics.metrics.results import figure_of
@@ -160,9 +159,7 @@ def story(acme, put_rows):
 
 def _reason(tenant, name, filters):
     period = Period(*JUNE, tenant.zone)
-    queries = reason_queries(METRICS[name])
-    results = dict(run_metrics(tenant, queries, period, None, filters, ()))
-    return reason(tenant, results, period, None, filters, ())
+    return explain_change(tenant, MetricQuery.named(name), period, None, filters, ())[1]
 
 
 def test_the_reason_is_the_part_that_brought_the_change(story):
@@ -183,6 +180,24 @@ def test_where_nothing_stands_out_there_is_no_reason(story):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_can_be_asked_for_its_reason(story, name):
-    query = MetricQuery.named(name)
-    assert all(each.metric is query.metric for each in reason_queries(query.metric))
-    assert _reason(story, name, {}) is None or METRICS[name].measures
+    period = Period(*JUNE, story.zone)
+    result, found = explain_change(story, MetricQuery.named(name), period, None, {}, ())
+    assert result.metric.name == name
+    if found is not None:
+        assert set(found.by) <= set(result.metric.dimensions)
+        assert found.amount
+
+
+def test_the_api_gives_the_same(client, alice, story):
+    client.force_login(alice)
+    path = f"/api/v1/tenants/{story.id}/metrics/sla_met/changes"
+    query = {"start": "2026-06-01", "end": "2026-06-30", "by": "priority"}
+    answer = client.get(path, query).json()
+    assert answer["sentence"] == (
+        "SLA met fell by 20.0 points to 80.0 %, 20.0 of them from P1 at Möller Pharma."
+    )
+    assert (answer["figure"], answer["previous"]) == (80.0, 100.0)
+    assert [(each["label"], each["amount"]) for each in answer["changes"]] == [("P1", -20.0)]
+    assert answer["changes"][0]["from_rate"] == -20.0
+    assert client.get(path, query | {"by": "nope"}).status_code == 400
+    assert client.get(path.replace("sla_met", "nope")).status_code == 404

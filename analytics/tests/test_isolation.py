@@ -178,6 +178,13 @@ def test_values_of_dimensions_are_one_tenants(query):
     assert [each["value"] for each in found] == ["mine"]
 
 
+@pytest.mark.usefixtures("layers")
+@pytest.mark.parametrize("name", METRICS)
+def test_changes_have_one_tenants_rows(query, name):
+    for by in METRICS[name].dimensions[:3]:
+        assert "theirs" not in query(f"metrics/{name}/changes", by=by, **DAYS).content.decode()
+
+
 @pytest.mark.usefixtures("no_filters", "no_scoped_rows")
 def test_without_both_layers_the_tests_of_queries_would_fail(query):
     found = query("query", metric="tickets_opened", by="priority", **DAYS).json()

@@ -1,6 +1,5 @@
 """One figure in detail: trend, breakdown, definition, data sources and downloads."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,9 +18,9 @@ from analytics.metrics import (
     MetricQuery,
     MetricResult,
     freshness_of,
-    run_metrics,
+    run_metric,
 )
-from analytics.metrics.changes import reason, reason_queries
+from analytics.metrics.changes import explain_change
 from analytics.periods import PeriodError
 from analytics.records import listing
 from analytics.views.common import page_context, scope_context, scope_of, tenant_page
@@ -53,7 +52,7 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
         query = _query(request, name)
     except ValueError as error:
         problem = problem or PeriodError("by", str(error))
-        query = MetricQuery.named(name, _default_breakdown(name))
+        query = MetricQuery.named(name, METRICS[name].usual_breakdown)
     context = page_context(request, tenant, "figures") | scope_context(scope, problem, freshness)
     context |= _figure_context(query, scope, freshness)
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
@@ -62,28 +61,15 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
 def _query(request: HttpRequest, name: str) -> MetricQuery:
     """The figure by the dimensions in the address. Raises ValueError."""
     by = [each for each in request.GET.getlist("by") if each]
-    return MetricQuery.named(name, by or _default_breakdown(name))
-
-
-def _default_breakdown(name: str) -> tuple[str, ...]:
-    metric = METRICS[name]
-    return (metric.breakdown,) if metric.breakdown else metric.dimensions[:1]
+    return MetricQuery.named(name, by or METRICS[name].usual_breakdown)
 
 
 def _figure_context(
     query: MetricQuery, scope: Scope, freshness: tuple[Freshness, ...]
 ) -> dict[str, Any]:
     metric, tenant = query.metric, scope.tenant
-    reasons = reason_queries(metric)
-    results = _results([query, *reasons], scope, freshness)
-    result = results[query]
-    found = reason(
-        tenant,
-        {each: results[each] for each in reasons},
-        scope.period,
-        scope.as_of,
-        scope.filters,
-        freshness,
+    result, found = explain_change(
+        tenant, query, scope.period, scope.as_of, scope.filters, freshness
     )
     drill_down = listing.DrillDown(metric, scope.period, scope.filters)
     wanted = listing.listing(TABLES[metric.tables[0]], drill_down=drill_down, as_of=scope.as_of)
@@ -100,19 +86,6 @@ def _figure_context(
     }
 
 
-def _results(
-    queries: Sequence[MetricQuery], scope: Scope, freshness: tuple[Freshness, ...] | None = None
-) -> dict[MetricQuery, MetricResult]:
-    found = {}
-    for query, result in run_metrics(
-        scope.tenant, queries, scope.period, scope.as_of, scope.filters, freshness
-    ):
-        if isinstance(result, Exception):
-            raise result
-        found[query] = result
-    return found
-
-
 @tenant_page
 def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpResponseBase:
     """The figure's trend (`of=series`) or breakdown (`of=parts`), as a table or an image."""
@@ -126,7 +99,7 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
         query = _query(request, name) if of_parts else MetricQuery.named(name, ())
     except ValueError as error:
         return bad_download("by", str(error))
-    (result,) = _results([query], scope).values()
+    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, by=query.by)
     label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
     if kind in ("png", "svg"):
         return _picture(result, kind, label, of_parts=of_parts)
