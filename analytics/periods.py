@@ -238,6 +238,20 @@ def _comparison(text: str, period: Period) -> Comparison:
     return comparison
 
 
+def parse_instant(text: str, field: str, zone: ZoneInfo) -> datetime:
+    """An ISO instant with an offset, or the last millisecond of a day such as 2026-03-31."""
+    if "T" not in text:
+        return midnight(parse_day(text, field) + DAY, zone) - timedelta(milliseconds=1)
+    try:
+        instant = datetime.fromisoformat(text)
+        parse_day(f"{instant.date()}", field)
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PeriodError(field, "Use a date, or a time such as 2026-03-31T07:00:00Z.")
+
+
 def as_of_from_query(query: Mapping[str, str], zone: ZoneInfo, now: datetime) -> datetime | None:
     """The last millisecond of the day `as_of`; None if it is empty, today or later."""
     text = query.get("as_of", "")

@@ -1,13 +1,14 @@
 from django.urls import path
 
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, filters, records
+from analytics.views import assets, dashboards, figures, filters, records, why
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
     path("t/<slug:tenant_id>/board/<slug:slug>/", dashboards.dashboard, name="dashboard"),
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
+    path("t/<slug:tenant_id>/figures/<slug:name>/why/", why.why, name="figure_why"),
     path("t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>", figures.export, name="figure_file"),
     path("t/<slug:tenant_id>/filters/", filters.filters, name="filters"),
     path("t/<slug:tenant_id>/explore/", records.records, name="explore"),
@@ -37,6 +38,11 @@ urlpatterns = [
         "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/report.<slug:kind>",
         views.occurrence_file,
         name="occurrence_file",
+    ),
+    path(
+        "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/why/<int:number>/<slug:name>/",
+        views.figure_why,
+        name="occurrence_why",
     ),
     path(
         "t/<slug:tenant_id>/reports/<int:report_key>/of/<int:key>/<slug:action>/",

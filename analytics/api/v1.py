@@ -1,6 +1,7 @@
 """Version 1: metrics, records and histories, with the same results as the pages."""
 
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 
 from django.http import HttpRequest
@@ -13,7 +14,7 @@ from pydantic import create_model
 
 from analytics.api.base import ERRORS, NotFound, tenant_of
 from analytics.api.records import Lineage, RecordHistory, history_of, lineage, plain
-from analytics.dashboards.scope import Scope
+from analytics.dashboards.scope import Moments, Scope
 from analytics.metrics import (
     DIMENSIONS,
     METRICS,
@@ -23,6 +24,14 @@ from analytics.metrics import (
     MetricResult,
     run_metric,
 )
+from analytics.metrics.differences import (
+    MAX_RECORDS,
+    Differences,
+    NewVersion,
+    Reading,
+    RecordDifference,
+    differences,
+)
 from analytics.metrics.dimensions import EXCLUDED
 from analytics.periods import MAX_DAYS, PRESETS, PeriodError, as_of_from_query
 from analytics.records import listing
@@ -31,6 +40,7 @@ from analytics.warehouse.catalog import TABLES, Table
 
 router = Router()
 OPERATORS = ", ".join(listing.OPERATORS)
+MAX_LISTED = 1000  # records behind a difference
 
 
 class MetricOut(Schema):
@@ -113,6 +123,96 @@ class Record(Schema):
     load: Lineage
 
 
+class ReadingOut(Schema):
+    """The figure at one of the two moments, with the numbers of its measures."""
+
+    as_of: datetime | None = Field(description="null: now.")
+    loaded_by: datetime | None = Field(description="Only what had been loaded by then; null: all.")
+    first_day: date
+    last_day: date = Field(description="Earlier figures end with their as-of date.")
+    figure: float | None
+    numbers: list[float | None] = Field(
+        description="One for each measure: of shares and ratios, numerator and denominator."
+    )
+
+
+class CauseOut(Schema):
+    """What all records that entered, left or changed bring together.
+
+    Of medians and percentiles, `before` and `after` are how many values.
+    """
+
+    cause: str
+    records: int
+    before: list[float]
+    after: list[float]
+    contribution: float | None
+
+
+class FieldOut(Schema):
+    name: str
+    before: Any
+    after: Any
+    counts: bool = Field(description="Whether the figure or its filters depend on this field.")
+
+
+class VersionOut(Schema):
+    """A version that the earlier moment did not know, and the file and load that brought it."""
+
+    effective_date: datetime
+    is_first: bool
+    fields: list[FieldOut]
+    load_id: int
+    loaded_at: datetime
+    file: str
+
+
+class RemovalOut(Schema):
+    """The end of a record that was gone from the files, and the full refresh that found it."""
+
+    ended_at: datetime
+    load_id: int | None
+
+
+class RecordOut(Schema):
+    """A record that entered, left or changed its value. Of medians, the numbers are lists, in ms.
+
+    Contributions of all records add up to the change before rounding; in shares, in points.
+    """
+
+    table: str
+    id: str
+    title: str
+    cause: str
+    before: list[float | list[float]]
+    after: list[float | list[float]]
+    contribution: float | None = Field(description="null where parts do not add up: of medians.")
+    versions: list[VersionOut]
+    removal: RemovalOut | None
+
+
+class RebuildOut(Schema):
+    """A bulk load or repair between the moments: what it replaced is not stored."""
+
+    table: str
+    load_id: int
+    kind: str
+    finished_at: datetime
+
+
+class DifferencesAnswer(Schema):
+    """Why a figure differs between two moments. `causes` count all records."""
+
+    metric: MetricOut
+    filters: dict[str, list[str]] = Field(description="The filters that were applied.")
+    before: ReadingOut
+    after: ReadingOut
+    causes: list[CauseOut]
+    records: list[RecordOut] = Field(description="Those that contribute most.")
+    is_cut: bool = Field(description="Whether more records are affected than these.")
+    rebuilds: list[RebuildOut]
+
+
 class PeriodIn(Schema):
     """The period and the as-of date."""
 
@@ -180,6 +280,40 @@ def metric(
             requested.as_of,
             requested.filters,
             by=query.by,
+        )
+    )
+
+
+@router.get(
+    "/{tenant_id}/metrics/{name}/differences",
+    response={200: DifferencesAnswer, **ERRORS},
+    tags=["metrics"],
+)
+@decorate_view(never_cache)
+def metric_differences(
+    request: HttpRequest,
+    tenant_id: str,
+    name: str = Path(..., enum=list(METRICS)),
+    scope: ScopeIn = Query(...),  # noqa: B008
+    before: str = Query(
+        ..., description="The earlier moment: a day, or an instant such as 2026-03-31T07:00:00Z."
+    ),
+    loaded_by: str = Query(
+        "", description="For the earlier figure, count only what had been loaded by then."
+    ),
+    limit: int = Query(MAX_RECORDS, ge=1, le=MAX_LISTED),
+) -> dict[str, Any]:
+    """Why a metric's figure differs between two moments, record by record.
+
+    The later moment is `as_of`, which here may be an instant, too.
+    """
+    tenant = tenant_of(request, tenant_id)
+    if name not in METRICS:
+        raise NotFound("No such metric.")
+    asked = Moments.of_query(tenant, scope.dict() | {"before": before, "loaded_by": loaded_by})
+    return _differences(
+        differences(
+            tenant, name, asked.period, asked.before, asked.after, asked.filters, limit=limit
         )
     )
 
@@ -311,3 +445,82 @@ def freshness_out(freshness: Freshness) -> dict[str, Any]:
         "finished_at": freshness.finished_at,
         "file": freshness.file_name,
     }
+
+
+def _differences(found: Differences) -> dict[str, Any]:
+    return {
+        "metric": _metric(found.metric),
+        "filters": {each.name: list(each.values) for each in found.filters},
+        "before": _reading(found.before),
+        "after": _reading(found.after),
+        "causes": [
+            {
+                "cause": each.cause.value,
+                "records": each.records,
+                "before": [plain(number) for number in each.before],
+                "after": [plain(number) for number in each.after],
+                "contribution": _float(each.contribution),
+            }
+            for each in found.totals
+        ],
+        "records": [_record(each) for each in found.records],
+        "is_cut": found.is_cut,
+        "rebuilds": [
+            {
+                "table": each.table_name,
+                "load_id": each.load_id,
+                "kind": each.kind,
+                "finished_at": each.finished_at,
+            }
+            for each in found.rebuilds
+        ],
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "as_of": reading.moment.as_of,
+        "loaded_by": reading.moment.loaded_by,
+        "first_day": reading.period.start,
+        "last_day": reading.period.last_day,
+        "figure": plain(reading.figure),
+        "numbers": [plain(number) for number in reading.numbers],
+    }
+
+
+def _record(found: RecordDifference) -> dict[str, Any]:
+    return {
+        "table": found.table.name,
+        "id": found.key,
+        "title": found.title,
+        "cause": found.cause.value,
+        "before": [plain(number) for number in found.before],
+        "after": [plain(number) for number in found.after],
+        "contribution": _float(found.contribution),
+        "versions": [_version(each) for each in found.versions],
+        "removal": found.removal
+        and {"ended_at": found.removal.ended_at, "load_id": found.removal.load_id},
+    }
+
+
+def _version(version: NewVersion) -> dict[str, Any]:
+    return {
+        "effective_date": version.effective_date,
+        "is_first": version.is_first,
+        "fields": [
+            {
+                "name": each.name,
+                "before": plain(each.before),
+                "after": plain(each.after),
+                "counts": each.counts,
+            }
+            for each in version.fields
+        ],
+        "load_id": version.load_id,
+        "loaded_at": version.loaded_at,
+        "file": version.file,
+    }
+
+
+def _float(part: Fraction | None) -> float | None:
+    return None if part is None else float(part)

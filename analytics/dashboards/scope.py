@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from analytics import periods
 from analytics.metrics import DIMENSIONS
+from analytics.metrics.differences import Moment
 from analytics.metrics.dimensions import EXCLUDED, write_value
 from analytics.periods import Comparison, Period, PeriodError
 from tenants.models import Tenant
@@ -64,6 +65,39 @@ class Scope:
         if self.as_of is not None:
             more["as_of"] = f"{self.as_of.astimezone(self.tenant.zone).date()}"
         return when | more | self.filters
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Two moments of one period and filters. `before` is never later than `after`."""
+
+    tenant: Tenant
+    period: Period
+    filters: dict[str, tuple[str, ...]]
+    before: Moment
+    after: Moment
+
+    @classmethod
+    def of_query(cls, tenant: Tenant, query: Mapping[str, Any]) -> "Moments":
+        """From `before` and `as_of` (a day or an instant; now), `loaded_by`, which belongs to
+        `before`, the period and the filters. Raises PeriodError.
+        """
+        now = timezone.now()
+        found = {
+            name: periods.parse_instant(query[name], name, tenant.zone)
+            for name in ("before", "as_of", "loaded_by")
+            if query.get(name)
+        }
+        before, as_of = found.get("before"), found.get("as_of")
+        if as_of is not None and as_of >= now:
+            as_of = None
+        if before is None or before >= now:
+            raise PeriodError("before", "Use the date of an earlier figure.")
+        if as_of is not None and before > as_of:
+            raise PeriodError("before", "Use a date before the one that it is compared with.")
+        period, _ = periods.from_query(query, tenant.zone, as_of or now)
+        moments = Moment(before, found.get("loaded_by")), Moment(as_of)
+        return cls(tenant, period, filters_in(query), *moments)
 
 
 def filters_in(query: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

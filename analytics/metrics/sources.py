@@ -53,10 +53,21 @@ class Detail:
     sql: str
 
 
+class Read(Protocol):
+    """A subquery of a tenant's rows of a table: those that are stored, or were at some time."""
+
+    def __call__(self, table: Table, columns: str, where: str, more: str = "") -> str: ...
+
+
+def stored(table: Table, columns: str, where: str, more: str = "") -> str:
+    """The rows as they are stored now."""
+    return tenant_rows(table.shared_name, columns, where, more)
+
+
 class Rows(Protocol):
     """The rows of a feed: a subquery of `columns` of the facts that lie `within` the limits."""
 
-    def __call__(self, columns: str, within: str) -> str: ...
+    def __call__(self, columns: str, within: str, read: Read) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,28 +98,26 @@ def within(instant: str) -> str:
 
 def _valid(table: Table) -> Rows:
     """The versions valid as of the as-of instant."""
-    return lambda columns, within: tenant_rows(
-        table.shared_name, columns, f"{VALID} AND ({within})"
-    )
+    return lambda columns, within, read: read(table, columns, f"{VALID} AND ({within})")
 
 
 def _at_instants(table: Table, condition: str = "") -> Rows:
     """The versions valid at any of the instants."""
-    return lambda columns, within: tenant_rows(
-        table.shared_name,
+    return lambda columns, within, read: read(
+        table,
         columns,
         f"effective_date <= arrayMax({INSTANTS}) AND expiry_date > arrayMin({INSTANTS}){condition}",
     )
 
 
-def _closings(columns: str, within: str) -> str:
+def _closings(columns: str, within: str, read: Read) -> str:
     """Tickets closed as of the as-of instant, as they were when closed.
 
     That is the first version with the closing date. Tickets reopened by then are not included.
     """
     one_closing = "OVER (PARTITION BY ticket_id, closed_date"
-    return tenant_rows(
-        TICKETS.shared_name,
+    return read(
+        TICKETS,
         columns,
         f"{_KNOWN} AND effective_date < expiry_date AND {within}",
         f" QUALIFY row_number() {one_closing} ORDER BY effective_date) = 1"
@@ -116,31 +125,31 @@ def _closings(columns: str, within: str) -> str:
     )
 
 
-def _reopenings(columns: str, within: str) -> str:
+def _reopenings(columns: str, within: str, read: Read) -> str:
     """Versions without a closing date right after a version with one."""
-    closed = tenant_rows(
-        TICKETS.shared_name,
+    closed = read(
+        TICKETS,
         "ticket_id, expiry_date",
         "effective_date < expiry_date AND closed_date IS NOT NULL"
         f" AND expiry_date >= {FIRST} AND expiry_date < {LAST}",
     )
-    return tenant_rows(
-        TICKETS.shared_name,
+    return read(
+        TICKETS,
         columns,
         f"{_KNOWN} AND effective_date < expiry_date AND {within} AND closed_date IS NULL"
         f" AND (ticket_id, effective_date) IN {closed}",
     )
 
 
-def _losses(columns: str, within: str) -> str:
+def _losses(columns: str, within: str, read: Read) -> str:
     """Ends of active versions without an active version right after."""
-    active = tenant_rows(
-        COMPANIES.shared_name,
+    active = read(
+        COMPANIES,
         "company_id, effective_date",
         "effective_date < expiry_date AND is_active",
     )
-    return tenant_rows(
-        COMPANIES.shared_name,
+    return read(
+        COMPANIES,
         columns,
         f"effective_date < expiry_date AND is_active AND expiry_date <= {AS_OF} AND {within}"
         f" AND (company_id, expiry_date) NOT IN {active}",

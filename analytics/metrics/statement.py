@@ -20,8 +20,10 @@ from analytics.metrics.sources import (
     VALID,
     ZONE,
     Feed,
+    Read,
     Source,
     Value,
+    stored,
     within,
 )
 from analytics.periods import Period
@@ -138,6 +140,7 @@ def _select(
     columns: dict[str, str],
     values: Sequence[str],
     filters: Sequence[Filter],
+    read: Read = stored,
 ) -> str:
     events = _events_of(source, feed, values)
     found = columns | {name: _value(source.values[name], events) for name in values}
@@ -150,7 +153,7 @@ def _select(
     used = [selected, moment, *conditions, limits]
     if feed.is_state:
         used.append("effective_date, expiry_date")
-    rows = feed.rows(", ".join(_columns_in(source, used)), limits)
+    rows = feed.rows(", ".join(_columns_in(source, used)), limits, read)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {selected}{moment} FROM {rows}{join}{where}"
 
@@ -247,6 +250,17 @@ def records_sql(metric: Metric, filters: Sequence[Filter], verdict: bool | None 
 WHERE span = {PERIOD} AND ({known}){wanted}
 ORDER BY at DESC
 LIMIT 1 BY key"""
+
+
+def facts_sql(
+    source: Source, values: Sequence[str], filters: Sequence[Filter], read: Read = stored
+) -> str:
+    """The facts of one span, `first_at` to `last_at` or at `instants`: `key` and `values`."""
+    return "\nUNION ALL\n".join(
+        _select(source, feed, {"key": source.table.key}, values, filters, read)
+        for feed in source.feeds
+        if _events_of(source, feed, values)
+    )
 
 
 # --- Values of a dimension
@@ -352,6 +366,14 @@ def parameters(tenant: Tenant, spans: Spans, filters: Sequence[Filter]) -> dict[
         "sla_response": [_milliseconds(each.response_hours) for each in targets.values()],
         "sla_resolution": [_milliseconds(each.resolution_hours) for each in targets.values()],
         **{_parameter(each): list(each.values) for each in filters},
+    }
+
+
+def facts_parameters(tenant: Tenant, spans: Spans, filters: Sequence[Filter]) -> dict[str, Any]:
+    """The parameters of `facts_sql` for the facts of the period alone."""
+    return parameters(tenant, spans, filters) | {
+        "first_at": spans.period.starts_at,
+        "instants": [_written(spans.moment(spans.period))],
     }
 
 

@@ -28,7 +28,7 @@ from analytics.metrics import (
     run_metrics,
     value_label,
 )
-from analytics.metrics.dimensions import Filters
+from analytics.metrics.dimensions import Filters, write_value
 from analytics.metrics.names import company_names
 from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
@@ -61,7 +61,11 @@ class ScopedTile:
 
 @dataclass(frozen=True)
 class TileContent:
-    """The content of one tile. `rows` are texts for people, `records` exact values for programs."""
+    """The content of one tile. `rows` are texts for people, `records` exact values for programs.
+
+    `figures` are the exact figures of its metrics, by name, and `first_day`, `last_day` and
+    `asked_filters` what they were asked for.
+    """
 
     type: str
     title: str
@@ -76,6 +80,10 @@ class TileContent:
     rows: Rows
     records: list[list[str | None]]
     notes: list[str]
+    figures: dict[str, str | None]
+    first_day: str
+    last_day: str
+    asked_filters: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -344,6 +352,13 @@ def _tile(
         rows=[],
         records=[],
         notes=_notes(results),
+        figures={each.metric.name: _exact(each.figure) for each in results},
+        first_day=f"{period.start}",
+        last_day=f"{period.last_day}",
+        asked_filters={
+            each.name: [write_value(value) for value in each.values]
+            for each in parse_filters(scoped.filters)
+        },
     )
     return _TILE_TYPES[scoped.tile.type](empty, results)
 

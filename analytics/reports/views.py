@@ -1,6 +1,8 @@
 """Reports in the portal: the list, the composer with its preview, and the deliveries."""
 
 import base64
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -15,18 +17,23 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from analytics.charts import bundle
 from analytics.dashboards.choices import choices
-from analytics.metrics import freshness_of
-from analytics.reports import deliveries, documents, mails, occurrences, sheets
+from analytics.metrics import METRICS, freshness_of
+from analytics.metrics.formats import figure_text
+from analytics.reports import deliveries, documents, mails, occurrences, sheets, today
 from analytics.reports.content import Content, compose, data_problems
 from analytics.reports.forms import Composer
 from analytics.reports.models import Delivery, Occurrence, Report, Schedule, open_reports
 from analytics.views.common import admin_action, admin_page, page_context, tenant_page
 from analytics.views.downloads import XLSX, download, rendered_download
+from analytics.views.why import difference_context
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import WarehouseError
 from common.audit import record_action
 from common.renderers import RenderingFailed
 from tenants.access import is_admin_of
 from tenants.models import Tenant, User
+
+log = logging.getLogger(__name__)
 
 PER_PAGE = 25
 DUE_TIMES_SHOWN = 5
@@ -232,8 +239,37 @@ def occurrence(request: HttpRequest, tenant: Tenant, report_key: int, key: int) 
     if context["may_edit"]:
         context["deliveries"] = shown.deliveries.all()
     if shown.content is not None:
-        context |= content_context(stored_content(shown))
+        content = stored_content(shown)
+        context |= content_context(content, _figures_today(tenant, content))
     return render(request, "reports/occurrence.html", context)
+
+
+def _figures_today(tenant: Tenant, content: Content) -> list[list[today.FigureToday]]:
+    """None for a tile if the warehouse does not respond: what was sent is shown in any case."""
+    try:
+        return today.figures_today(tenant, content)
+    except WarehouseError:
+        log.exception("the figures of a report cannot be compared with today's")
+        return [[] for _ in content.tiles]
+
+
+@tenant_page
+def figure_why(
+    request: HttpRequest, tenant: Tenant, report_key: int, key: int, number: int, name: str
+) -> HttpResponseBase:
+    """Why a figure of a sent report would be another one today."""
+    shown = _occurrence_of(tenant, report_key, key)
+    content = stored_content(shown)
+    if number >= len(content.tiles) or name not in content.tiles[number].figures.keys() & METRICS:
+        raise Http404
+    tile = content.tiles[number]
+    comparison = today.comparison_with_today(tenant, content, tile)
+    context = _context(request, tenant) | difference_context(comparison, name)
+    sent = today.sent_figure(tile, name)
+    context["sent"] = today.SentFigure(
+        figure_text(METRICS[name], sent), sent == context["found"].before.figure
+    )
+    return render(request, "analytics/why.html", context | {"occurrence": shown})
 
 
 def stored_content(shown: Occurrence) -> Content:
@@ -246,9 +282,18 @@ def stored_content(shown: Occurrence) -> Content:
     return content
 
 
-def content_context(content: Content) -> dict[str, Any]:
+def content_context(
+    content: Content, figures_today: Sequence[Sequence[today.FigureToday]] = ()
+) -> dict[str, Any]:
+    """`figures_today` of each tile: for members, not for public reports."""
     tiles = [
-        (tile, f"tile-{number}", documents.aside(tile, content))
+        (
+            tile,
+            f"tile-{number}",
+            documents.aside(tile, content),
+            number,
+            figures_today[number] if figures_today else (),
+        )
         for number, tile in enumerate(content.tiles)
     ]
     return {

@@ -32,7 +32,7 @@ def test_every_response_matches_the_document(operations, acme):
     before it begins.
     """
     token = {"Authorization": f"Bearer {ApiToken.issue(acme, 'contract')[1]}"}
-    assert len(operations) == 12
+    assert len(operations) == 13
     for operation in operations:
 
         @settings(

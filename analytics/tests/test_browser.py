@@ -475,3 +475,24 @@ def _preview_shows_all(browser):
     drawn = browser.execute_script("return arguments[0].naturalWidth", chart)
     browser.switch_to.default_content()
     return "Printers" in name and page > 100 and drawn > 400
+
+
+def test_why_a_number_changed(browser, live_server, alice, acme, warehouse, put_rows):
+    """From the banner of an as-of date to the ticket that made the difference."""
+    now = timezone.now()
+    opened = (now - timedelta(days=5)).isoformat()
+    put_rows(acme, "tickets", [
+        ticket("1", opened, created_date=opened),
+        ticket("2", (now - timedelta(days=1)).isoformat(), created_date=opened),
+    ])  # fmt: skip
+    log_in(browser, live_server, "alice")
+    day = f"{now - timedelta(days=3):%Y-%m-%d}"
+    browser.get(f"{live_server.url}/t/{acme.id}/figures/backlog/?as_of={day}")
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, ".banner a"))
+    assert "1 record makes the difference: +1" in browser.find_element(By.ID, "causes").text
+    for pixels in (1440, 390):
+        width(browser, pixels)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= pixels
+    width(browser, 1440)
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, ".differences a"))
+    assert "Ticket 2" in browser.find_element(By.TAG_NAME, "h1").text

@@ -8,6 +8,7 @@ import pytest
 import analytics
 from analytics.dashboards.choices import choices
 from analytics.metrics import DIMENSIONS, METRICS, Aggregate, MetricQuery, names, run_metrics
+from analytics.metrics.differences import Moment, differences
 from analytics.metrics.statement import figures_statement
 from analytics.periods import Period
 from analytics.records import listing
@@ -87,6 +88,29 @@ def test_metrics_count_one_tenants_rows(both, name):
         ordered = [label for dimension in result.by for _, label in dimension.labels]
         assert {part.label for part in result.parts} <= {"", *ordered, "mine"}
         assert all(f.load_id == 12 and both.id in f.newest_file for f in result.freshness)
+
+
+@pytest.fixture(params=["no filters", "no scope"])
+def one_layer(request, monkeypatch):
+    """One layer knocked out: the filters, or the condition on the tenant in `tenant_rows`."""
+    if request.param == "no filters":
+        request.getfixturevalue("no_filters")
+    else:
+        monkeypatch.setattr(sql, "SCOPE", " WHERE true AND (")
+
+
+@pytest.mark.usefixtures("one_layer")
+@pytest.mark.parametrize("name", METRICS)
+def test_differences_name_one_tenants_records(both, name):
+    """Between now and a moment before any row took effect, and one before any was loaded."""
+    period = Period(at("2026-06-01").date(), at("2026-06-02").date(), both.zone)
+    has_company = "company" in METRICS[name].dimensions
+    filters = {"company": ["mine", "~"]} if has_company else {}
+    by_effect = differences(both, name, period, Moment(at("2025-12-01")), filters=filters)
+    by_load = differences(both, name, period, Moment(at("2026-06-02"), at("1960-01-01")))
+    for found in (by_effect, by_load):
+        assert {record.key for record in found.records} <= {"mine"}
+        assert found.affected == len(found.records) <= len(METRICS[name].tables)
 
 
 @pytest.mark.usefixtures("filters")
