@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -23,12 +24,15 @@ from django.conf import settings
 from django.core.signals import request_finished
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
 from pythonjsonlogger.json import JsonFormatter
+
+access = logging.getLogger("avesa.access")
 
 HIDDEN = "[HIDDEN]"
 MIN_SECRET_LENGTH = 6  # a shorter one could be an ordinary word
 MIN_PATH_LENGTH = 16
-SERVER_LOGGERS = ("gunicorn.access", "gunicorn.error", "django.server")
+SERVER_LOGGERS = ("gunicorn.error", "waitress", "django.server")
 _LINK = re.compile(
     r"(/r/)[0-9]+(?::|%3[Aa])[A-Za-z0-9_-]+"
     # A reset of a password, and the confirmation of a mail address.
@@ -58,7 +62,8 @@ def add_log_context(**ids: Any) -> None:
 class RequestId:
     """Middleware: adds a request id, new or from the proxy, to log lines and the response.
 
-    Django logs errors after the middleware has ended, so the ids stay until the request ends.
+    Logs each request, with its status and the time until its response began. Django logs errors
+    after the middleware has ended, so the ids stay until the request ends.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -68,8 +73,12 @@ class RequestId:
         given = request.headers.get("X-Request-ID", "")
         request_id = given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
         _ids.set({"request": request_id})
+        began = perf_counter()
         response = self._get_response(request)
         response["X-Request-ID"] = request_id
+        milliseconds = (perf_counter() - began) * 1000
+        path = escape_uri_path(request.path)  # no line breaks
+        access.info("%s %s %d %.0f ms", request.method, path, response.status_code, milliseconds)
         return response
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 
@@ -128,31 +129,29 @@ def test_links_of_accounts_are_redacted(path, shown):
     assert logs.redact_links(f"Not Found: {path}") == f"Not Found: {shown}"
 
 
-def test_links_of_reports_do_not_stand_in_access_logs():
-    """gunicorn and Django's development server log requests with formats of their own."""
-    from gunicorn.glogging import SafeAtoms
-
-    access = logging.getLogger("gunicorn.access")
+def test_links_of_reports_do_not_stand_in_access_logs(client, db):
+    """Django's development server logs requests with a format of its own."""
     lines = []
     handler = logging.Handler()
-    handler.emit = lambda each: lines.append(logging.Formatter("%(message)s").format(each))
-    format_of_gunicorn = '%(h)s "%(r)s" %(s)s "%(f)s"'
-    atoms = {"h": "127.0.0.1", "s": "200", "r": f"GET /r/{TOKEN}/ HTTP/1.1"}
-    atoms["f"] = f"https://avesa.example/r/{TOKEN}/"
-    for logger in (access, logging.getLogger("django.server")):
-        logger.addHandler(handler)
-    access.setLevel(logging.INFO)
+    handler.emit = lambda each: lines.append(LINE.format(each))
+    plain = logging.Handler()
+    plain.emit = lambda each: lines.append(logging.Formatter("%(message)s").format(each))
+    server = logging.getLogger("django.server")
+    logs.access.addHandler(handler)
+    server.addHandler(plain)
     try:
-        access.info(format_of_gunicorn, SafeAtoms(atoms))
-        logging.getLogger("django.server").info('"%s" %s', f"GET /r/{TOKEN}/ HTTP/1.1", 200)
+        client.get(f"/r/{TOKEN}/", headers={"X-Request-ID": "abc"})
+        client.get("/a%0Ab/?q=secret", headers={"X-Request-ID": "abc"})
+        server.info('"%s" %s', f"GET /r/{TOKEN}/ HTTP/1.1", 200)
     finally:
-        for logger in (access, logging.getLogger("django.server")):
-            logger.removeHandler(handler)
-        access.setLevel(logging.NOTSET)
-    assert lines == [
-        f'127.0.0.1 "GET /r/{logs.HIDDEN}/ HTTP/1.1" 200 "https://avesa.example/r/{logs.HIDDEN}/"',
-        f'"GET /r/{logs.HIDDEN}/ HTTP/1.1" 200',
-    ]
+        logs.access.removeHandler(handler)
+        server.removeHandler(plain)
+    of_page, of_other, of_server = lines
+    assert re.fullmatch(
+        rf"INFO GET /r/{re.escape(logs.HIDDEN)}/ 404 \d+ ms \[request=abc\]", of_page
+    )
+    assert of_other.startswith("INFO GET /a%0Ab/ 404 ")
+    assert of_server == f'"GET /r/{logs.HIDDEN}/ HTTP/1.1" 200'
 
 
 def test_each_request_has_an_id_in_its_log_lines_and_its_response(client, acme, alice, caplog):
