@@ -43,6 +43,12 @@ def _empty_cache(settings):
 
 
 @pytest.fixture(autouse=True)
+def _no_limits(settings):
+    """Test processes share the counts of requests; tests of limits set their own."""
+    settings.REQUEST_LIMITS = {}
+
+
+@pytest.fixture(autouse=True)
 def _no_ids_on_lines():
     """A response that a test does not read to its end leaves its ids in the log context."""
     logs._ids.set({})

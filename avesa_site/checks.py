@@ -192,6 +192,41 @@ def schedule_is_valid(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 
 @register()
+def request_limits_are_valid(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    problems: list[CheckMessage] = [
+        Error(
+            f"REQUEST_LIMITS has {kind!r}: {numbers!r}.",
+            hint="Use four numbers of 1 or more for each of "
+            f"{', '.join(sorted(settings.REQUEST_KINDS))}, such as "
+            '{"export": [2, 20, 4, 60]}: at once and per minute, of a user and of a tenant.',
+            id="avesa.E015",
+        )
+        for kind, numbers in settings.REQUEST_LIMITS.items()
+        if kind not in settings.REQUEST_KINDS or not _are_limits(numbers)
+    ]
+    minimums = {"READER_THREADS": 0, "READER_MEMORY_MB": 0, "EXPORT_SECONDS": 1}
+    minimums |= {"EXPORT_MEGABYTES": 1, "CLICKHOUSE_POOL_SIZE": 1}
+    problems += [
+        Error(
+            f"{name} is {getattr(settings, name)}.", hint=f"Use {least} or more.", id="avesa.E016"
+        )
+        for name, least in minimums.items()
+        if getattr(settings, name) < least
+    ]
+    return problems
+
+
+def _are_limits(numbers: Any) -> bool:
+    return (
+        isinstance(numbers, list | tuple)
+        and len(numbers) == 4
+        and all(isinstance(each, int) and each >= 1 for each in numbers)
+    )
+
+
+@register()
 def warehouse_answers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A wrong CLICKHOUSE_URL stops the start; a warehouse that is down is only a warning."""
     try:

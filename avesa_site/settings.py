@@ -73,6 +73,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "common.logs.RequestId",
+    "common.limits.ReleaseLimits",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -238,6 +239,10 @@ CLICKHOUSE_READ_TIMEOUT = env.int("CLICKHOUSE_READ_TIMEOUT", default=30)
 CLICKHOUSE_LOAD_TIMEOUT = env.int("CLICKHOUSE_LOAD_TIMEOUT", default=3600)
 CLICKHOUSE_LOAD_MEMORY_MB = env.int("CLICKHOUSE_LOAD_MEMORY_MB", default=8192)
 CLICKHOUSE_FILE_MEMORY_MB = env.int("CLICKHOUSE_FILE_MEMORY_MB", default=2048)
+READER_THREADS = env.int("READER_THREADS", default=0)
+READER_MEMORY_MB = env.int("READER_MEMORY_MB", default=0)
+EXPORT_SECONDS = env.int("EXPORT_SECONDS", default=120)
+EXPORT_MEGABYTES = env.int("EXPORT_MEGABYTES", default=500)
 
 # --- Lake
 
@@ -344,6 +349,20 @@ STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", default=True)
 # Proxies in front of the web process; the client's address is the one that the first of them saw.
 TRUSTED_PROXIES = int(env.str("TRUSTED_PROXIES", default="") or HTTPS)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+
+# --- Limits of expensive requests
+
+# kind: (at once, per minute) of one user, then of one tenant
+_DEFAULT_LIMITS = {
+    "figures": (4, 120, 12, 600),
+    "listing": (4, 120, 12, 600),
+    "export": (2, 20, 4, 60),
+    "preview": (2, 30, 4, 60),
+    "test": (2, 3, 4, 10),
+    "api": (6, 300, 12, 1200),
+}
+REQUEST_KINDS = frozenset(_DEFAULT_LIMITS)
+REQUEST_LIMITS: dict[str, Any] = _DEFAULT_LIMITS | env.json("REQUEST_LIMITS", default={})
 
 # --- Cookies, TLS and response headers
 
@@ -534,6 +553,7 @@ LOGGING = {
     },
     # It logs a traceback for each failed connection; our own errors are clearer.
     "loggers": {
+        "waitress.queue": {"level": "ERROR"},  # one line for each request that waits
         "clickhouse_driver": {"level": "ERROR"},
         # Django would mail request errors to ADMINS with all settings, including passwords in URLs.
         "django": {"handlers": [], "level": "INFO"},

@@ -133,7 +133,7 @@ def _floor(tenant):
 
     def send():
         for sql in statements:
-            client.execute(sql, bound, settings=reader._settings())
+            client.execute(sql, bound, settings=reader._settings(1))
 
     return lambda: timed(send)[0]
 

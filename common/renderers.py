@@ -3,7 +3,8 @@
 Charts (vl-convert), documents (typst) and mails (mrml) are made by `common/renderer_process.py`.
 Each process that renders keeps up to MAX_PROCESSES of these, started when they are needed and used
 again. They are no children of multiprocessing, which Celery's prefork workers may not have. They
-end when the connection to their parent closes, however it ended.
+end when the connection to their parent closes, however it ended. `Renderers` does the same for
+other work that takes a Python process long, such as spreadsheets.
 """
 
 import atexit
@@ -30,9 +31,12 @@ SECONDS = 20.0  # for one request
 MAX_WAIT = 20.0  # seconds, for a process to be free
 _START = 10.0  # seconds more, for the first request of a process
 _SIZE = struct.Struct(">Q")
-_SCRIPT = Path(__file__).with_name("renderer_process.py")
+_ROOT = Path(__file__).resolve().parents[1]
 # The rest of the environment holds secrets.
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+
+
+_all: "set[Renderers]" = set()
 
 
 class RenderingFailed(Exception):
@@ -42,16 +46,18 @@ class RenderingFailed(Exception):
 class _Process:
     """One renderer process, for one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         self._socket, theirs = socket.socketpair()
         self.requests = 0
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        paths = [str(_ROOT), environment.get("PYTHONPATH", "")]
         with theirs:
-            # -P: modules next to the script must not hide others.
+            # -P: modules of the current folder must not hide others.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(_SCRIPT)],
+                [sys.executable, "-P", "-m", module],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
             )
 
     @property
@@ -97,16 +103,26 @@ class _Process:
         self._process.returncode = 0  # it is not ours to wait for
 
 
-class _Renderers:
-    """The renderer processes of this process. Threads wait for one that is free."""
+class Renderers:
+    """Up to `MAX_PROCESSES` processes that run `module`. Threads wait for one that is free.
 
-    def __init__(self) -> None:
+    The module calls `common.renderer_loop.main`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._start()
+        _all.add(self)
+
+    def _start(self) -> None:
         self._free = threading.BoundedSemaphore(MAX_PROCESSES)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
 
-    def render(self, request: bytes, seconds: float) -> list[bytes]:
+    def render(self, what: str, seconds: float = SECONDS, **arguments: Any) -> list[bytes]:
+        """The parts that the function `what` of the module makes. Raises RenderingFailed."""
+        request = json.dumps([what, arguments, seconds]).encode()
         if not self._free.acquire(timeout=MAX_WAIT):
             raise RenderingFailed("All renderers are busy. Try again in a moment.")
         try:
@@ -140,7 +156,7 @@ class _Renderers:
             process.end()
             with self._lock:
                 process = self._idle.pop() if self._idle else None
-        process = process or _Process()
+        process = process or _Process(self._module)
         with self._lock:
             self._busy.add(process)
         return process
@@ -156,9 +172,11 @@ class _Renderers:
         for each in processes:
             each.end()
 
-    def disown_all(self) -> None:
+    def after_fork(self) -> None:
+        """A fork has renderers of its own: it neither uses its parent's nor keeps them alive."""
         for each in (*self._idle, *self._busy):
             each.disown()
+        self._start()
 
 
 def _reason(error: Exception, status: int, seconds: float) -> str:
@@ -168,7 +186,7 @@ def _reason(error: Exception, status: int, seconds: float) -> str:
     return f"The renderer crashed ({how})."
 
 
-_renderers = _Renderers()
+_renderers = Renderers("common.renderer_process")
 
 
 def render(what: str, seconds: float = SECONDS, **arguments: Any) -> list[bytes]:
@@ -176,16 +194,18 @@ def render(what: str, seconds: float = SECONDS, **arguments: Any) -> list[bytes]
 
     The arguments are plain data. Texts in them should be printable (`common.texts`).
     """
-    request = json.dumps([what, arguments, seconds]).encode()
-    return _renderers.render(request, seconds)
+    return _renderers.render(what, seconds, **arguments)
 
 
 def _after_fork() -> None:
-    """A fork has renderers of its own: it must neither use its parent's nor keep them alive."""
-    global _renderers
-    _renderers.disown_all()
-    _renderers = _Renderers()
+    for each in _all:
+        each.after_fork()
+
+
+def _end_all() -> None:
+    for each in _all:
+        each.end_all()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(lambda: _renderers.end_all())
+atexit.register(_end_all)

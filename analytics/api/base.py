@@ -14,7 +14,15 @@ from analytics.metrics.query import QueryError
 from analytics.periods import PeriodError
 from analytics.records.history import RecordNotFound
 from analytics.records.listing import ListingError
-from analytics.warehouse.errors import OutOfMemory, QueryTimeout, Unanswered, WarehouseError
+from analytics.warehouse.errors import (
+    OutOfMemory,
+    QueryTimeout,
+    Unanswered,
+    WarehouseBusy,
+    WarehouseError,
+)
+from common import limits
+from common.limits import TooManyRequests
 from tenants.access import TenantNotFound, access_tenant, tenant_of_token
 from tenants.models import Tenant, User
 
@@ -54,7 +62,13 @@ class NotFound(LookupError):
     """Something does not exist; the message names it."""
 
 
-ERRORS: dict[int, Any] = {400: Problem, 401: Problem, 404: Problem, 503: Problem}
+ERRORS: dict[int, Any] = {
+    400: Problem,
+    401: Problem,
+    404: Problem,
+    429: Problem,
+    503: Problem,
+}
 
 
 class Api(NinjaAPI):
@@ -83,13 +97,20 @@ api = Api(
 
 
 def tenant_of(request: HttpRequest, tenant_id: str) -> Tenant:
-    """The tenant, if the token or the user has access to it; else raises TenantNotFound."""
+    """The tenant, if the token or the user has access to it; else raises TenantNotFound.
+
+    Counts the request. Raises TooManyRequests.
+    """
     caller = request.auth  # type: ignore[attr-defined] # ninja sets what authenticate returned
     if isinstance(caller, User):
-        return access_tenant(caller, tenant_id)
-    if isinstance(caller, Tenant) and caller.id == tenant_id:
-        return caller
-    raise TenantNotFound
+        tenant = access_tenant(caller, tenant_id)
+    elif isinstance(caller, Tenant) and caller.id == tenant_id:
+        tenant = caller
+    else:
+        raise TenantNotFound
+    name = f"user-{caller.pk}" if isinstance(caller, User) else "tokens"
+    limits.take(request, "api", tenant.id, name)
+    return tenant
 
 
 def problem(status: int, detail: str, errors: Mapping[str, str] | None = None) -> HttpResponse:
@@ -142,6 +163,18 @@ def _no_record(request: HttpRequest, error: RecordNotFound) -> HttpResponse:
 @api.exception_handler(NotFound)
 def _nothing(request: HttpRequest, error: NotFound) -> HttpResponse:
     return problem(404, str(error))
+
+
+@api.exception_handler(TooManyRequests)
+def _too_many(request: HttpRequest, error: TooManyRequests) -> HttpResponse:
+    response = problem(429, f"Too many requests. Wait {error.retry_after} seconds, then try again.")
+    response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+@api.exception_handler(WarehouseBusy)
+def _busy(request: HttpRequest, error: WarehouseBusy) -> HttpResponse:
+    return _too_many(request, TooManyRequests(limits.BUSY_SECONDS))
 
 
 @api.exception_handler(QueryTimeout)

@@ -7,11 +7,11 @@ Texts are sorted by their first 100 characters, and then by key, so that cursors
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import IO, Any
 
 from analytics.metrics import Metric, records_query
 from analytics.metrics.sources import DetailKind
@@ -290,12 +290,28 @@ def count(tenant: Tenant, wanted: Listing) -> int:
     return int(TenantReader(tenant).select(sql, bound).values[0][0])
 
 
-def every_row(tenant: Tenant, wanted: Listing) -> Iterator[tuple[Any, ...]]:
-    """All records in order, without a limit, streamed from the warehouse."""
+def table_file(tenant: Tenant, wanted: Listing, kind: str) -> IO[bytes]:
+    """All records in order, as a temporary file (csv or xlsx), with durations in hours.
+
+    Raises ExportRefused, ListingError, WarehouseError.
+    """
     source, conditions, bound = _narrowed(tenant, wanted)
-    names = ", ".join(quote(column.name) for column in wanted.columns)
-    sql = f"SELECT {names} FROM {source}{_where(conditions)} {_order(wanted)}"
-    return TenantReader(tenant).stream(sql, bound)
+    columns = [(column.name, quote(column.name)) for column in wanted.columns]
+    if wanted.drill_down:
+        columns = [
+            (f"{column.name}_hours", _hours(name))
+            if wanted.drill_down.is_duration(column)
+            else (column.name, name)
+            for column, (_, name) in zip(wanted.columns, columns, strict=True)
+        ]
+    heading = [title for title, _ in columns]
+    values = ", ".join(value for _, value in columns)
+    sql = f"SELECT {values} FROM {source}{_where(conditions)} {_order(wanted)}"
+    return TenantReader(tenant).table_file(sql, bound, heading, kind)
+
+
+def _hours(milliseconds: str) -> str:
+    return f"CAST(round(toDecimal128({milliseconds}, 8) / 3600000, 4), 'Nullable(Decimal(38, 4))')"
 
 
 def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, Any]]:

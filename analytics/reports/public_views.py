@@ -17,6 +17,9 @@ from analytics.charts import bundle
 from analytics.reports.links import delivery_of, open_delivery_of
 from analytics.reports.models import Delivery, Recipient, Report, Unsubscription, open_reports
 from analytics.reports.views import content_context, file_of, stored_content
+from analytics.views.common import too_many_requests
+from common import limits
+from common.limits import TooManyRequests
 from tenants.models import Tenant
 
 
@@ -68,6 +71,11 @@ def public_report(request: HttpRequest, delivery: Delivery, token: str) -> HttpR
 def public_report_file(
     request: HttpRequest, delivery: Delivery, token: str, kind: str
 ) -> HttpResponseBase:
+    tenant = _tenant(delivery)
+    try:
+        limits.take(request, "export", tenant.id, f"link-{delivery.pk}")
+    except TooManyRequests as error:
+        return too_many_requests(request, error)
     return file_of(delivery.occurrence, kind)
 
 

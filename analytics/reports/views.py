@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -23,12 +23,14 @@ from analytics.reports import deliveries, documents, mails, occurrences, sheets,
 from analytics.reports.content import Content, compose, data_problems
 from analytics.reports.forms import Composer
 from analytics.reports.models import Delivery, Occurrence, Report, Schedule, open_reports
-from analytics.views.common import admin_action, admin_page, page_context, tenant_page
+from analytics.views.common import admin_action, admin_page, limited, page_context, tenant_page
 from analytics.views.downloads import XLSX, download, rendered_download
 from analytics.views.why import difference_context
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
+from common import limits
 from common.audit import record_action
+from common.limits import TooManyRequests
 from common.renderers import RenderingFailed
 from tenants.access import is_admin_of
 from tenants.models import Tenant, User
@@ -147,18 +149,31 @@ def _offered(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
 @xframe_options_sameorigin
 def preview(request: HttpRequest, tenant: Tenant, key: int | None = None) -> HttpResponseBase:
     """The email and the PDF of the form as it is now, with today's figures. Saves nothing."""
+    headers = {}
+    try:
+        limits.take(request, "preview", tenant.id, f"user-{_user(request).pk}")
+        context = _preview_context(tenant, key, request.POST)
+        status = 503 if "problem" in context else 200
+    except TooManyRequests as error:
+        context, status = {"problem": str(error)}, 429
+        headers = {"Retry-After": str(error.retry_after)}
+    response = render(request, "reports/preview.html", context, status=status)
+    for name, value in headers.items():
+        response[name] = value
+    response["Content-Security-Policy"] = PREVIEW_POLICY
+    return response
+
+
+def _preview_context(tenant: Tenant, key: int | None, sent: QueryDict) -> dict[str, Any]:
     draft = Report(tenant=tenant) if key is None else _report_of(tenant, key)
-    composer = Composer(draft, _offered(tenant), request.POST)
+    composer = Composer(draft, _offered(tenant), sent)
     context: dict[str, Any] = {"composer": composer}
     if composer.can_be_previewed():
         try:
             context |= _rendered(composer.report.instance, composer)
         except RenderingFailed as error:
             context["problem"] = str(error)
-    status = 503 if "problem" in context else 200
-    response = render(request, "reports/preview.html", context, status=status)
-    response["Content-Security-Policy"] = PREVIEW_POLICY
-    return response
+    return context
 
 
 def _rendered(draft: Report, composer: Composer) -> dict[str, Any]:
@@ -197,6 +212,7 @@ def act(request: HttpRequest, tenant: Tenant, key: int, action: str) -> HttpResp
         if not user.email:
             messages.error(request, "Your account has no email address to send a test to.")
         else:
+            limits.take(request, "test", tenant.id, f"user-{user.pk}")
             record_action(user.pk, occurrences.test(chosen, user), "Test requested.")
             messages.success(request, f"A test is on its way to {user.email}.")
     elif action == "pause":
@@ -305,6 +321,7 @@ def content_context(
 
 
 @tenant_page
+@limited("export")
 def occurrence_file(
     request: HttpRequest, tenant: Tenant, report_key: int, key: int, kind: str
 ) -> HttpResponseBase:

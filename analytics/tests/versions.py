@@ -1,6 +1,10 @@
 """Versions of records and finished loads for tests to put into the warehouse."""
 
+import csv
+import io
 from datetime import UTC, datetime
+
+from analytics.records import listing
 
 FOREVER = datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
@@ -30,6 +34,13 @@ def ticket(ticket_id, since="2026-01-01", until=None, **columns):
         name: at(columns[name]) for name in ("created_date", "closed_date") if columns.get(name)
     }
     return version(since, until, ticket_id=ticket_id, **(columns | instants))
+
+
+def exported(tenant, wanted):
+    """The rows of a listing's CSV file, without the heading."""
+    with listing.table_file(tenant, wanted, "csv") as file:
+        rows = csv.reader(io.StringIO(file.read().decode("utf-8-sig"), newline=""))
+    return list(rows)[1:]
 
 
 def log_load(

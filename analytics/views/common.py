@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -21,7 +21,9 @@ from analytics.metrics import Filter, Freshness, freshness_of, parse_filters
 from analytics.metrics.names import company_names
 from analytics.periods import PAGE_PRESETS, Comparison, PeriodError, known_as_of
 from analytics.warehouse.catalog import COMPANIES, TABLES
-from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.errors import WarehouseBusy, WarehouseError
+from common import limits
+from common.limits import TooManyRequests
 from tenants.access import access_tenant, access_tenant_as_admin, tenants_of
 from tenants.models import Tenant, User
 
@@ -53,6 +55,25 @@ def admin_action(view: View[P]) -> Callable[..., HttpResponseBase]:
     return require_POST(admin_page(view))
 
 
+def limited(kind: str) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
+    """Count the requests of a view, below its `tenant_page`, as expensive ones of `kind`.
+
+    Beyond the limits of the user or the tenant (`common.limits`), the answer is 429.
+    """
+
+    def decorate(view: View[P]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def counted(
+            request: HttpRequest, tenant: Tenant, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponseBase:
+            limits.take(request, kind, tenant.id, f"user-{request.user.pk}")
+            return view(request, tenant, *args, **kwargs)
+
+        return counted
+
+    return decorate
+
+
 def _for_tenant(
     view: View[P], access: Callable[[User, str], Tenant]
 ) -> Callable[..., HttpResponseBase]:
@@ -66,12 +87,24 @@ def _for_tenant(
         with timezone.override(tenant.zone):
             try:
                 return view(request, tenant, *args, **kwargs)
+            except TooManyRequests as error:
+                return too_many_requests(request, error)
+            except WarehouseBusy:
+                return too_many_requests(request, TooManyRequests(limits.BUSY_SECONDS))
             except WarehouseError:
                 log.exception("the warehouse failed on %s", request.path)
                 context = page_context(request, tenant, "")
                 return render(request, "analytics/unavailable.html", context, status=503)
 
     return login_required(never_cache(opened))
+
+
+def too_many_requests(request: HttpRequest, error: TooManyRequests) -> HttpResponse:
+    """A page that explains it, also where a file was requested."""
+    context = {"seconds": error.retry_after, "is_form": request.method == "POST"}
+    response = render(request, "analytics/too_many_requests.html", context, status=429)
+    response["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def page_context(request: HttpRequest, tenant: Tenant, place: str) -> dict[str, Any]:

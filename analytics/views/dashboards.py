@@ -15,7 +15,14 @@ from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Tile, T
 from analytics.dashboards.scope import Scope
 from analytics.dashboards.warming import remember
 from analytics.metrics import Freshness, MetricQuery, MetricResult, freshness_of, run_metrics
-from analytics.views.common import FAILED, page_context, scope_context, scope_of, tenant_page
+from analytics.views.common import (
+    FAILED,
+    limited,
+    page_context,
+    scope_context,
+    scope_of,
+    tenant_page,
+)
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
@@ -26,6 +33,7 @@ MAX_PARTS = 8
 
 
 @tenant_page
+@limited("figures")
 def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -> HttpResponseBase:
     board = DASHBOARDS.get(slug)
     if board is None:

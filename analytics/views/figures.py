@@ -23,7 +23,7 @@ from analytics.metrics import (
 from analytics.metrics.changes import explain_change
 from analytics.periods import PeriodError
 from analytics.records import listing
-from analytics.views.common import page_context, scope_context, scope_of, tenant_page
+from analytics.views.common import limited, page_context, scope_context, scope_of, tenant_page
 from analytics.views.downloads import bad_download, rendered_download, table_download
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
@@ -43,6 +43,7 @@ def catalog(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
 
 
 @tenant_page
+@limited("figures")
 def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     if name not in METRICS:
         raise Http404
@@ -87,6 +88,7 @@ def _figure_context(
 
 
 @tenant_page
+@limited("export")
 def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpResponseBase:
     """The figure's trend (`of=series`) or breakdown (`of=parts`), as a table or an image."""
     if name not in METRICS:

@@ -1,9 +1,8 @@
 """The Explore pages: the records of a table, and one record with its relations and history."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,10 +17,11 @@ from analytics.metrics import METRICS, parse_filters
 from analytics.periods import PeriodError
 from analytics.records import listing, relations
 from analytics.records.history import RecordNotFound, record_history
-from analytics.views.common import names_of_filters, page_context, tenant_page
-from analytics.views.downloads import bad_download, table_download
+from analytics.views.common import limited, names_of_filters, page_context, tenant_page
+from analytics.views.downloads import bad_download, file_download
 from analytics.warehouse.catalog import TABLES, Column, Table
 from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.exports import KINDS, ExportRefused
 from common.spreadsheets import MAX_SHEET_ROWS
 from tenants.models import Tenant
 
@@ -31,6 +31,7 @@ VERDICTS = {"": None, "yes": True, "no": False}
 
 
 @tenant_page
+@limited("listing")
 def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> HttpResponseBase:
     shown = _table_of(table)
     context = page_context(request, tenant, "explore") | {
@@ -57,8 +58,11 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
 
 
 @tenant_page
+@limited("export")
 def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpResponseBase:
     """A download of all records of a listing, not only one page."""
+    if kind not in KINDS:
+        raise Http404
     shown = _table_of(table)
     try:
         wanted = _listing(request, tenant, shown)
@@ -69,32 +73,15 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
         return bad_download(
             "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
         )
-    durations = {
-        number
-        for number, column in enumerate(wanted.columns)
-        if wanted.drill_down and wanted.drill_down.is_duration(column)
-    }
-    heading = [
-        f"{column.name}_hours" if number in durations else column.name
-        for number, column in enumerate(wanted.columns)
-    ]
-    label = f"{tenant.id}-{table}"
-    rows = _in_hours(listing.every_row(tenant, wanted), durations)
-    return table_download(kind, label, heading, rows, tenant.zone)
-
-
-def _in_hours(rows: Iterator[Sequence[Any]], durations: set[int]) -> Iterator[Sequence[Any]]:
-    """The rows with hours instead of milliseconds, since files are read by programs."""
-    for row in rows:
-        yield [
-            round(Decimal(cell) / 3_600_000, 4)
-            if number in durations and cell is not None
-            else cell
-            for number, cell in enumerate(row)
-        ]
+    try:
+        file = listing.table_file(tenant, wanted, kind)
+    except ExportRefused as refusal:
+        return bad_download("kind", str(refusal))
+    return file_download(file, f"{tenant.id}-{table}.{kind}")
 
 
 @tenant_page
+@limited("listing")
 def record(request: HttpRequest, tenant: Tenant, table: str, address: str) -> HttpResponseBase:
     """A record with all its versions, newest first, and the records that belong to it."""
     shown = _table_of(table)

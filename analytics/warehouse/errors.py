@@ -26,6 +26,10 @@ class AuthenticationFailed(WarehouseError):
     """The server refused the user or password."""
 
 
+class WarehouseBusy(WarehouseError):
+    """The tenant's other statements, or those of all tenants, left no room for this one in time."""
+
+
 class UnknownTable(WarehouseError):
     """A table, view or database does not exist."""
 
@@ -87,8 +91,8 @@ _BY_CODE: dict[int, tuple[type[WarehouseError], str]] = {
     81: (UnknownTable, "The database is missing. Run: manage.py warehouse_schema apply"),
     _OUT_OF_MEMORY: (
         OutOfMemory,
-        "The statement ran out of memory. Choose a shorter period; or for loads, raise "
-        "CLICKHOUSE_LOAD_MEMORY_MB.",
+        "The statement ran out of memory. Choose a shorter period, or raise READER_MEMORY_MB; or "
+        "for loads, CLICKHOUSE_LOAD_MEMORY_MB.",
     ),
     159: (QueryTimeout, "The statement took too long. Request less data, or raise the timeout."),
     160: (QueryTimeout, "The statement was estimated to take too long. Request less data."),

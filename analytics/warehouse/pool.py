@@ -93,7 +93,7 @@ class WarehouseAddress:
             secure=parts.scheme == "clickhouses",
         )
 
-    def client(self, *, read_timeout: float) -> Client:
+    def client(self, *, read_timeout: float, connect_timeout: float | None = None) -> Client:
         """A new client, not yet connected."""
         return _TextClient(
             self.host,
@@ -102,7 +102,7 @@ class WarehouseAddress:
             password=self.password,
             database=self.database,
             secure=self.secure,
-            connect_timeout=settings.CLICKHOUSE_CONNECT_TIMEOUT,
+            connect_timeout=connect_timeout or settings.CLICKHOUSE_CONNECT_TIMEOUT,
             send_receive_timeout=read_timeout,
             tcp_keepalive=KEEPALIVE,
             client_name="avesa",

@@ -6,23 +6,34 @@ Independent layers isolate tenants (docs/architecture.md, "Isolation"):
 2. Every statement has `additional_table_filters` for every table with tenants' rows.
 3. With CLICKHOUSE_READER_URL, it runs as a user that can only read, and whose row policies compare
    `tenant_id` with the statement's `log_comment` (`reader_role`).
+
+No tenant can take the warehouse from the others: each has a share of the statements at once
+(`turns.py`), and each statement has limits of threads, memory and time. If several statements of a
+tenant run, the engine pauses the later ones while first ones of others run (`priority`).
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
-from analytics.warehouse.errors import Unreachable
-from analytics.warehouse.pool import Pool, pool, reader_login
+from analytics.warehouse.errors import NotGranted, Unreachable
+from analytics.warehouse.exports import table_file
+from analytics.warehouse.pool import Pool, WarehouseAddress, pool, reader_login
 from analytics.warehouse.sql import is_scoped, literal
+from analytics.warehouse.turns import Turns
 from tenants.models import TENANT_ID_PATTERN, Tenant
 
+MAX_WAIT = 20  # seconds for a turn
+PAUSE_MILLISECONDS = 50  # how long a later statement waits for first ones of others, per block
+EXPORT_RANK = 20  # any statement of a page comes before exports
+MIN_MEMORY = 512 << 20
 _SHARED = [table.shared_name for table in TABLES.values()] + [log.name for log in LOG_TABLES]
 # Forbidden in a tenant's statement, since it could override the filters of layer 2.
 _FORBIDDEN = re.compile(r"(?i)\bSETTINGS\b|\badditional_table_filters\b|;")
@@ -69,17 +80,17 @@ class TenantReader:
         except Unreachable:
             return self._send(sql, bound)
 
-    def stream(
-        self, sql: str, params: Mapping[str, Any] | None = None
-    ) -> Iterator[tuple[Any, ...]]:
-        """The same, as a stream of rows, for results that may not fit into memory.
+    def table_file(
+        self, sql: str, params: Mapping[str, Any] | None, heading: Sequence[str], kind: str
+    ) -> IO[bytes]:
+        """A temporary file (csv or xlsx) with all rows of `sql`, however many there are.
 
-        It holds a connection until it is exhausted or closed.
+        Raises ExportRefused, WarehouseError, RefusedStatement.
         """
         bound = self._bound(sql, params)
-        limits = {"max_execution_time": settings.CLICKHOUSE_LOAD_TIMEOUT}
-        with _pool().client() as client:
-            yield from client.execute_iter(sql, bound, settings=self._settings() | limits)
+        limits = {"max_threads": 1, "max_execution_time": settings.EXPORT_SECONDS}
+        statement = sql, bound, self._settings(EXPORT_RANK) | limits
+        return table_file(self.tenant.id, statement, heading, kind, self.tenant.zone)
 
     def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         if _FORBIDDEN.search(sql):
@@ -92,15 +103,20 @@ class TenantReader:
 
     def _send(self, sql: str, bound: dict[str, Any]) -> Rows:
         started = perf_counter()
-        with _pool().client() as client:
+        with _turns().turn(self.tenant.id) as rank, _pool().client() as client:
             values, columns = client.execute(
-                sql, bound, with_column_types=True, settings=self._settings()
+                sql, bound, with_column_types=True, settings=self._settings(rank)
             )
         milliseconds = (perf_counter() - started) * 1000
         return Rows(tuple(name for name, _ in columns), values, milliseconds)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, rank: int) -> dict[str, Any]:
+        threads, memory = statement_limits()
         return {
+            "priority": rank,
+            "low_priority_query_wait_time_ms": PAUSE_MILLISECONDS,
+            "max_threads": threads,
+            "max_memory_usage": memory,
             "additional_table_filters": tenant_filters(self.tenant.id),
             "log_comment": self.tenant.id,
             "readonly": 2,
@@ -110,6 +126,39 @@ class TenantReader:
 
 def _pool() -> Pool:
     return pool(settings.CLICKHOUSE_READ_TIMEOUT, login=reader_login())
+
+
+@lru_cache
+def _turns_of(size: int) -> Turns:
+    return Turns(size, MAX_WAIT)
+
+
+def _turns() -> Turns:
+    return _turns_of(settings.CLICKHOUSE_POOL_SIZE)
+
+
+def statement_limits() -> tuple[int, int]:
+    """The threads and the bytes of memory of one statement of a page."""
+    threads, memory = settings.READER_THREADS, settings.READER_MEMORY_MB << 20
+    if not threads or not memory:
+        engine_threads, engine_memory = _engine(reader_login().address())
+        threads = threads or max(1, engine_threads // 2)
+        memory = memory or max(MIN_MEMORY, engine_memory // 8)
+    return threads, memory
+
+
+@lru_cache
+def _engine(at: WarehouseAddress) -> tuple[int, int]:
+    """The threads and the memory of the server at this address; 0 if it does not tell."""
+    with _pool().client() as client:
+        [(threads,)] = client.execute("SELECT getSetting('max_threads')")
+    sql = "SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'"
+    try:
+        with _pool().client() as client:
+            found = client.execute(sql)
+    except NotGranted:
+        found = []
+    return threads, int(found[0][0]) if found else 0
 
 
 def tenant_filters(tenant_id: str) -> str:

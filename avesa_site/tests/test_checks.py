@@ -32,6 +32,11 @@ def problems(**changes):
         ({"LOAD_MAX_COLUMNS": 0}, "avesa.E020", "1 or more"),
         ({"CLICKHOUSE_FILE_MEMORY_MB": -1}, "avesa.E020", "0 or more"),
         ({"PIPELINE_REFRESH_AT": "25:00"}, "avesa.E011", "02:30"),
+        ({"REQUEST_LIMITS": {"exports": [1, 1, 1, 1]}}, "avesa.E015", "export"),
+        ({"REQUEST_LIMITS": {"export": [1, 1, 1]}}, "avesa.E015", "four numbers"),
+        ({"REQUEST_LIMITS": {"export": [0, 1, 1, 1]}}, "avesa.E015", "1 or more"),
+        ({"READER_THREADS": -1}, "avesa.E016", "0 or more"),
+        ({"EXPORT_MEGABYTES": 0}, "avesa.E016", "1 or more"),
     ],
 )
 def test_a_wrong_value_is_an_error_with_a_hint(changes, check, hint):

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import VERTICAL
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
@@ -28,7 +28,7 @@ from unfold.widgets import (
 
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
-from common.spreadsheets import csv_lines
+from analytics.warehouse.exports import ExportRefused
 from loaders.admin.progress import (
     MAX_ERROR_CHARS,
     STATE_COLORS,
@@ -39,7 +39,7 @@ from loaders.admin.progress import (
 )
 from loaders.jobs import queue
 from loaders.models import LoadedFile, LoadJob
-from loaders.staging.reject_listing import HEADING, REJECTS_SHOWN, every_reject, rejects_of
+from loaders.staging.reject_listing import REJECTS_SHOWN, rejects_file, rejects_of
 from tenants.admin import ReadOnly
 from tenants.models import Tenant, User
 
@@ -336,11 +336,15 @@ class LoadJobAdmin(ReadOnly, AutoRefresh):
         """All rejects as CSV, safe to open in a spreadsheet."""
         self._require(self.has_view_permission(request))
         job = get_object_or_404(LoadJob.objects.select_related("tenant"), pk=job_id)
-        lines = csv_lines(HEADING, every_reject(job), job.tenant.zone)
-        response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+        try:
+            file = rejects_file(job)
+        except (ExportRefused, WarehouseError) as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(reverse("admin:loaders_loadjob_change", args=[job_id]))
         name = f"rejects-{job.tenant_id}-{job.table}-{job.pk}.csv"
-        response["Content-Disposition"] = f'attachment; filename="{name}"'
-        return response
+        return FileResponse(
+            file, as_attachment=True, filename=name, content_type="text/csv; charset=utf-8"
+        )
 
     def rejects_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
         self._require(self.has_view_permission(request))

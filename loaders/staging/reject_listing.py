@@ -1,7 +1,6 @@
 """The values that kept rows out of a load."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from analytics.warehouse.tenant_reader import TenantReader
 from loaders.models import LoadJob
@@ -25,9 +24,9 @@ def rejects_of(job: LoadJob, limit: int = REJECTS_SHOWN) -> list[dict[str, Any]]
     return TenantReader(job.tenant).select(sql, _parameters(job) | {"limit": limit}).dicts()
 
 
-def every_reject(job: LoadJob) -> Iterator[tuple[Any, ...]]:
-    """All of them, row by row under HEADING, for a download."""
-    return TenantReader(job.tenant).stream(_SELECT, _parameters(job))
+def rejects_file(job: LoadJob) -> IO[bytes]:
+    """All of them as a temporary CSV file. Raises ExportRefused, WarehouseError."""
+    return TenantReader(job.tenant).table_file(_SELECT, _parameters(job), HEADING, "csv")
 
 
 def _parameters(job: LoadJob) -> dict[str, Any]:

@@ -397,3 +397,35 @@ def test_logo_domains_and_color_are_set_by_staff(loaded, client, dora):
     bad = SimpleUploadedFile("logo.png", b"<svg onload=alert(1)>", "image/png")
     answer = client.post(page.request["PATH_INFO"], sent | {"new_logo": bad, "color": "red;"})
     assert set(answer.context["adminform"].form.errors) == {"new_logo", "color"}
+
+
+# --- Limits
+
+
+def test_only_a_few_tests_may_be_requested_a_minute(report, portal, settings, tmp_path):
+    settings.CACHE_URL, settings.VAR_DIR = "", tmp_path
+    settings.REQUEST_LIMITS = {"test": (2, 3, 4, 10)}
+    path = url(report.tenant, f"{report.pk}/test/")
+    assert [portal.post(path).status_code for _ in range(5)] == [302, 302, 302, 429, 429]
+    assert report.occurrences.count() == 3
+
+
+def test_a_preview_that_is_one_too_many_is_refused_in_its_frame(
+    loaded, alice, portal, settings, tmp_path
+):
+    settings.CACHE_URL, settings.VAR_DIR = "", tmp_path
+    settings.REQUEST_LIMITS = {"preview": (1, 1, 1, 1)}
+    assert portal.post(url(loaded, "preview/"), form(loaded, alice)).status_code == 200
+    refused = portal.post(url(loaded, "preview/"), form(loaded, alice))
+    assert refused.status_code == 429
+    assert 1 <= int(refused["Retry-After"]) <= 60
+    assert "Too many requests" in refused.content.decode()
+    assert refused["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_files_of_occurrences_count_as_exports(due, portal, settings, tmp_path):
+    work()
+    settings.CACHE_URL, settings.VAR_DIR = "", tmp_path
+    settings.REQUEST_LIMITS = {"export": (1, 1, 1, 1)}
+    path = url(due.report.tenant, f"{due.report.pk}/of/{due.pk}/report.csv")
+    assert [portal.get(path).status_code for _ in range(2)] == [200, 429]
