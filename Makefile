@@ -12,14 +12,18 @@ LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-vers
   --fork-strategy fewest --custom-compile-command "make lock" $(if $(RENEW),--upgrade)
 PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help demo manage test test-fast test-thorough faults kills lint format bench lock clean
+.PHONY: help demo manage test test-fast test-thorough faults kills attack lint format bench lock clean
 
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, run until Ctrl-C"
 	@echo "make manage RUN=doctor run a manage.py command on the running demo"
-	@echo "make test              all tests;  make test-fast: without the warehouse"
+	@echo "make test              all tests;  make attack: $(VENV)/ready-dev
+	@AVESA_ATTACK_SECONDS=15 AVESA_ATTACK_REPORT=docs/reliability.md $(PYTEST) -n 0 avesa_site/tests/test_attack.py
+
+test-fast: without the warehouse"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
 	@echo "make kills             kill the warehouse before each statement of loads; writes it, too"
+	@echo "make attack            slow clients and greedy users; writes docs/reliability.md"
 	@echo "make lint              ruff, mypy, import-linter;  make format: fix what can be fixed"
 	@echo "make bench             run the benchmarks; writes docs/performance.md"
 	@echo "make lock [RENEW=1]    update the locks from requirements*.txt;  RENEW=1: newest versions"

@@ -31,6 +31,11 @@ _PREFIX = "avesa:limits:"
 _ATTRIBUTE, _REFUSED = "_limit_releases", "_limit_refused"
 
 
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time()
+
+
 class TooManyRequests(Exception):
     """The limit of a user or tenant is reached. `retry_after` is in seconds."""
 
@@ -195,11 +200,11 @@ def _take(token: str, limits: Sequence[Limit]) -> tuple[Store, int]:
     if settings.CACHE_URL:
         store = _redis_store(settings.CACHE_URL)
         try:
-            return store, store.take(token, limits, time.time())
+            return store, store.take(token, limits, now())
         except redis.RedisError as error:
             log.warning("Redis does not count requests: %s", error)
     store = _local()
-    return store, store.take(token, limits, time.time())
+    return store, store.take(token, limits, now())
 
 
 def _release(store: Store, token: str, limits: Sequence[Limit]) -> None:
@@ -221,7 +226,7 @@ class ReleaseLimits:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         key = _caller(request), request.path
         until, refusal = self._refused.get(key, (0.0, None))
-        if refusal is not None and (seconds := until - time.time()) > 0:
+        if refusal is not None and (seconds := until - now()) > 0:
             return _again(refusal, seconds)
         response = self._get_response(request)
         if hasattr(request, _REFUSED) and isinstance(response, HttpResponse):
@@ -243,7 +248,7 @@ class ReleaseLimits:
     def _remember(self, key: Any, response: HttpResponse) -> None:
         if len(self._refused) >= MAX_REFUSED:
             self._refused.clear()
-        self._refused[key] = time.time() + int(response["Retry-After"]), response
+        self._refused[key] = now() + int(response["Retry-After"]), response
 
 
 def _caller(request: HttpRequest) -> tuple[str, ...]:

@@ -61,12 +61,12 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (limit, limit))
 
 
-def main(*functions: Callable[..., list[bytes]]) -> None:
+def main(*functions: Callable[..., list[bytes]], niceness: int = NICENESS) -> None:
     """Serve requests for these functions, by their names, until the other process ends."""
     for each in (signal.SIGINT, signal.SIGTERM):  # they are for the process that asks
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    os.nice(NICENESS)
+    os.nice(niceness)
     _limit(resource.RLIMIT_DATA, MAX_DATA)
     _limit(resource.RLIMIT_CORE, 0)
     with socket.socket(fileno=0) as connection, connection.makefile("rwb") as stream:

@@ -14,6 +14,7 @@ from analytics.warehouse.exports import ExportRefused
 from analytics.warehouse.pool import pool
 from analytics.warehouse.tenant_reader import TenantReader
 from analytics.warehouse.turns import Turns
+from common import limits
 from tenants.models import ApiToken
 
 DOORS = {
@@ -24,9 +25,10 @@ DOORS = {
 
 
 @pytest.fixture
-def few(settings, tmp_path):
+def few(settings, tmp_path, monkeypatch):
     """One request of each kind a minute, counted for this test alone."""
     settings.CACHE_URL, settings.VAR_DIR = "", tmp_path
+    monkeypatch.setattr(limits, "now", lambda: 1_800_000_010.0)  # no new minute begins
     kinds = ("figures", "listing", "export", "preview", "test", "api")
     settings.REQUEST_LIMITS = dict.fromkeys(kinds, (1, 1, 1, 1))
 

@@ -7,12 +7,13 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from analytics.dashboards.choices import choices
 from analytics.metrics import freshness_of
-from analytics.views.common import page_context, scope_context, scope_of, tenant_page
+from analytics.views.common import limited, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
 
 @tenant_page
+@limited("listing")
 def filters(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
     """The fields of the panel for the scope in the address: for a script, or as a page without one.
 

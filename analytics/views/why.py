@@ -13,12 +13,13 @@ from analytics.metrics import METRICS, freshness_of
 from analytics.metrics.differences import differences
 from analytics.metrics.names import company_names
 from analytics.periods import PeriodError, known_as_of
-from analytics.views.common import page_context, tenant_page
+from analytics.views.common import limited, page_context, tenant_page
 from analytics.warehouse.catalog import COMPANIES
 from tenants.models import Tenant
 
 
 @tenant_page
+@limited("figures")
 def why(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     if name not in METRICS:
         raise Http404

@@ -18,6 +18,7 @@ from common.renderer_loop import main
 from common.spreadsheets import TooManyRows, csv_lines, xlsx_file
 
 FILE = "table"
+NICENESS = 15  # mails and documents come before exports
 
 
 def table_file(
@@ -76,4 +77,4 @@ def _is_too_large(error: BaseException | None) -> bool:
 
 
 if __name__ == "__main__":
-    main(table_file)
+    main(table_file, niceness=NICENESS)

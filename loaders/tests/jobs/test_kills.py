@@ -125,7 +125,7 @@ def _table():
         rows = [[name, *TRIED[name].values()] for name in TRIED]
         rows.append(["all", *map(sum, zip(*(row[1:] for row in rows), strict=True))])
         heading = ["Format, read by, worked on in, shown by", "Succeeded at once", "Tried again"]
-        record(REPORT, "kills", sum(rows[-1][1:]), heading, rows)
+        record(REPORT, "kills", f"{sum(rows[-1][1:])} kills", heading, rows)
 
 
 def _way_of(name):

@@ -329,4 +329,4 @@ def write_table(rounds):
         "Back to normal after, median",
         "longest",
     ]
-    record(REPORT, "faults", len(rounds), heading, rows)
+    record(REPORT, "faults", f"{len(rounds)} kills", heading, rows)
