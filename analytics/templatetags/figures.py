@@ -223,7 +223,8 @@ def series_table(results: Sequence[MetricResult]) -> SafeString:
 
 @register.simple_tag
 def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> SafeString:
-    """A breakdown: labels with a bar, the figure and the previous one, linked to their records.
+    """A breakdown: labels with a bar, the figure and the previous one, linked to their records; the
+    parts of the result that are not among `parts` are one row.
 
     A label that is too long for an address has no link.
     """
@@ -238,6 +239,13 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
         f"{figure(metric, part.previous)}</td></tr>"
         for part, link in zip(parts, links, strict=True)
     )
+    other = result.other(len(parts))
+    if other:
+        rows += (
+            f'<tr><th scope="row">{len(result.parts) - len(parts)} others</th><td></td>'
+            f'<td>{figure(metric, other.figure)}</td><td class="before">'
+            f"{figure(metric, other.previous)}</td></tr>"
+        )
     return mark_safe(  # noqa: S308 (escaped above; the rest are numbers)
         f'<table class="parts"><thead><tr><th scope="col">{escape(result.breakdown)}</th><td></td>'
         f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Previous</th></tr>'

@@ -11,8 +11,9 @@ from django.utils import timezone
 from analytics.dashboards.boards import DASHBOARDS
 from analytics.metrics import METRICS
 from analytics.metrics.run import Page
-from analytics.metrics.sources import TICKET_EVENTS
+from analytics.metrics.sources import TICKET_EVENTS, TIME_ENTRY_EVENTS
 from analytics.tests.versions import company, log_load, ticket
+from analytics.warehouse.errors import WarehouseBusy
 from tenants.models import Membership
 
 
@@ -168,6 +169,33 @@ def test_one_failing_tile_leaves_the_others(client, alice, acme, filled, warehou
     assert "Failed:  These figures are not available" in tile(page, "figure-hours-worked")
     assert page.count("Failed:") == 2
     assert page.rstrip().endswith("</html>")
+
+
+def test_a_tile_that_waited_too_long_for_its_turn_states_so(
+    client, alice, acme, filled, monkeypatch
+):
+    ask = Page.ask
+
+    def busy(self, pieces):
+        if pieces[0].source is TIME_ENTRY_EVENTS:
+            raise WarehouseBusy("Too many statements are running.")
+        return ask(self, pieces)
+
+    monkeypatch.setattr(Page, "ask", busy)
+    client.force_login(alice)
+    page = page_of(client, acme)
+    assert "Many figures are being computed" in tile(page, "figure-hours-worked")
+    assert " 1 " in tile(page, "figure-tickets-opened")
+
+
+def test_parts_beyond_those_of_a_tile_are_one_row(client, alice, acme, filled, put_rows):
+    now = timezone.now().isoformat()
+    rows = [ticket(f"b{n}", created_date=now, company_id=f"{n % 11 + 5}") for n in range(22)]
+    put_rows(acme, "tickets", rows)
+    client.force_login(alice)
+    shown = tile(page_of(client, acme), "parts-tickets-by-company")
+    assert re.search(r"\d others\s+\d", shown), shown
+    assert "All 1" in shown
 
 
 def test_tiles_are_sent_as_they_are_ready(client, alice, acme, filled, monkeypatch):

@@ -24,12 +24,14 @@ from analytics.views.common import (
     tenant_page,
 )
 from analytics.warehouse.catalog import TABLES
+from analytics.warehouse.errors import WarehouseBusy
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
 
 TILES_GO_HERE = "<!-- tiles -->"
 MAX_PARTS = 8
+BUSY = "Many figures are being computed for you right now, so this one had to wait for too long."
 
 
 @tenant_page
@@ -64,7 +66,7 @@ def _streamed(
     before, after = page.split(TILES_GO_HERE)
     yield before
     waiting = list(board.tiles)
-    results: dict[MetricQuery, MetricResult | None] = {}
+    results: dict[MetricQuery, MetricResult | Exception] = {}
     for query, result in _results(board, scope, freshness):
         results[query] = result
         for tile in [each for each in waiting if results.keys() >= set(each.queries)]:
@@ -75,29 +77,29 @@ def _streamed(
 
 def _results(
     board: Dashboard, scope: Scope, freshness: tuple[Freshness, ...]
-) -> Iterator[tuple[MetricQuery, MetricResult | None]]:
-    """Every figure of the dashboard; None where it failed, so that only its own tile fails."""
+) -> Iterator[tuple[MetricQuery, MetricResult | Exception]]:
+    """Every figure of the dashboard, or why it failed, so that only its own tile fails."""
     queries = [query for tile in board.tiles for query in tile.queries]
     found = run_metrics(scope.tenant, queries, scope.period, scope.as_of, scope.filters, freshness)
     for query, result in found:
         if isinstance(result, Exception):
             log.error("%s of %s failed", query.metric.name, scope.tenant.id, exc_info=result)
-            yield query, None
-        else:
-            yield query, result
+        yield query, result
 
 
 def _rendered(
-    tile: Tile, results_by_query: Mapping[MetricQuery, MetricResult | None], scope: Scope
+    tile: Tile, results_by_query: Mapping[MetricQuery, MetricResult | Exception], scope: Scope
 ) -> str:
-    results = [found for query in tile.queries if (found := results_by_query[query]) is not None]
+    found = [results_by_query[query] for query in tile.queries]
+    results = [each for each in found if isinstance(each, MetricResult)]
+    is_busy = any(isinstance(each, WarehouseBusy) for each in found)
     context: dict[str, Any] = {
         "tile": tile,
         "scope": scope,
         "tenant": scope.tenant,
         "result": results[0] if results else None,
         "results": results,
-        "error": FAILED if len(results) < len(tile.names) else "",
+        "error": (BUSY if is_busy else FAILED) if len(results) < len(tile.names) else "",
     }
     if tile.type is TileType.CHART and not context["error"]:
         context["spec"] = spec.over_time(results)
