@@ -80,7 +80,8 @@ class Period:
     def previous(self) -> "Period":
         """What figures of this period are compared with."""
         if self.compared_with is Comparison.YEAR:
-            return Period(_a_year_before(self.start), _a_year_before(self.end), self.zone)
+            last = _a_year_before(self.last_day)
+            return Period(_a_year_before(self.start), last + DAY, self.zone)
         return Period(self.start - (self.end - self.start), self.start, self.zone)
 
     @property
@@ -233,7 +234,7 @@ def _comparison(text: str, period: Period) -> Comparison:
     if text not in ("", *Comparison):
         raise PeriodError("compare", f"Use {' or '.join(Comparison)}.")
     comparison = Comparison(text) if text else Comparison.BEFORE
-    if comparison is Comparison.YEAR and period.start < _a_year_before(period.end):
+    if comparison is Comparison.YEAR and period.start <= _a_year_before(period.last_day):
         raise PeriodError("compare", "Use a period of at most a year, or compare=before.")
     return comparison
 

@@ -24,7 +24,7 @@ router = Router()
 class ChangeOut(Schema):
     """What a part brought to the change. Of shares and ratios, the last two add up to `amount`."""
 
-    values: list[str] = Field(description="One value for each dimension, to filter by.")
+    values: list[str] = Field(description="One for each dimension; empty where records have none.")
     label: str
     figure: float | None
     previous: float | None

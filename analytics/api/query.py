@@ -18,7 +18,7 @@ from ninja.params.functions import Path, Query
 
 from analytics.api.base import ERRORS, NotFound, tenant_of
 from analytics.api.records import plain
-from analytics.api.v1 import FreshnessOut, ScopeIn, freshness_out
+from analytics.api.v1 import FreshnessOut, ScopeIn, filters_out, freshness_out
 from analytics.dashboards.scope import MAX_FILTER_CHARACTERS, Scope
 from analytics.metrics import DIMENSIONS, METRICS
 from analytics.metrics import query as layer
@@ -26,7 +26,7 @@ from analytics.metrics.query import QueryError
 from analytics.metrics.rows import QueryResult, Row, run_query
 from analytics.metrics.statement import MAX_GROUPS
 from analytics.metrics.values import MAX_VALUES, dimension_values
-from analytics.periods import UNITS, as_of_from_query
+from analytics.periods import UNITS, PeriodError, as_of_from_query
 from analytics.views.downloads import table_download
 
 router = Router()
@@ -200,7 +200,7 @@ def _answer(found: QueryResult) -> dict[str, Any]:
         "period": _days(first.period),
         "previous_period": _days(first.period.previous),
         "as_of": first.as_of,
-        "filters": {each.name: each.values for each in first.filters},
+        "filters": filters_out(first.filters),
         "buckets": [_days(bucket) for bucket in found.buckets],
         "rows": [_row(found.query, row) for row in found.rows],
         "other": _row(found.query, found.other) if found.other else None,
@@ -298,5 +298,7 @@ def values(
     tenant = tenant_of(request, tenant_id)
     if name not in DIMENSIONS:
         raise NotFound("No such dimension.")
+    if "\0" in q:
+        raise PeriodError("q", "This is not a valid value.")
     known = as_of_from_query({"as_of": as_of}, tenant.zone, timezone.now())
     return dimension_values(tenant, DIMENSIONS[name], known, q, limit)

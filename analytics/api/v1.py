@@ -1,5 +1,6 @@
 """Version 1: metrics, records and histories, with the same results as the pages."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -32,7 +33,7 @@ from analytics.metrics.differences import (
     RecordDifference,
     differences,
 )
-from analytics.metrics.dimensions import EXCLUDED
+from analytics.metrics.dimensions import EXCLUDED, Filter, write_value
 from analytics.periods import MAX_DAYS, PRESETS, PeriodError, as_of_from_query
 from analytics.records import listing
 from analytics.records.history import record_history
@@ -70,7 +71,7 @@ class Bucket(Schema):
 class PartOut(Schema):
     """One row of the breakdown. A value and its label are empty where records have none."""
 
-    values: list[str] = Field(description="One value for each dimension, to filter by.")
+    values: list[str] = Field(description="One for each dimension; empty where records have none.")
     label: str
     figure: float | None
     previous: float | None
@@ -310,7 +311,9 @@ def metric_differences(
     tenant = tenant_of(request, tenant_id)
     if name not in METRICS:
         raise NotFound("No such metric.")
-    asked = Moments.of_query(tenant, scope.dict() | {"before": before, "loaded_by": loaded_by})
+    asked = Moments.of_query(
+        tenant, scope.dict(by_alias=True) | {"before": before, "loaded_by": loaded_by}
+    )
     return _differences(
         differences(
             tenant, name, asked.period, asked.before, asked.after, asked.filters, limit=limit
@@ -407,13 +410,18 @@ def _metric(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in MetricOut.model_fields}
 
 
+def filters_out(filters: Iterable[Filter]) -> dict[str, list[str]]:
+    """Filters as they are written in addresses."""
+    return {each.name: [write_value(value) for value in each.values] for each in filters}
+
+
 def _answer(result: MetricResult) -> dict[str, Any]:
     return {
         "metric": _metric(result.metric),
         "first_day": result.period.start,
         "last_day": result.period.last_day,
         "as_of": result.as_of,
-        "filters": {each.name: list(each.values) for each in result.filters},
+        "filters": filters_out(result.filters),
         "not_applied": [
             each.name for each in result.requested_filters if each not in result.filters
         ],
@@ -450,7 +458,7 @@ def freshness_out(freshness: Freshness) -> dict[str, Any]:
 def _differences(found: Differences) -> dict[str, Any]:
     return {
         "metric": _metric(found.metric),
-        "filters": {each.name: list(each.values) for each in found.filters},
+        "filters": filters_out(found.filters),
         "before": _reading(found.before),
         "after": _reading(found.after),
         "causes": [

@@ -49,7 +49,7 @@ def contributions(result: MetricResult) -> list[Contribution]:
     """
     metric = result.metric
     parts = list(result.parts)
-    if result.is_cut and (other := result.other(len(parts))):
+    if other := result.other(len(parts)):
         parts.append(other)
     return _contributions(metric, parts, result.numbers, result.previous_numbers)
 
@@ -94,7 +94,7 @@ def _fractions(numbers: Numbers) -> tuple[Fraction, ...]:
     return tuple(Fraction(number or 0) for number in numbers) or (Fraction(0), Fraction(0))
 
 
-def rounded(amounts: Sequence[Fraction], places: int) -> list[Decimal]:
+def rounded_to_sum(amounts: Sequence[Fraction], places: int) -> list[Decimal]:
     """The amounts in `places` decimals, so that they add up to their rounded sum.
 
     Each is rounded down, and those with the largest remainders get what is left.
@@ -135,7 +135,9 @@ def explain_change(
 
     The reason is None if no part stands out. Raises WarehouseError.
     """
-    names = [name for name in query.metric.dimensions if name not in _NO_REASON]
+    # Medians are no sums, so no part can be the reason.
+    possible = () if query.metric.aggregate.is_duration else query.metric.dimensions
+    names = [name for name in possible if name not in _NO_REASON]
     queries = [MetricQuery(query.metric, (name,)) for name in names]
     results = {}
     asked = run_metrics(tenant, [query, *queries], period, as_of, filters, freshness)

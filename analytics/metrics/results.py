@@ -141,8 +141,10 @@ class MetricResult:
         )
 
     def other(self, shown: int) -> Part | None:
-        """All parts but the first `shown` as one; None if there are no more, or for a median."""
-        if len(self.parts) <= shown or self.metric.aggregate.is_duration:
+        """All parts but the first `shown` as one, with those that are cut; None if there are no
+        more, or for a median."""
+        has_more = len(self.parts) > shown or self.is_cut
+        if not has_more or self.metric.aggregate.is_duration:
             return None
         return self.without(self.parts[:shown])
 
@@ -150,7 +152,14 @@ class MetricResult:
         """All but these parts as one, of a metric that is not a median or percentile."""
         numbers = _without(self.numbers, [part.numbers for part in parts])
         before = _without(self.previous_numbers, [part.previous_numbers for part in parts])
-        return Part((), (OTHER,), figure_of(self.metric, numbers), figure_of(self.metric, before))
+        return Part(
+            (),
+            (OTHER,),
+            figure_of(self.metric, numbers),
+            figure_of(self.metric, before),
+            numbers,
+            before,
+        )
 
 
 def _without(total: Numbers, others: Sequence[Numbers]) -> Numbers:

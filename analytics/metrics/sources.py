@@ -343,7 +343,7 @@ CONTACT_STATES = Source(
     feeds=(Feed({"exists": "at"}, _at_instants(CONTACTS), is_state=True),),
     dimensions={
         "company": _COMPANY,
-        **_texts(department="department", country="country"),
+        **_texts(department="department"),
     },
     values={"active_contact": Value("exists", "if(is_active, 1, NULL)")},
 )

@@ -120,7 +120,7 @@ def why_url(metric: Metric, scope: Scope) -> str:
     first, last = scope.period.start, scope.period.last_day
     as_of = scope.as_of.astimezone(scope.tenant.zone).date()
     if metric.is_state and last >= as_of:
-        first, last = as_of, timezone.localdate()
+        first = last = timezone.localdate()
     query = {"start": f"{first}", "end": f"{last}", **scope.filters, "before": f"{as_of}"}
     address = reverse("figure_why", args=[scope.tenant.id, metric.name])
     return f"{address}?{urlencode(query, doseq=True)}"

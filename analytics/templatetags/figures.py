@@ -28,7 +28,8 @@ from analytics.metrics import (
     formats,
     value_label,
 )
-from analytics.metrics.changes import Reason, contributions, phrase, rounded
+from analytics.metrics.changes import Reason, contributions, phrase, rounded_to_sum
+from analytics.metrics.dimensions import read_value
 from analytics.records.listing import Condition, Listing
 from analytics.warehouse.catalog import Column, Table
 from tenants.models import Tenant
@@ -86,8 +87,8 @@ def change_sentence(result: MetricResult, reason: Reason | None) -> str:
     )
     if reason is None:
         return f"{text}."
-    (amount,) = rounded([reason.amount], metric.places)
-    if abs(amount) <= abs(difference):
+    (amount,) = rounded_to_sum([reason.amount], metric.places)
+    if abs(amount) <= abs(difference) and (amount > 0) == (difference > 0):
         return f"{text}, {abs(amount):,} of them from {phrase(reason).rstrip('.')}."
     return f"{text}. From {phrase(reason)} alone it was {amount:+,}."
 
@@ -98,9 +99,9 @@ def changes_table(result: MetricResult, scope: Scope) -> SafeString:
     found = contributions(result)
     places = result.metric.places
     is_split = result.metric.aggregate.is_quotient
-    shown = [rounded([each.amount for each in found], places)]
+    shown = [rounded_to_sum([each.amount for each in found], places)]
     if is_split:
-        rates = rounded([each.rate or Fraction(0) for each in found], places)
+        rates = rounded_to_sum([each.rate or Fraction(0) for each in found], places)
         shown += [rates, [a - rate for a, rate in zip(shown[0], rates, strict=True)]]
     rows = [
         (_changed_part(result, each.part, scope), [column[number] for column in shown])
@@ -241,8 +242,9 @@ def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> Sa
     )
     other = result.other(len(parts))
     if other:
+        count = "All" if result.is_cut else f"{len(result.parts) - len(parts)}"
         rows += (
-            f'<tr><th scope="row">{len(result.parts) - len(parts)} others</th><td></td>'
+            f'<tr><th scope="row">{count} others</th><td></td>'
             f'<td>{figure(metric, other.figure)}</td><td class="before">'
             f"{figure(metric, other.previous)}</td></tr>"
         )
@@ -336,7 +338,7 @@ def filter_options(name: str, offered: Sequence[tuple[str, str]], scope: Scope) 
     """The options of a filter. The selected value is always included."""
     (picked, *_) = scope.filters.get(name, ("",))
     known = any(value == picked for value, _ in offered)
-    more = [] if known or not picked else [(picked, picked)]
+    more = [] if known or not picked else [(picked, value_label(name, read_value(picked), {}))]
     # Hundreds of companies: format_html would take several times as long as escape.
     options = (
         f'<option value="{escape(value)}"{" selected" if value == picked else ""}>'

@@ -1,5 +1,6 @@
 """What changed: contributions add up to the change, and the reason is the one that was made."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -8,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part
+from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part, run_metrics
 from analytics.metrics.changes import (
     contributions,
     explain_change,
     phrase,
-    rounded,
+    rounded_to_sum,
 )
 from analytics.metrics.results import figure_of
 from analytics.periods import Period
@@ -94,7 +95,7 @@ def test_contributions_add_up_to_the_change(name, rows):
             assert each.rate + each.mix == each.amount
         else:
             assert (each.rate, each.mix) == (None, None)
-    shown = rounded([each.amount for each in found], 1)
+    shown = rounded_to_sum([each.amount for each in found], 1)
     assert abs(sum(shown, Decimal(0)) - Decimal(float(change))) <= Decimal("0.0501")
     assert all(
         abs(Fraction(s) - e.amount) <= Fraction(1, 10) for s, e in zip(shown, found, strict=True)
@@ -110,6 +111,19 @@ def test_rate_and_mix_are_told_apart():
     found = {each.part.label: each for each in contributions(mix)}
     assert {each.rate for each in found.values()} == {0}
     assert sum(each.amount for each in found.values()) == Fraction(200, 3) - 75
+
+
+@given(
+    name=st.sampled_from(KINDS),
+    rows=st.lists(
+        st.tuples(st.tuples(NUMBERS, NUMBERS), st.tuples(NUMBERS, NUMBERS)), min_size=3, max_size=8
+    ),
+)
+def test_parts_that_are_cut_are_one_contribution(name, rows):
+    whole = _result(name, rows)
+    cut = replace(whole, parts=whole.parts[:1], is_cut=True)
+    total = lambda result: sum((each.amount for each in contributions(result)), Fraction(0))  # noqa: E731
+    assert total(cut) == total(whole)
 
 
 def test_medians_have_no_contributions():
@@ -176,6 +190,35 @@ def test_within_a_filter_the_reason_is_another(story):
 def test_where_nothing_stands_out_there_is_no_reason(story):
     assert _reason(story, "tickets_closed", {}) is None
     assert _reason(story, "sla_met", {"company": "1"}) is None
+
+
+def test_hundreds_of_companies_add_up(acme, warehouse, client, alice):
+    """Those beyond the list are those that fell most."""
+    warehouse.run(
+        "INSERT INTO shared_tickets (tenant_id, ticket_id, company_id, created_date, "
+        "effective_date, is_current) SELECT {t:String}, toString(number), "
+        "toString(number % 600), if(number < 600, toDateTime64('2026-05-10', 3, 'UTC'), "
+        "toDateTime64('2026-06-10', 3, 'UTC')), toDateTime64('2026-01-01', 3, 'UTC'), true "
+        "FROM numbers(1000)",
+        {"t": acme.id},
+    )
+    client.force_login(alice)
+    path = f"/api/v1/tenants/{acme.id}/metrics/tickets_by_company/changes"
+    answer = client.get(path, {"start": "2026-06-01", "end": "2026-06-30"}).json()
+    assert answer["figure"] - answer["previous"] == -200
+    assert sum(each["amount"] for each in answer["changes"]) == -200
+    page = client.get(f"/t/{acme.id}/figures/tickets_by_company/?start=2026-06-01&end=2026-06-30")
+    assert "All others" in page.content.decode()
+
+
+def test_medians_ask_for_no_reason(story, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "analytics.metrics.changes.run_metrics",
+        lambda tenant, queries, *rest: asked.extend(queries) or run_metrics(tenant, queries, *rest),
+    )
+    assert _reason(story, "resolution_median", {}) is None
+    assert [query.by for query in asked] == [()]
 
 
 @pytest.mark.parametrize("name", METRICS)

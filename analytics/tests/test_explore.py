@@ -527,3 +527,13 @@ def test_pages_and_files_tell_misses_in_words(client, alice, acme, judged, wareh
         "resolution_target_hours,over_target_hours,verdict,status"
     )
     assert first.startswith(",,0.5,1,10,4,6,no,")
+
+
+def test_only_filters_that_the_metric_has_are_shown_as_such(client, alice, acme, judged, warehouse):
+    log_load(warehouse, acme, "tickets")
+    client.force_login(alice)
+    query = "metric=sla_met&start=2026-06-01&end=2026-06-30&priority=P1&agreement=Gold"
+    text = client.get(f"/t/{acme.id}/explore/tickets/?{query}").content.decode()
+    assert "Priority: <b>P1</b>" in text
+    assert "Agreement: " not in text
+    assert "Not filtered by agreement" in text

@@ -194,3 +194,29 @@ def test_an_as_of_date_is_the_end_of_its_local_day():
 @pytest.mark.parametrize("text", ["", "2026-03-15", "2027-01-01"])
 def test_today_and_later_are_no_as_of_date(text):
     assert as_of_from_query({"as_of": text}, NEW_YORK, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "last", "before"),
+    [
+        ("2024-02-01", "2024-02-28", ("2023-02-01", "2023-02-28")),
+        ("2024-02-28", "2024-02-28", ("2023-02-28", "2023-02-28")),
+        ("2024-02-29", "2024-02-29", ("2023-02-28", "2023-02-28")),
+        ("2024-02-01", "2024-02-29", ("2023-02-01", "2023-02-28")),
+        ("2025-02-28", "2025-03-01", ("2024-02-28", "2024-03-01")),
+    ],
+)
+def test_the_same_days_a_year_before(start, last, before):
+    query = {"start": start, "end": last, "compare": "year"}
+    period, _ = from_query(query, NEW_YORK, NOON)
+    assert span(period.previous) == before
+
+
+@pytest.mark.parametrize(("start", "is_allowed"), [("2025-01-02", True), ("2025-01-01", False)])
+def test_a_comparison_with_a_year_before_needs_a_period_of_at_most_a_year(start, is_allowed):
+    query = {"start": start, "end": "2026-01-01", "compare": "year"}
+    if is_allowed:
+        from_query(query, NEW_YORK, NOON)
+    else:
+        with pytest.raises(PeriodError, match="compare"):
+            from_query(query, NEW_YORK, NOON)

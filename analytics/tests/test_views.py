@@ -171,6 +171,28 @@ def test_one_failing_tile_leaves_the_others(client, alice, acme, filled, warehou
     assert page.rstrip().endswith("</html>")
 
 
+def test_the_panel_keeps_filters_of_several_values_and_writes_those_that_are_not_given(
+    client, alice, acme, filled, put_rows
+):
+    put_rows(acme, "tickets", [ticket("2", created_date=timezone.now().isoformat(), priority="~x")])
+    client.force_login(alice)
+    path = f"/t/{acme.id}/filters/?company=1&company=2&board=~"
+    fields = client.get(path, headers={"X-Requested-With": "fetch"}).content.decode()
+    assert 'name="company"' not in fields
+    assert '<option value="~" selected>not given</option>' in fields
+    assert '<option value="~~x">~x</option>' in fields
+    page = client.get(path).content.decode()
+    assert page.count('<input type="hidden" name="company"') == 2
+
+
+def test_another_period_keeps_the_breakdown(client, alice, acme, filled):
+    client.force_login(alice)
+    page = page_of(client, acme, "figures/tickets_opened/?by=weekday&by=hour")
+    panel = page[page.index('class="panel"') : page.index("</form>", page.index('class="panel"'))]
+    assert '<input type="hidden" name="by" value="weekday">' in panel
+    assert '<input type="hidden" name="by" value="hour">' in panel
+
+
 def test_a_tile_that_waited_too_long_for_its_turn_states_so(
     client, alice, acme, filled, monkeypatch
 ):

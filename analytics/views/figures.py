@@ -56,6 +56,8 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
         query = MetricQuery.named(name, METRICS[name].usual_breakdown)
     context = page_context(request, tenant, "figures") | scope_context(scope, problem, freshness)
     context |= _figure_context(query, scope, freshness)
+    if request.GET.get("by"):
+        context["other_filters"] |= {"by": query.by}  # so that another period keeps the breakdown
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
 
 

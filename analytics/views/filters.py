@@ -1,12 +1,16 @@
 """The values that the filter panel offers, fetched when it is opened."""
 
+from collections.abc import Sequence
+
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from analytics.dashboards.choices import choices
-from analytics.metrics import freshness_of
+from analytics.dashboards.choices import Choice, choices
+from analytics.dashboards.scope import Scope
+from analytics.metrics import Freshness, freshness_of
+from analytics.metrics.dimensions import write_value
 from analytics.views.common import limited, page_context, scope_context, scope_of, tenant_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
@@ -21,7 +25,7 @@ def filters(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
     """
     scope, problem = scope_of(request, tenant)
     freshness = freshness_of(tenant, TABLES)
-    context = {"scope": scope, "choices": choices(tenant, freshness)}
+    context = {"scope": scope, "choices": _offered(tenant, scope, freshness)}
     if request.headers.get("X-Requested-With") == "fetch":
         return render(request, "analytics/filter_fields.html", context)
     back = request.GET.get("next", "")
@@ -31,3 +35,14 @@ def filters(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
     context |= page_context(request, tenant, "") | {"back": back}
     context = scope_context(scope, problem, freshness) | context
     return render(request, "analytics/filters.html", context)
+
+
+def _offered(
+    tenant: Tenant, scope: Scope, freshness: Sequence[Freshness]
+) -> dict[str, list[Choice]]:
+    """The choices of the panel. A filter with several values has none: it is kept or removed."""
+    return {
+        name: [(write_value(value), label) for value, label in offered]
+        for name, offered in choices(tenant, freshness).items()
+        if len(scope.filters.get(name, ())) < 2
+    }

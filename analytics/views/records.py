@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from analytics import periods
 from analytics.dashboards.scope import Scope
-from analytics.metrics import METRICS, parse_filters
+from analytics.metrics import DIMENSIONS, METRICS, parse_filters
 from analytics.periods import PeriodError
 from analytics.records import listing, relations
 from analytics.records.history import RecordNotFound, record_history
 from analytics.views.common import limited, names_of_filters, page_context, tenant_page
 from analytics.views.downloads import bad_download, file_download
 from analytics.warehouse.catalog import TABLES, Column, Table
-from analytics.warehouse.errors import WarehouseError
+from analytics.warehouse.errors import WarehouseBusy, WarehouseError
 from analytics.warehouse.exports import KINDS, ExportRefused
 from common.spreadsheets import MAX_SHEET_ROWS
 from tenants.models import Tenant
@@ -49,6 +49,8 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     except listing.ListingError as problem:
         context |= {"problem": problem, "wanted": listing.listing(shown)}
         status = 400
+    except WarehouseBusy:
+        raise
     except WarehouseError:
         log.exception("%s of %s cannot be listed", table, tenant.id)
         context |= {"error": "These records are not available right now.", "wanted": wanted}
@@ -132,14 +134,18 @@ def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | Non
     verdict = request.GET.get("verdict", "")
     if verdict not in VERDICTS:
         raise listing.ListingError("verdict", "Use yes or no.")
-    return listing.DrillDown(METRICS[name], scope.period, scope.filters, VERDICTS[verdict])
+    period = scope.period.up_to(scope.as_of) if scope.as_of else scope.period
+    return listing.DrillDown(METRICS[name], period, scope.filters, VERDICTS[verdict])
 
 
 def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:
     found = listing.page(tenant, wanted)
-    filters = parse_filters(wanted.drill_down.filters) if wanted.drill_down else ()
+    requested = parse_filters(wanted.drill_down.filters) if wanted.drill_down else ()
+    dimensions = wanted.drill_down.metric.dimensions if wanted.drill_down else ()
+    filters = [each for each in requested if each.dimension in dimensions]
     return {
         "filters": filters,
+        "ignored": [DIMENSIONS[each.dimension].title for each in requested if each not in filters],
         "company_names": names_of_filters(tenant, filters, wanted.as_of),
         "wanted": wanted,
         "page": found,

@@ -12,6 +12,10 @@
         const response = await fetch(place.dataset.fetch, {
           headers: { "X-Requested-With": "fetch" },
         });
+        if (response.redirected) {
+          window.location.reload(); // logged out: never a login form within this form
+          return;
+        }
         if (!response.ok) throw new Error(`status ${response.status}`);
         place.innerHTML = await response.text();
         place.dataset.state = "ready";
