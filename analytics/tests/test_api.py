@@ -164,6 +164,8 @@ def test_the_openapi_document_is_valid_and_names_the_fields(client):
         "/api/{table}/{tenant_id}/{record_id}/history",
         "/api/v1/tenants/{tenant_id}/metrics",
         "/api/v1/tenants/{tenant_id}/metrics/{name}",
+        "/api/v1/tenants/{tenant_id}/metrics/{name}/changes",
+        "/api/v1/tenants/{tenant_id}/metrics/{name}/differences",
         "/api/v1/tenants/{tenant_id}/query",
         "/api/v1/tenants/{tenant_id}/dimensions",
         "/api/v1/tenants/{tenant_id}/dimensions/{name}",
