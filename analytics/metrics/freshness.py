@@ -3,13 +3,19 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from analytics.warehouse.catalog import PUBLISHING, REPAIR
+from analytics.warehouse.catalog import LOAD_LOG, PUBLISHING, REPAIR
+from analytics.warehouse.sql import tenant_rows
 from analytics.warehouse.tenant_reader import TenantReader
 from tenants.models import Tenant
+
+# For each table, the newest finished load, and the newest entry of any other kind.
+_COLUMNS = "table_name, load_id, kind, finished_at, newest_file, newest_file_time"
+_LOG = tenant_rows(LOAD_LOG.name, _COLUMNS, "table_name IN {tables:Array(String)}", is_final=True)
+_SQL = f"""SELECT {_COLUMNS} FROM {_LOG}
+ORDER BY finished_at DESC, load_id DESC
+LIMIT 1 BY table_name, kind IN ('{REPAIR}', '{PUBLISHING}')"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Freshness:
 
 def freshness_of(tenant: Tenant, tables: Collection[str]) -> tuple[Freshness, ...]:
     """The newest finished load of each of `tables`; none for tables never loaded."""
-    rows = TenantReader(tenant).select(_sql(), {"tables": sorted(tables)}).dicts()
+    rows = TenantReader(tenant).select(_SQL, {"tables": sorted(tables)}).dicts()
     loads = [row for row in rows if row["kind"] not in (REPAIR, PUBLISHING)]
     later = {row["table_name"]: row for row in rows if row["kind"] in (REPAIR, PUBLISHING)}
     return tuple(_freshness(row, later.get(row["table_name"], row)) for row in loads)
@@ -56,8 +62,3 @@ def data_version(freshness: Iterable[Freshness]) -> str:
     """The combined version of these tables; "" if one of them is changing."""
     versions = [each.version for each in freshness]
     return " ".join(sorted(versions)) if all(versions) else ""
-
-
-@cache
-def _sql() -> str:
-    return (Path(__file__).parent / "freshness.sql").read_text()

@@ -77,8 +77,8 @@ def run_metrics(
 ) -> Iterator[tuple[MetricQuery, MetricResult | Exception]]:
     """Several metrics at once: each as soon as it is known, the cached ones first.
 
-    A query whose statement fails has the exception instead, so that the others are shown. Each
-    result has the first `max_parts` parts.
+    The statements are sent before this returns. A query whose statement fails has the exception
+    instead, so that the others are shown. Each result has the first `max_parts` parts.
     """
     queries = list(dict.fromkeys(queries))
     if freshness is None:
@@ -87,17 +87,29 @@ def run_metrics(
     page = Page(tenant, period, as_of, parse_filters(filters or {}), tuple(freshness), max_parts)
     answers: dict[Piece, Answer | Exception] = dict(page.cached_answers(queries))
     missing = [each for query in queries for each in page.pieces_of(query) if each not in answers]
+    threads = ThreadPoolExecutor(PARALLEL_STATEMENTS)
+    names = threads.submit(page.names) if _needs_names(queries) else None
+    futures = {threads.submit(page.ask, batch): batch for batch in _batches(missing)}
+    threads.shutdown(wait=False)  # its threads end with these
+    return _as_known(page, queries, answers, futures, names)
+
+
+def _as_known(
+    page: "Page",
+    queries: Sequence[MetricQuery],
+    answers: "dict[Piece, Answer | Exception]",
+    futures: "Mapping[Future[dict[Piece, Answer]], Sequence[Piece]]",
+    names: "Future[dict[str, str]] | None",
+) -> Iterator[tuple[MetricQuery, MetricResult | Exception]]:
     waiting = list(queries)
-    with ThreadPoolExecutor(PARALLEL_STATEMENTS) as threads:
-        names = threads.submit(page.names) if _needs_names(queries) else None
-        futures = {threads.submit(page.ask, batch): batch for batch in _batches(missing)}
-        try:
+    try:
+        yield from _finished(page, waiting, answers, names)
+        for done in as_completed(futures):
+            answers |= _answers_of(done, futures[done])
             yield from _finished(page, waiting, answers, names)
-            for done in as_completed(futures):
-                answers |= _answers_of(done, futures[done])
-                yield from _finished(page, waiting, answers, names)
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)  # the reader may have gone
+    finally:
+        for each in futures:  # the reader may have gone
+            each.cancel()
 
 
 def _finished(

@@ -48,17 +48,19 @@ def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -
     remember(slug, scope)
     context |= scope_context(scope, problem, freshness)
     context |= {"vega_version": bundle.VERSION, "tiles_go_here": TILES_GO_HERE}
+    results = _results(board, scope, freshness)  # whose statements run while the frame is rendered
     page = render_to_string("analytics/dashboard.html", context, request)
     response = StreamingHttpResponse(
-        _streamed(page, board, scope, freshness), status=400 if problem else 200
+        _streamed(page, board, scope, results), status=400 if problem else 200
     )
     response["X-Accel-Buffering"] = "no"  # else nginx would buffer the tiles until the last is done
     return response
 
 
-def _streamed(
-    page: str, board: Dashboard, scope: Scope, freshness: tuple[Freshness, ...]
-) -> Iterator[str]:
+Results = Iterator[tuple[MetricQuery, MetricResult | Exception]]
+
+
+def _streamed(page: str, board: Dashboard, scope: Scope, found: Results) -> Iterator[str]:
     """The page up to its tiles, each tile as its figures arrive, and the rest.
 
     Tiles may come in any order, since each names its slot.
@@ -67,7 +69,9 @@ def _streamed(
     yield before
     waiting = list(board.tiles)
     results: dict[MetricQuery, MetricResult | Exception] = {}
-    for query, result in _results(board, scope, freshness):
+    for query, result in found:
+        if isinstance(result, Exception):
+            log.error("%s of %s failed", query.metric.name, scope.tenant.id, exc_info=result)
         results[query] = result
         for tile in [each for each in waiting if results.keys() >= set(each.queries)]:
             waiting.remove(tile)
@@ -75,16 +79,10 @@ def _streamed(
     yield after
 
 
-def _results(
-    board: Dashboard, scope: Scope, freshness: tuple[Freshness, ...]
-) -> Iterator[tuple[MetricQuery, MetricResult | Exception]]:
+def _results(board: Dashboard, scope: Scope, freshness: tuple[Freshness, ...]) -> Results:
     """Every figure of the dashboard, or why it failed, so that only its own tile fails."""
     queries = [query for tile in board.tiles for query in tile.queries]
-    found = run_metrics(scope.tenant, queries, scope.period, scope.as_of, scope.filters, freshness)
-    for query, result in found:
-        if isinstance(result, Exception):
-            log.error("%s of %s failed", query.metric.name, scope.tenant.id, exc_info=result)
-        yield query, result
+    return run_metrics(scope.tenant, queries, scope.period, scope.as_of, scope.filters, freshness)
 
 
 def _rendered(

@@ -14,16 +14,20 @@ def literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-# Every name of a shared table must be followed by this.
+# Every name of a shared table must be followed by this, perhaps after FINAL.
 SCOPE = " WHERE tenant_id = {tenant_id:String} AND ("
+_FINAL = " FINAL"
 
 
-def tenant_rows(table: str, columns: str, where: str, more: str = "") -> str:
+def tenant_rows(
+    table: str, columns: str, where: str, more: str = "", *, is_final: bool = False
+) -> str:
     """A subquery of a tenant's rows of a shared table; the only form in which one may be named.
 
-    `more` follows the condition, such as a QUALIFY clause.
+    `more` follows the condition, such as a QUALIFY clause. `is_final`: only the last of the rows
+    with the same key, as logs need it.
     """
-    return f"(SELECT {columns} FROM {table}{SCOPE}{where}){more})"
+    return f"(SELECT {columns} FROM {table}{_FINAL if is_final else ''}{SCOPE}{where}){more})"
 
 
 def is_scoped(sql: str, tables: Iterable[str]) -> bool:
@@ -32,7 +36,7 @@ def is_scoped(sql: str, tables: Iterable[str]) -> bool:
     The condition in parentheses must end the WHERE clause: an OR after it would lift the scope.
     """
     for found in re.finditer(rf"\b(?:{'|'.join(map(re.escape, tables))})\b", sql):
-        rest = sql[found.end() :]
+        rest = sql[found.end() :].removeprefix(_FINAL)
         if not rest.startswith(SCOPE):
             return False
         after = rest[_closing(rest, len(SCOPE)) :].lstrip()

@@ -142,7 +142,7 @@ def statement_limits() -> tuple[int, int]:
     threads, memory = settings.READER_THREADS, settings.READER_MEMORY_MB << 20
     if not threads or not memory:
         engine_threads, engine_memory = _engine(reader_login().address())
-        threads = threads or max(1, engine_threads // 2)
+        threads = threads or max(2, engine_threads // 2)
         memory = memory or max(MIN_MEMORY, engine_memory // 8)
     return threads, memory
 
