@@ -17,10 +17,7 @@ PYTEST = $(BIN)/python -m pytest -q --dist loadfile --no-loadscope-reorder -n $(
 help:
 	@echo "make demo [PORT=8000]  set everything up, load the sample lake, run until Ctrl-C"
 	@echo "make manage RUN=doctor run a manage.py command on the running demo"
-	@echo "make test              all tests;  make attack: $(VENV)/ready-dev
-	@AVESA_ATTACK_SECONDS=15 AVESA_ATTACK_REPORT=docs/reliability.md $(PYTEST) -n 0 avesa_site/tests/test_attack.py
-
-test-fast: without the warehouse"
+	@echo "make test              all tests;  make test-fast: without the warehouse"
 	@echo "make faults            kill each part twenty times; writes docs/reliability.md"
 	@echo "make kills             kill the warehouse before each statement of loads; writes it, too"
 	@echo "make attack            slow clients and greedy users; writes docs/reliability.md"
@@ -72,6 +69,9 @@ faults: $(VENV)/ready-dev
 
 kills: $(VENV)/ready-dev
 	@AVESA_THOROUGH=1 AVESA_KILL_REPORT=docs/reliability.md $(PYTEST) -n 0 loaders/tests/jobs/test_kills.py
+
+attack: $(VENV)/ready-dev
+	@AVESA_ATTACK_SECONDS=10 AVESA_ATTACK_REPORT=docs/reliability.md $(PYTEST) -n 0 avesa_site/tests/test_attack.py
 
 test-fast: $(VENV)/ready-dev
 	@$(PYTEST) -m "not slow and not engine"

@@ -55,3 +55,10 @@ def test_links_between_documents_work():
         for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_target_that_make_lists_exists():
+    text = _text("Makefile")
+    listed = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())
+    assert {name for name in listed if re.search(rf"^{name}:", text, re.MULTILINE)} == listed
+    assert set(re.findall(r'echo "make ([\w-]+)', text)) <= listed
