@@ -91,9 +91,9 @@ def _text(result: MetricResult, value: Figure) -> str:
 
 
 def _is_low(results: Sequence[MetricResult]) -> bool:
-    """Whether an axis from zero still shows the line's ups and downs."""
+    """Whether an axis from zero still shows the line's ups and downs, or there are none."""
     known = [float(v) for each in results for _, v in each.series if v is not None]
-    return not known or min(known) < FLAT * max(known)
+    return len(set(known)) <= 1 or min(known) < FLAT * max(known)
 
 
 @cache

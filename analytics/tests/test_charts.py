@@ -87,6 +87,7 @@ def test_an_axis_leaves_out_zero_only_if_that_would_flatten_the_line_and_states_
     assert near["title"]["text"] == "The axis does not start at zero"
     assert "The axis does not start at zero" in render.svg(near, "Open tickets")
     assert "title" not in spec.over_time([result("backlog", figures=[5, 505])])
+    assert "title" not in spec.over_time([result("backlog", figures=[3, 3])])
     assert "title" not in spec.over_time([result("tickets_opened", figures=[501, 505])])
 
 
