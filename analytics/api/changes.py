@@ -8,13 +8,12 @@ from ninja import Field, Router, Schema
 from ninja.decorators import decorate_view
 from ninja.params.functions import Path, Query
 
-from analytics.api.base import ERRORS, NotFound, tenant_of
+from analytics.api.base import ERRORS, tenant_of
 from analytics.api.records import plain
-from analytics.api.v1 import ScopeIn
+from analytics.api.v1 import ScopeIn, asked, metric_query
 from analytics.dashboards.scope import Scope
-from analytics.metrics import METRICS, MetricQuery, freshness_of
+from analytics.metrics import METRICS, freshness_of
 from analytics.metrics.changes import contributions, explain_change
-from analytics.periods import PeriodError
 from analytics.templatetags.figures import change_sentence
 from analytics.warehouse.catalog import TABLES
 
@@ -63,13 +62,9 @@ def changes(
 ) -> dict[str, Any]:
     """What changed: which parts brought the change of a metric's figure."""
     tenant = tenant_of(request, tenant_id)
-    if name not in METRICS:
-        raise NotFound("No such metric.")
-    requested = Scope.of_query(tenant, scope.dict(by_alias=True))
-    try:
-        query = MetricQuery.named(name, by or METRICS[name].usual_breakdown)
-    except ValueError as error:
-        raise PeriodError("by", str(error)) from None
+    metric = metric_query(name, ()).metric
+    query = metric_query(name, by or metric.usual_breakdown)
+    requested = Scope.of_query(tenant, asked(scope))
     result, reason = explain_change(
         tenant,
         query,

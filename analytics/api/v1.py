@@ -1,6 +1,6 @@
 """Version 1: metrics, records and histories, with the same results as the pages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any
@@ -266,13 +266,8 @@ def metric(
 ) -> dict[str, Any]:
     """A metric's figure for a period and the previous one, over time and broken down."""
     tenant = tenant_of(request, tenant_id)
-    if name not in METRICS:
-        raise NotFound("No such metric.")
-    requested = Scope.of_query(tenant, scope.dict(by_alias=True))
-    try:
-        query = MetricQuery.named(name, by or None)
-    except ValueError as error:
-        raise PeriodError("by", str(error)) from None
+    query = metric_query(name, by or None)
+    requested = Scope.of_query(tenant, asked(scope))
     return _answer(
         run_metric(
             tenant,
@@ -309,14 +304,17 @@ def metric_differences(
     The later moment is `as_of`, which here may be an instant, too.
     """
     tenant = tenant_of(request, tenant_id)
-    if name not in METRICS:
-        raise NotFound("No such metric.")
-    asked = Moments.of_query(
-        tenant, scope.dict(by_alias=True) | {"before": before, "loaded_by": loaded_by}
-    )
+    name = metric_query(name, ()).metric.name
+    moments = Moments.of_query(tenant, asked(scope) | {"before": before, "loaded_by": loaded_by})
     return _differences(
         differences(
-            tenant, name, asked.period, asked.before, asked.after, asked.filters, limit=limit
+            tenant,
+            name,
+            moments.period,
+            moments.before,
+            moments.after,
+            moments.filters,
+            limit=limit,
         )
     )
 
@@ -408,6 +406,22 @@ def _table(name: str) -> Table:
 
 def _metric(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in MetricOut.model_fields}
+
+
+def metric_query(name: str, by: Sequence[str] | None) -> MetricQuery:
+    """The metric of an address by these dimensions. Raises NotFound, PeriodError."""
+    if name not in METRICS:
+        raise NotFound("No such metric.")
+    try:
+        return MetricQuery.named(name, by)
+    except ValueError as error:
+        raise PeriodError("by", str(error)) from None
+
+
+def asked(scope: Any) -> dict[str, Any]:
+    """The parameters of a ScopeIn under their names in addresses, such as `priority!`."""
+    parameters: dict[str, Any] = scope.dict(by_alias=True)
+    return parameters
 
 
 def filters_out(filters: Iterable[Filter]) -> dict[str, list[str]]:

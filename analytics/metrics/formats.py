@@ -1,9 +1,9 @@
 """Figures as texts for people: the same on pages, in charts, mails and documents."""
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from analytics.metrics.registry import Metric
-from analytics.metrics.results import Figure
+from analytics.metrics.results import Figure, rounded
 
 DASH = "–"
 MINUTES_BELOW, DAYS_FROM = 1, 48  # hours
@@ -23,11 +23,6 @@ def figure_text(metric: Metric, value: Figure) -> str:
 def unit_suffix(metric: Metric) -> str:
     """What follows a number of the metric, on axes too: a unit that people write."""
     return {"%": " %", "hours": " h"}.get(metric.unit, "")
-
-
-def rounded(value: Decimal, places: int) -> Decimal:
-    """Rounds half up, as people do; formatting alone would round half to even."""
-    return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
 def duration_text(hours: Decimal) -> str:

@@ -178,14 +178,15 @@ def figure_of(metric: Metric, numbers: Numbers) -> Figure:
         case Aggregate.DIFFERENCE:
             return (first or 0) - (second or 0)
         case Aggregate.SUM:
-            return _rounded(first, 2) if isinstance(first, Decimal) else first or 0
+            return rounded(first, 2) if isinstance(first, Decimal) else first or 0
         case Aggregate.SHARE | Aggregate.RATIO:
             if not second:
                 return None
             factor = 100 if metric.aggregate is Aggregate.SHARE else 1
-            return _rounded(Decimal(first or 0) * factor / Decimal(second), metric.places)
-    return None if first is None else _rounded(Decimal(first) / _HOUR, metric.places)
+            return rounded(Decimal(first or 0) * factor / Decimal(second), metric.places)
+    return None if first is None else rounded(Decimal(first) / _HOUR, metric.places)
 
 
-def _rounded(exact: Decimal, places: int) -> Decimal:
+def rounded(exact: Decimal, places: int) -> Decimal:
+    """Rounds half up, as people do; formatting alone would round half to even."""
     return exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)

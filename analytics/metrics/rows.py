@@ -145,7 +145,7 @@ def _rows(query: Query, results: Sequence[MetricResult]) -> list[Row]:
             found.get(values) or _empty(metric, values, labels)
             for metric, found in zip(query.metrics, parts, strict=True)
         ]
-        if not (query.compare or query.is_ordered or any(map(_has_facts, of_row))):
+        if not (query.compare or query.is_ordered or any(map(_is_in_period, of_row))):
             continue
         rows.append(
             Row(
@@ -158,8 +158,8 @@ def _rows(query: Query, results: Sequence[MetricResult]) -> list[Row]:
     return rows
 
 
-def _has_facts(part: Part) -> bool:
-    """Whether any fact of the period counts."""
+def _is_in_period(part: Part) -> bool:
+    """Whether the part has facts in the period, and not only in the one before."""
     return any(number is not None for number in part.numbers)
 
 

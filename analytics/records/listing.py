@@ -368,19 +368,20 @@ def _drill_down(
         tenant, metric, drill_down.period, as_of, drill_down.filters, drill_down.verdict
     )
     key = quote(table.key)
-    source = f"""(
-    SELECT * FROM (
+    records = f"""(
         SELECT * FROM {table.name}_history(tenant_id = {{tenant_id:String}})
         WHERE effective_date <= {{shown_as_of:{_INSTANT}}} AND {key} IN (
 SELECT key FROM ({query.sql})
         )
         ORDER BY effective_date DESC LIMIT 1 BY {key}
-    ) AS records
-    INNER JOIN (
-{query.sql}
-    ) AS facts ON records.{key} = facts.key
-)"""
-    return source, query.parameters | {"shown_as_of": query.shown_as_of}
+    )"""
+    bound = query.parameters | {"shown_as_of": query.shown_as_of}
+    if not drill_down.columns:
+        return records, bound
+    # Details and verdicts are in the facts.
+    facts = f"(\n{query.sql}\n    )"
+    joined = f"{records} AS records INNER JOIN {facts} AS facts ON records.{key} = facts.key"
+    return f"(SELECT * FROM {joined})", bound
 
 
 def _select(wanted: Listing, source: str, conditions: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from analytics.metrics import (
 )
 from analytics.metrics.changes import Reason, contributions, phrase, rounded_to_sum
 from analytics.metrics.dimensions import read_value
+from analytics.metrics.results import rounded
 from analytics.records.listing import Condition, Listing
 from analytics.warehouse.catalog import Column, Table
 from tenants.models import Tenant
@@ -82,7 +83,7 @@ def change_sentence(result: MetricResult, reason: Reason | None) -> str:
     verb = "rose" if difference > 0 else "fell"
     unit = "points" if metric.aggregate is Aggregate.SHARE else metric.unit
     text = (
-        f"{metric.title} {verb} by {formats.rounded(abs(difference), metric.places):,} {unit} "
+        f"{metric.title} {verb} by {rounded(abs(difference), metric.places):,} {unit} "
         f"to {figure(metric, result.figure)}"
     )
     if reason is None:

@@ -11,6 +11,7 @@ from analytics.dashboards.choices import NAME as CHOICES
 from analytics.metrics import METRICS
 from analytics.metrics.cache import hit_counts
 from analytics.metrics.names import NAME as COMPANY_NAMES
+from analytics.metrics.values import NAME as DIMENSION_VALUES
 
 
 @require_safe
@@ -21,6 +22,7 @@ def query_cache(request: HttpRequest) -> HttpResponse:
     titles = {name: metric.title for name, metric in METRICS.items()} | {
         CHOICES: "Values of filters",
         COMPANY_NAMES: "Names of companies",
+        DIMENSION_VALUES: "Values of dimensions",
     }
     counts = hit_counts(list(titles))
     rows = [
