@@ -15,6 +15,7 @@ from analytics.dashboards.boards import DASHBOARDS, OVERVIEW
 from analytics.dashboards.scope import Scope
 from analytics.dashboards.subjects import SUBJECT_OF_DIMENSION
 from analytics.metrics import Metric, MetricResult, Part
+from analytics.metrics.dimensions import read_value
 from analytics.periods import Period
 from tenants.models import Tenant
 
@@ -90,7 +91,10 @@ def way_to_figure(metric: Metric, scope: Scope, names: Mapping[str, str]) -> lis
     dashboard with the figure."""
     for dimension, values in scope.filters.items():
         [value, *more] = values
-        url = "" if more else subject_url(scope.tenant, dimension, value)
+        value = read_value(value)
+        # Records without the id of their company have its name, which has no page.
+        has_page = not more and (dimension != "company" or value in names)
+        url = subject_url(scope.tenant, dimension, value) if has_page else ""
         if url:
             period = _written(scope.without(dimension).query)
             return [Crumb(names.get(value, value), f"{url}?{period}")]

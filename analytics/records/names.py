@@ -27,7 +27,7 @@ def _contact(values: Values) -> str:
 
 def _ticket(values: Values) -> str:
     number = values.get("ticket_number") or values.get("ticket_id") or ""
-    return f"#{number} {values.get('summary') or ''}".strip()
+    return f"#{number.removeprefix('#')} {values.get('summary') or ''}".strip()
 
 
 def _time_entry(values: Values) -> str:

@@ -99,6 +99,7 @@ def heading(page):
 def test_from_a_share_to_what_missed_it_and_back(read):
     figure = read(link(read(""), "SLA met"))
     listed = read(link(figure, "1, Missed tickets: Möller Pharma AG"))
+    assert heading(listed) == "Missed tickets"
     assert "Paper jam" in listed
     assert "Password" not in listed
     record = read(link(listed, "#102701 Paper jam"))
@@ -124,7 +125,8 @@ def test_a_bucket_leads_to_its_day_and_a_day_to_its_records(read, acme):
     day = f"{FROM.astimezone(acme.zone):%Y-%m-%d}"
     figure = read("figures/tickets_opened/?company=6")
     urls = re.findall(r'<td><a href="([^"]+)">2</a></td>', figure)
-    assert urls and all("company=6" in url for url in urls)
+    assert urls
+    assert all("company=6" in url for url in urls)
     assert f'"hrefs": ["{unescape(urls[0])}"]' in figure.replace("\\u0026", "&")
     one_day = read(urls[0])
     assert f"start={day}&amp;end={day}" in urls[0]

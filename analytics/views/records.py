@@ -49,7 +49,10 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     try:
         context |= _page_context(tenant, wanted)
         if wanted.drill_down:
-            context["crumbs"] = _way_to_list(request, tenant, wanted.drill_down)
+            known = context["company_names"]
+            context["crumbs"] = _way_to_list(request, tenant, wanted.drill_down, known)
+            verdict = request.GET.get("verdict", "")
+            context["title"] = figures.verdict_words(wanted.drill_down.metric, verdict)
     except listing.ListingError as problem:
         context |= {"problem": problem, "wanted": listing.listing(shown)}
         status = 400
@@ -116,7 +119,12 @@ def _way_to_record(request: HttpRequest, tenant: Tenant, table: Table) -> list[l
         found = _drill_down(request, tenant)
         if found is None or table.name != found.metric.tables[0]:
             return [links.Crumb(title, f"{url}?{request.GET.urlencode()}")]
-        way = _way_to_list(request, tenant, found)
+        known = names_of_filters(
+            tenant,
+            parse_filters(found.filters),
+            periods.as_of_from_query(request.GET, tenant.zone, timezone.now()),
+        )
+        way = _way_to_list(request, tenant, found, known)
     except (listing.ListingError, PeriodError):  # a made-up address
         return [links.Crumb(title, url)]
     title = figures.verdict_words(found.metric, request.GET.get("verdict", ""))
@@ -124,13 +132,14 @@ def _way_to_record(request: HttpRequest, tenant: Tenant, table: Table) -> list[l
 
 
 def _way_to_list(
-    request: HttpRequest, tenant: Tenant, drill_down: listing.DrillDown
+    request: HttpRequest,
+    tenant: Tenant,
+    drill_down: listing.DrillDown,
+    company_names: Mapping[str, str],
 ) -> list[links.Crumb]:
     scope = Scope.of_query(tenant, request.GET)
-    filters = parse_filters(scope.filters)
-    known = names_of_filters(tenant, filters, scope.as_of)
     url = links.figure_url(drill_down.metric, scope)
-    way = links.way_to_figure(drill_down.metric, scope, known)
+    way = links.way_to_figure(drill_down.metric, scope, company_names)
     return [*way, links.Crumb(drill_down.metric.title, url)]
 
 

@@ -20,7 +20,7 @@ from analytics.views.dashboards import board_page
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
-MAX_VERSIONS = 5  # shown of a record's history; its own page has all
+MAX_VERSIONS = 3  # shown of a record's history; its own page has all
 _DASHBOARDS = {COMPANY: CUSTOMERS, PERSON: PEOPLE, BOARD: SERVICE, CONTACT: CUSTOMERS}
 
 
