@@ -274,7 +274,7 @@ def _label(result: MetricResult, part: Part, scope: Scope) -> str:
 def _records_link(
     result: MetricResult, part: Part, scope: Scope, text: str, verdict: str = ""
 ) -> str:
-    """`text` as a link to the records of a part, which says whose they are."""
+    """`text` as a link to the records of a part, which states whose they are."""
     url = links.rows_url(result.metric, links.part_scope(result, part, scope), verdict)
     words = f"{text}, {verdict_words(result.metric, verdict)}: {label_of(part)}"
     return _linked(escape(text), links.short_enough(url), words)
