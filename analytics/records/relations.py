@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from analytics.records import listing, names
-from analytics.warehouse.catalog import COMPANIES, CONTACTS, TABLES, TICKETS, TIME_ENTRIES, Table
+from analytics.warehouse.catalog import COMPANIES, CONTACTS, TICKETS, TIME_ENTRIES, Table
 from tenants.models import Tenant
 
 # (table, column, other table): the column refers to a record of the other table.
@@ -97,8 +97,8 @@ def belonging(
         )
         for table, column in columns
     ]
+    pages = listing.first_pages(tenant, wanted)
     return [
-        Belonging(TABLES[each.table.name], str(each.conditions[0]), count, _SHOWN[each.table.name],
-                  rows)
-        for each, (rows, count) in zip(wanted, listing.first_pages(tenant, wanted), strict=True)
-    ]  # fmt: skip
+        Belonging(each.table, str(each.conditions[0]), count, _SHOWN[each.table.name], rows)
+        for each, (rows, count) in zip(wanted, pages, strict=True)
+    ]

@@ -186,6 +186,11 @@ def test_names_in_lists_lead_to_their_pages(read, acme):
     assert "#102701 Paper jam</a>" in entry
 
 
+def test_a_page_can_be_turned_back_to_before_its_first_record(read):
+    assert "as of 2 Jan 2020" in read("people/~QW5uIC8gTGVl/?as_of=2020-01-02")
+    read("people/Zoe/?as_of=2020-01-02", status=404)
+
+
 UNKNOWN = ["companies/99/", "companies/~!/", "people/Zoe/", "people/~!/", "people/~_w/"]
 UNKNOWN += [
     "service-boards/Secret%20desk/",

@@ -1,7 +1,8 @@
 """The page about a company, a technician, a board or a contact: its figures, records, history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -49,11 +50,12 @@ service_board, contact = _view(BOARD), _view(CONTACT)
 
 def _page(request: HttpRequest, tenant: Tenant, subject: Subject, key: str) -> HttpResponseBase:
     requested, problem = scope_of(request, tenant)
-    found = _of_record(tenant, subject, key) if subject.record else _Found(
-        key, key, {subject.dimension: key}
-    )  # fmt: skip
+    if subject.record:
+        found = _of_record(tenant, subject, key)
+    else:
+        found = _Found(key, key, {subject.dimension: key})
     lists = relations.belonging(tenant, subject.lists, found.key, requested.as_of)
-    if found.history is None and not any(each.count for each in lists):
+    if found.history is None and not _has_records(tenant, subject, found, lists, requested.as_of):
         raise Http404
     scope = requested
     for dimension in found.filters:
@@ -75,6 +77,19 @@ def _page(request: HttpRequest, tenant: Tenant, subject: Subject, key: str) -> H
         "crumbs": [_dashboard_of(tenant, subject, requested)],
     }
     return board_page(request, subject.board, scope, freshness, context, "analytics/subject.html")
+
+
+def _has_records(
+    tenant: Tenant,
+    subject: Subject,
+    found: _Found,
+    lists: Sequence[relations.Belonging],
+    as_of: datetime | None,
+) -> bool:
+    """Whether a name is known, as of the date of the page or today."""
+    if not any(each.count for each in lists) and as_of is not None:
+        lists = relations.belonging(tenant, subject.lists, found.key)
+    return any(each.count for each in lists)
 
 
 def _of_record(tenant: Tenant, subject: Subject, address: str) -> _Found:
