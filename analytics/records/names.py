@@ -26,8 +26,8 @@ def _contact(values: Values) -> str:
 
 
 def _ticket(values: Values) -> str:
-    number = values.get("ticket_number") or values.get("ticket_id") or ""
-    return f"#{number.removeprefix('#')} {values.get('summary') or ''}".strip()
+    number, summary = values.get("ticket_number"), values.get("summary") or ""
+    return f"#{number.removeprefix('#')} {summary}".strip() if number else summary
 
 
 def _time_entry(values: Values) -> str:
@@ -48,7 +48,7 @@ def _words_of_entry(values: Values) -> Iterator[str]:
 _NAMED: dict[str, tuple[tuple[str, ...], Callable[[Values], str]]] = {
     COMPANIES.name: (("name",), _company),
     CONTACTS.name: (("first_name", "last_name", "email"), _contact),
-    TICKETS.name: (("ticket_id", "ticket_number", "summary"), _ticket),
+    TICKETS.name: (("ticket_number", "summary"), _ticket),
     TIME_ENTRIES.name: (("actual_hours", "member_name", "time_start"), _time_entry),
 }
 
@@ -59,8 +59,10 @@ def naming_columns(table: Table) -> tuple[str, ...]:
 
 
 def title(table: Table, values: Values) -> str:
-    """The name of a record for people; its id if it has none. Dates are local to the page."""
-    return _NAMED[table.name][1](values) or str(values.get(table.key) or "")
+    """The name of a record for people, or its kind and id, such as Ticket 17. Dates are local to
+    the page."""
+    kind = table.key.removesuffix("_id").capitalize()
+    return _NAMED[table.name][1](values) or f"{kind} {values.get(table.key) or ''}"
 
 
 def titles_of(

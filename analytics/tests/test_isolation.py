@@ -151,7 +151,7 @@ def test_lists_of_a_page_and_names_of_records_are_one_tenants(both):
     columns = [(TICKETS, "priority"), (CONTACTS, "contact_id")]
     assert [each.count for each in relations.belonging(both, columns, "mine")] == [1, 1]
     assert [each.count for each in relations.belonging(both, columns, "theirs")] == [0, 0]
-    assert record_names.titles_of(both, TICKETS, ["mine", "theirs"]) == {"mine": "#mine"}
+    assert record_names.titles_of(both, TICKETS, ["mine", "theirs"]) == {"mine": "Ticket mine"}
 
 
 @pytest.mark.usefixtures("filters")
