@@ -1,7 +1,7 @@
 from django.urls import path
 
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, filters, records, why
+from analytics.views import assets, dashboards, figures, filters, records, subjects, why
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
@@ -20,6 +20,14 @@ urlpatterns = [
         "t/<slug:tenant_id>/explore/<slug:table>/<record_key:address>/",
         records.record,
         name="record",
+    ),
+    path("t/<slug:tenant_id>/companies/<record_key:key>/", subjects.company, name="company"),
+    path("t/<slug:tenant_id>/contacts/<record_key:key>/", subjects.contact, name="contact"),
+    path("t/<slug:tenant_id>/people/<name:key>/", subjects.person, name="person"),
+    path(
+        "t/<slug:tenant_id>/service-boards/<name:key>/",
+        subjects.service_board,
+        name="service_board",
     ),
     path("t/<slug:tenant_id>/reports/", views.reports, name="reports"),
     path("t/<slug:tenant_id>/reports/new/", views.compose_report, name="report_new"),

@@ -4,7 +4,7 @@ Browsers, emails and PDFs draw the same specification. Its colors are for paper;
 script replaces them with those of the light or dark theme.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -32,10 +32,14 @@ TICKS = 5
 FLAT = 0.75  # an axis from zero would flatten a line whose lowest value is above this part
 DAYS_OF_A_WEEK = 7
 NOT_GIVEN = "not given"
+CURSOR = alt.ExprRef("datum.hrefs ? 'pointer' : 'default'")  # on pages, a script follows `hrefs`
 
 
-def over_time(results: Sequence[MetricResult]) -> Spec:
-    """One or two metrics over time: bars for sums and counts, lines for everything else."""
+def over_time(results: Sequence[MetricResult], hrefs: Sequence[Sequence[str]] = ()) -> Spec:
+    """One or two metrics over time: bars for sums and counts, lines for everything else.
+
+    `hrefs`: for each bucket, where each metric's bar or point leads to on a page.
+    """
     first = results[0]
     metric = first.metric
     rows = []
@@ -50,6 +54,8 @@ def over_time(results: Sequence[MetricResult]) -> Spec:
             value = each.series[number][1]
             row[f"figure{place}"] = _plain(value)
             row[f"text{place}"] = _text(each, value)
+        if hrefs:
+            row["hrefs"] = list(hrefs[number])
         rows.append(row)
     look = Look(
         tuple(each.metric.title for each in results),
@@ -178,8 +184,11 @@ def by_part(result: MetricResult) -> Spec:
     return _with(rows, _spec(bars, result.metric.title))
 
 
-def heat_map(result: MetricResult) -> Spec:
-    """A breakdown by two dimensions: a cell for each pair of values, the darker the larger."""
+def heat_map(result: MetricResult, href: Callable[[Part], str] | None = None) -> Spec:
+    """A breakdown by two dimensions: a cell for each pair of values, the darker the larger.
+
+    `href` tells where a cell leads to on a page.
+    """
     labels = [_labels(result, place) for place in (0, 1)]
     rows = [
         {
@@ -188,13 +197,14 @@ def heat_map(result: MetricResult) -> Spec:
             "figure": _plain(part.figure),
             "text": _text(result, part.figure),
         }
+        | ({"hrefs": [href(part)]} if href else {})
         for part in result.parts
         if all((part.labels[place] or NOT_GIVEN) in labels[place] for place in (0, 1))
     ]
     titles = [dimension.title for dimension in result.by]
     cells = (
         alt.Chart()
-        .mark_rect(stroke="white", strokeWidth=1)
+        .mark_rect(stroke="white", strokeWidth=1, cursor=CURSOR)
         .encode(
             x=alt.X(
                 "column:N",
@@ -276,7 +286,7 @@ def _hover(look: Look) -> alt.Chart:
     figures = [
         alt.Tooltip(f"text{number}:N", title=title) for number, title in enumerate(look.titles)
     ]
-    band: alt.Chart = alt.Chart().mark_bar(color="#7f8ea3", cursor="default", aria=False)
+    band: alt.Chart = alt.Chart().mark_bar(color="#7f8ea3", cursor=CURSOR, aria=False)
     shown: alt.Chart = band.encode(
         y=alt.value(0),
         y2=alt.value(HEIGHT),

@@ -46,90 +46,91 @@ class Dashboard:
     tiles: tuple[Tile, ...]
 
 
-def _figure(name: str) -> Tile:
+def figure(name: str) -> Tile:
     return Tile(TileType.FIGURE, (name,), METRICS[name].title)
 
 
-def _chart(*names: str, title: str = "") -> Tile:
+def chart(*names: str, title: str = "") -> Tile:
     return Tile(TileType.CHART, names, title or METRICS[names[0]].title)
 
 
-def _parts(name: str) -> Tile:
-    return Tile(TileType.PARTS, (name,), METRICS[name].title)
+def parts(name: str, by: str = "", title: str = "") -> Tile:
+    return Tile(TileType.PARTS, (name,), title or METRICS[name].title, (by,) if by else ())
 
 
 OVERVIEW = Dashboard(
     "overview",
     "Overview",
     (
-        _figure("tickets_opened"),
-        _figure("tickets_closed"),
-        _figure("backlog"),
-        _figure("sla_met"),
-        _figure("resolution_median"),
-        _figure("hours_worked"),
-        _figure("utilization"),
-        _figure("companies_active"),
-        _chart("tickets_opened", "tickets_closed", title="Tickets opened and closed"),
-        _chart("backlog"),
-        _parts("backlog_by_priority"),
-        _parts("tickets_by_company"),
+        figure("tickets_opened"),
+        figure("tickets_closed"),
+        figure("backlog"),
+        figure("sla_met"),
+        figure("resolution_median"),
+        figure("hours_worked"),
+        figure("utilization"),
+        figure("companies_active"),
+        chart("tickets_opened", "tickets_closed", title="Tickets opened and closed"),
+        chart("backlog"),
+        parts("backlog_by_priority"),
+        parts("tickets_by_company"),
     ),
 )
 SERVICE = Dashboard(
     "service",
     "Service",
     (
-        _figure("tickets_net"),
-        _figure("close_rate"),
-        _figure("unassigned"),
-        _figure("reopened"),
-        _figure("first_response_median"),
-        _figure("first_response_p90"),
-        _figure("resolution_median"),
-        _figure("resolution_p90"),
-        _figure("same_day_rate"),
-        _figure("sla_met"),
-        _figure("hours_per_ticket"),
-        _figure("backlog"),
-        _chart("tickets_opened", "tickets_closed", title="Tickets opened and closed"),
-        _chart("resolution_median", "first_response_median", title="Median times, in hours"),
-        _parts("backlog_by_age"),
-        _parts("backlog_by_priority"),
-        _parts("backlog_by_board"),
-        _parts("tickets_by_category"),
+        figure("tickets_net"),
+        figure("close_rate"),
+        figure("unassigned"),
+        figure("reopened"),
+        figure("first_response_median"),
+        figure("first_response_p90"),
+        figure("resolution_median"),
+        figure("resolution_p90"),
+        figure("same_day_rate"),
+        figure("sla_met"),
+        figure("hours_per_ticket"),
+        figure("budget_used"),
+        figure("backlog"),
+        chart("tickets_opened", "tickets_closed", title="Tickets opened and closed"),
+        chart("resolution_median", "first_response_median", title="Median times, in hours"),
+        parts("backlog_by_age"),
+        parts("backlog_by_priority"),
+        parts("backlog_by_board"),
+        parts("tickets_by_category"),
     ),
 )
 PEOPLE = Dashboard(
     "people",
     "People & time",
     (
-        _figure("hours_worked"),
-        _figure("billable_hours"),
-        _figure("utilization"),
-        _figure("after_hours"),
-        _chart("hours_worked", "billable_hours", title="Hours worked and billable"),
-        _chart("utilization"),
-        _chart("time_entry_lag"),
-        _parts("leader_board"),
-        _parts("hours_by_technician"),
-        _parts("nonbillable_by_work_type"),
+        figure("hours_worked"),
+        figure("billable_hours"),
+        figure("utilization"),
+        figure("after_hours"),
+        chart("hours_worked", "billable_hours", title="Hours worked and billable"),
+        chart("utilization"),
+        chart("time_entry_lag"),
+        parts("leader_board"),
+        parts("hours_by_technician"),
+        parts("nonbillable_by_work_type"),
     ),
 )
 CUSTOMERS = Dashboard(
     "customers",
     "Customers",
     (
-        _figure("companies_total"),
-        _figure("companies_active"),
-        _figure("companies_new"),
-        _figure("companies_lost"),
-        _chart("companies_total", "companies_active", title="Companies, all and active"),
-        _chart("contacts_per_company"),
-        _parts("revenue_by_segment"),
-        _parts("employees_by_segment"),
-        _parts("tickets_by_company"),
-        _parts("hours_by_company"),
+        figure("companies_total"),
+        figure("companies_active"),
+        figure("companies_new"),
+        figure("companies_lost"),
+        chart("companies_total", "companies_active", title="Companies, all and active"),
+        chart("contacts_per_company"),
+        parts("revenue_by_segment"),
+        parts("employees_by_segment"),
+        parts("tickets_by_company"),
+        parts("hours_by_company"),
     ),
 )
 

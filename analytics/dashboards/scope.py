@@ -51,6 +51,15 @@ class Scope:
         """The same scope for one value of a dimension."""
         return replace(self, filters=self.filters | {dimension: (write_value(value),)})
 
+    def without(self, dimension: str) -> "Scope":
+        """The same scope for all values of a dimension."""
+        names = (dimension, f"{dimension}{EXCLUDED}")
+        return replace(self, filters={n: v for n, v in self.filters.items() if n not in names})
+
+    def within(self, days: Period) -> "Scope":
+        """The same scope for some of its days."""
+        return replace(self, period=replace(self.period, start=days.start, end=days.end), chosen="")
+
     @property
     def query(self) -> dict[str, str | tuple[str, ...]]:
         """The URL parameters of this scope, for urlencode with doseq."""

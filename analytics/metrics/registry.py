@@ -4,6 +4,7 @@ A new metric needs a declaration here and, if it measures something new, a value
 A board (analytics/dashboards/boards.py) shows it; `manage.py metric_catalog` writes the docs.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -128,6 +129,12 @@ class Metric:
     def usual_breakdown(self) -> tuple[str, ...]:
         """The dimension that answers "for whom?" first: its own, or the first that it has."""
         return (self.breakdown,) if self.breakdown else self.dimensions[:1]
+
+    def breakdown_within(self, filters: Collection[str]) -> tuple[str, ...]:
+        """The usual breakdown, or the next dimension if that one is filtered to one value."""
+        usual = self.usual_breakdown
+        left = [name for name in self.dimensions if name not in filters and name != "contact"]
+        return tuple(left[:1]) if set(usual) & set(filters) and left else usual
 
     @property
     def default_dimension(self) -> Dimension | None:
@@ -381,6 +388,19 @@ _ALL = (
         aggregate=Aggregate.RATIO,
         good="down",
         places=2,
+    ),
+    _of_tickets(
+        "budget_used",
+        "Hours against budget",
+        "Actual hours of the tickets closed in the period, as a share of their budget hours, as of "
+        "their closing. Above 100 %, they took more hours than planned. Tickets without a budget "
+        "do not count.",
+        _sum("tickets", "effort_of_budget"),
+        _sum("tickets", "budget"),
+        unit="%",
+        aggregate=Aggregate.SHARE,
+        good="down",
+        places=1,
     ),
     _of_tickets(
         "leader_board",

@@ -230,6 +230,8 @@ TICKET_EVENTS = Source(
             f" AND {_RESOLUTION} <= {_target_of('resolution')})",
         ),
         "effort": Value("closed", "actual_hours"),
+        "budget": Value("closed", "if(budget_hours > 0, budget_hours, NULL)"),
+        "effort_of_budget": Value("closed", "if(budget_hours > 0, ifNull(actual_hours, 0), NULL)"),
     },
     details={
         "response_time": Detail("Time to response", DetailKind.DURATION, _RESPONSE),

@@ -18,6 +18,7 @@ from analytics.warehouse.sql import quote
 
 MAX_BYTES = 150
 _READABLE = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9_.:@-]{{0,{MAX_BYTES - 1}}}")
+_READABLE_NAME = re.compile(r"[^\x00-\x20\x7f/\\~.][^\x00-\x1f\x7f/\\]{0,199}")
 _ENCODED, _DIGEST = "~", "~."
 
 
@@ -84,4 +85,21 @@ class RecordKeyConverter:
         return written(value)
 
 
+class NameConverter:
+    """`<name:…>` in routes: a name as people write it, any other as `~` and its base64url."""
+
+    regex = r"[^/]+"
+
+    def to_python(self, value: str) -> str:
+        if not value.startswith(_ENCODED):
+            return value
+        return from_base64(value.removeprefix(_ENCODED)).decode()
+
+    def to_url(self, value: str) -> str:
+        if _READABLE_NAME.fullmatch(value) and value == value.strip():
+            return value
+        return _ENCODED + to_base64(value.encode())
+
+
 register_converter(RecordKeyConverter, "record_key")
+register_converter(NameConverter, "name")

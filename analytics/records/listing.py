@@ -17,6 +17,7 @@ from analytics.metrics import Metric, records_query
 from analytics.metrics.sources import DetailKind
 from analytics.periods import Period, PeriodError, known_as_of, midnight, parse_day
 from analytics.records import addresses
+from analytics.records.names import naming_columns
 from analytics.warehouse.catalog import Column, Kind, Table
 from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
@@ -28,6 +29,7 @@ MAX_CONDITIONS = 10
 MAX_CHARACTERS = 200
 MAX_SORTED_CHARACTERS = 100
 MAX_CURSOR_CHARACTERS = 2000
+LINKED = ("company_id", "contact_id")  # which rows link to the pages of
 VERDICT = "verdict"  # the column of a drill-down that tells whether a record is part of a share
 _INSTANT = "DateTime64(3, 'UTC')"
 
@@ -283,6 +285,41 @@ def page(tenant: Tenant, wanted: Listing) -> Page:
     return Page(rows[: wanted.size], following, found.milliseconds)
 
 
+def first_pages(
+    tenant: Tenant, listings: Sequence[Listing]
+) -> list[tuple[list[dict[str, Any]], int]]:
+    """The first rows of several lists and how many records each has, by one statement.
+
+    The lists have the same as-of instant and no drill-down. Raises ListingError, WarehouseError.
+    """
+    if not listings:
+        return []
+    bound: dict[str, Any] = {"page_size": listings[0].size}
+    selects = []
+    for number, wanted in enumerate(listings):
+        source, conditions, more = _narrowed(tenant, wanted, number * MAX_CONDITIONS)
+        bound |= more
+        # Each list has columns of its own, NULL in the rows of the others.
+        columns = [
+            f"{quote(name) if place == number else 'NULL'} AS {quote(f'{name}_{place}')}"
+            for place, each in enumerate(listings)
+            for name in _selected(each)
+        ]
+        rows = _select(wanted, source, conditions, "count() OVER () AS total")
+        selects.append(
+            f"SELECT {number} AS list, total, {', '.join(columns)}"
+            f" FROM ({rows} LIMIT {{page_size:UInt32}})"
+        )
+    found = TenantReader(tenant).select("\nUNION ALL\n".join(selects), bound).dicts()
+    pages: list[tuple[list[dict[str, Any]], int]] = []
+    for number, wanted in enumerate(listings):
+        own = [row for row in found if row["list"] == number]
+        names = _selected(wanted)
+        rows_of_list = [{name: row[f"{name}_{number}"] for name in names} for row in own]
+        pages.append((rows_of_list, own[0]["total"] if own else 0))
+    return pages
+
+
 def count(tenant: Tenant, wanted: Listing) -> int:
     """The number of records on all pages."""
     source, conditions, bound = _narrowed(tenant, wanted)
@@ -331,8 +368,11 @@ def sources(tenant: Tenant, wanted: Listing, most: int = 20) -> list[dict[str, A
 # --- The statement
 
 
-def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str, Any]]:
-    """The source of the records, the conditions on it, and all parameters."""
+def _narrowed(
+    tenant: Tenant, wanted: Listing, first: int = 0
+) -> tuple[str, list[str], dict[str, Any]]:
+    """The source of the records, the conditions on it, and all parameters; those of conditions are
+    numbered from `first`."""
     if wanted.drill_down:
         source, bound = _drill_down(tenant, wanted.table, wanted.drill_down, wanted.as_of)
     else:
@@ -348,7 +388,7 @@ def _narrowed(tenant: Tenant, wanted: Listing) -> tuple[str, list[str], dict[str
         )
         conditions.append(f"positionCaseInsensitiveUTF8(concat({texts}), {{search:String}}) > 0")
         bound["search"] = wanted.search
-    for number, condition in enumerate(wanted.conditions):
+    for number, condition in enumerate(wanted.conditions, first):
         predicate, more = condition.sql(number, tenant)
         conditions.append(predicate)
         bound |= more
@@ -384,12 +424,17 @@ SELECT key FROM ({query.sql})
     return f"(SELECT * FROM {joined})", bound
 
 
-def _select(wanted: Listing, source: str, conditions: Sequence[str]) -> str:
-    names = dict.fromkeys(
-        [wanted.table.key, wanted.sorted_column.name, *(column.name for column in wanted.columns)]
-    )
-    columns = ", ".join(map(quote, names))
+def _select(wanted: Listing, source: str, conditions: Sequence[str], *more: str) -> str:
+    columns = ", ".join([*map(quote, _selected(wanted)), *more])
     return f"SELECT {columns} FROM {source}{_where(conditions)} {_order(wanted)}"
+
+
+def _selected(wanted: Listing) -> list[str]:
+    """The columns of the statement: those shown, and what rows are named, linked and sorted by."""
+    ids = (name for name in LINKED if name in wanted.table.column_names)
+    shown = (column.name for column in wanted.columns)
+    first = (wanted.table.key, wanted.sorted_column.name)
+    return list(dict.fromkeys([*first, *shown, *naming_columns(wanted.table), *ids]))
 
 
 def _where(conditions: Sequence[str]) -> str:

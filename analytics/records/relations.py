@@ -1,11 +1,12 @@
 """How records belong together: a ticket to its company, time entries to their ticket."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from analytics.records import listing
-from analytics.warehouse.catalog import COMPANIES, CONTACTS, TABLES, TICKETS, TIME_ENTRIES, Table
+from analytics.records import listing, names
+from analytics.warehouse.catalog import COMPANIES, CONTACTS, TICKETS, TIME_ENTRIES, Table
 from tenants.models import Tenant
 
 # (table, column, other table): the column refers to a record of the other table.
@@ -16,6 +17,8 @@ _BELONGS = (
     (TIME_ENTRIES, "company_id", COMPANIES),
     (TIME_ENTRIES, "ticket_id", TICKETS),
 )
+# The column with the name that a reference has in the record itself.
+_NAMES = {"company_id": "company_name", "contact_id": "contact_name"}
 MAX_SHOWN = 5
 _SHOWN = {
     "contacts": ("last_name", "first_name", "title", "email"),
@@ -32,38 +35,70 @@ class Belonging:
     where: str
     count: int
     columns: tuple[str, ...]
-    rows: list[tuple[str, list[Any]]]
+    rows: list[dict[str, Any]]
 
 
-def above(table: Table, values: Mapping[str, Any]) -> dict[str, str]:
-    """{column: table} of the columns that refer to another record."""
+@dataclass(frozen=True)
+class Reference:
+    """Another record that a record refers to, and what people call it."""
+
+    table: Table
+    key: str
+    title: str
+
+
+def references(table: Table, values: Mapping[str, Any]) -> dict[str, Reference]:
+    """{column: what it refers to}, with the names that the record itself has, or else ids."""
     return {
-        column: target.name
+        column: Reference(
+            target, values[column], values.get(_NAMES.get(column, "")) or values[column]
+        )
         for source, column, target in _BELONGS
         if source is table and values.get(column)
     }
 
 
+def above(tenant: Tenant, table: Table, values: Mapping[str, Any]) -> dict[str, Reference]:
+    """The same with the names of tickets, too. Raises WarehouseError."""
+    found = references(table, values)
+    ticket = found.get("ticket_id")
+    if ticket:
+        titles = names.titles_of(tenant, ticket.table, [ticket.key])
+        shown = titles.get(ticket.key, ticket.title)
+        found["ticket_id"] = Reference(ticket.table, ticket.key, shown)
+    return found
+
+
 def below(tenant: Tenant, table: Table, key: str) -> list[Belonging]:
     """The records that belong to this one, by table. Raises WarehouseError."""
-    if len(key) > listing.MAX_CHARACTERS or "\0" in key:
+    columns = [(source, column) for source, column, target in _BELONGS if target is table]
+    return belonging(tenant, columns, key)
+
+
+def belonging(
+    tenant: Tenant,
+    columns: Sequence[tuple[Table, str]],
+    value: str,
+    as_of: datetime | None = None,
+) -> list[Belonging]:
+    """The newest records of each table whose column is `value`, by one statement.
+
+    Raises WarehouseError.
+    """
+    if len(value) > listing.MAX_CHARACTERS or "\0" in value:
         return []  # no condition can have such a value
-    return [
-        _belonging(tenant, source, column, key)
-        for source, column, target in _BELONGS
-        if target is table
+    wanted = [
+        listing.listing(
+            table,
+            columns=_SHOWN[table.name],
+            where=[f"{column}~is~{value}"],
+            size=MAX_SHOWN,
+            as_of=as_of,
+        )
+        for table, column in columns
     ]
-
-
-def _belonging(tenant: Tenant, table: Table, column: str, key: str) -> Belonging:
-    where = f"{column}~is~{key}"
-    columns = _SHOWN[table.name]
-    wanted = listing.listing(table, columns=columns, where=[where], size=MAX_SHOWN)
-    rows = listing.page(tenant, wanted).rows
-    return Belonging(
-        table=TABLES[table.name],
-        where=where,
-        count=listing.count(tenant, wanted),
-        columns=columns,
-        rows=[(row[table.key], [row[name] for name in columns]) for row in rows],
-    )
+    pages = listing.first_pages(tenant, wanted)
+    return [
+        Belonging(each.table, str(each.conditions[0]), count, _SHOWN[each.table.name], rows)
+        for each, (rows, count) in zip(wanted, pages, strict=True)
+    ]

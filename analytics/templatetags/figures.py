@@ -15,8 +15,10 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join, json_script
 from django.utils.safestring import SafeString, mark_safe
 
+from analytics import links
 from analytics.charts.spec import Spec, days_of, label_of
 from analytics.dashboards.scope import Scope
+from analytics.dashboards.subjects import SUBJECT_OF_TABLE
 from analytics.metrics import (
     DIMENSIONS,
     Aggregate,
@@ -31,7 +33,9 @@ from analytics.metrics import (
 from analytics.metrics.changes import Reason, contributions, phrase, rounded_to_sum
 from analytics.metrics.dimensions import read_value
 from analytics.metrics.results import rounded
+from analytics.records import names
 from analytics.records.listing import Condition, Listing
+from analytics.records.relations import Belonging, Reference
 from analytics.warehouse.catalog import Column, Table
 from tenants.models import Tenant
 
@@ -39,7 +43,6 @@ register = template.Library()
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 32
 MAX_CHANGES = 10
-MAX_LINK_CHARACTERS = 3000  # web servers refuse addresses of about 4,000
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -127,14 +130,13 @@ def changes_table(result: MetricResult, scope: Scope) -> SafeString:
 
 
 def _changed_part(result: MetricResult, part: Part, scope: Scope) -> str:
-    """The first cells of a row: the part, linked to its records, and both of its figures."""
+    """The first cells of a row: the part and both of its figures, linked as in a breakdown."""
     metric = result.metric
-    link = escape(rows_url(metric, _narrowed(scope, result, part))) if part.values else ""
-    name = _label(part, link) if link else escape(label_of(part))
-    return (
-        f'<th scope="row">{name}</th><td>{figure(metric, part.previous)}</td>'
-        f"<td>{figure(metric, part.figure)}</td>"
-    )
+    now = figure(metric, part.figure)
+    name = escape(label_of(part))
+    if part.values:
+        name, now = _label(result, part, scope), _records_link(result, part, scope, now)
+    return f'<th scope="row">{name}</th><td>{figure(metric, part.previous)}</td><td>{now}</td>'
 
 
 @register.filter
@@ -207,12 +209,17 @@ def sparkline(result: MetricResult) -> SafeString:
 
 
 @register.simple_tag
-def series_table(results: Sequence[MetricResult]) -> SafeString:
-    """A table of the buckets of a period, with the figures of each metric."""
+def series_table(results: Sequence[MetricResult], scope: Scope) -> SafeString:
+    """A table of the buckets of a period, with the figures of each metric, which lead to the same
+    pages as the bars and points of the chart."""
+    addresses = links.bucket_urls(results, scope)
     titles = "".join(f'<th scope="col">{escape(each.metric.title)}</th>' for each in results)
     rows = "".join(
         f'<tr><th scope="row">{days_of(bucket)}</th>'
-        + "".join(f"<td>{figure(each.metric, each.series[number][1])}</td>" for each in results)
+        + "".join(
+            f'<td><a href="{escape(url)}">{figure(each.metric, each.series[number][1])}</a></td>'
+            for each, url in zip(results, addresses[number], strict=True)
+        )
         + "</tr>"
         for number, (bucket, _) in enumerate(results[0].series)
     )
@@ -225,47 +232,78 @@ def series_table(results: Sequence[MetricResult]) -> SafeString:
 
 @register.simple_tag
 def parts_table(result: MetricResult, parts: Sequence[Part], scope: Scope) -> SafeString:
-    """A breakdown: labels with a bar, the figure and the previous one, linked to their records; the
-    parts of the result that are not among `parts` are one row.
+    """A breakdown: labels with a bar, the figure and the previous one; the parts of the result that
+    are not among `parts` are one row.
 
-    A label that is too long for an address has no link.
+    A label leads to the figure of its part, the figure to the records, and the number of those that
+    missed to these. What is too long for an address has no link.
     """
     metric = result.metric
     most = max((_size(part) for part in parts), default=0) or 1
-    links = [escape(rows_url(metric, _narrowed(scope, result, part))) for part in parts]
+    missed = f'<th scope="col">{escape(metric.verdict[1])}</th>' if metric.verdict else ""
     rows = "".join(
-        f'<tr><th scope="row">{_label(part, link)}</th><td class="bar-cell"><svg class="part-bar" '
+        f'<tr><th scope="row">{_label(result, part, scope)}</th>'
+        '<td class="bar-cell"><svg class="part-bar" '
         'viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect width="{_size(part) / most * 100:.1f}" height="10"/></svg></td>'
-        f'<td>{figure(metric, part.figure)}</td><td class="before">'
+        f"<td>{_records_link(result, part, scope, figure(metric, part.figure))}</td>"
+        f'{_missed(result, part, scope)}<td class="before">'
         f"{figure(metric, part.previous)}</td></tr>"
-        for part, link in zip(parts, links, strict=True)
+        for part in parts
     )
     other = result.other(len(parts))
     if other:
         count = "All" if result.is_cut else f"{len(result.parts) - len(parts)}"
         rows += (
             f'<tr><th scope="row">{count} others</th><td></td>'
-            f'<td>{figure(metric, other.figure)}</td><td class="before">'
+            f"<td>{figure(metric, other.figure)}</td>"
+            f'{"<td></td>" if missed else ""}<td class="before">'
             f"{figure(metric, other.previous)}</td></tr>"
         )
     return mark_safe(  # noqa: S308 (escaped above; the rest are numbers)
         f'<table class="parts"><thead><tr><th scope="col">{escape(result.breakdown)}</th><td></td>'
-        f'<th scope="col">{escape(metric.unit.capitalize())}</th><th scope="col">Previous</th></tr>'
-        f"</thead><tbody>{rows}</tbody></table>"
+        f'<th scope="col">{escape(metric.unit.capitalize())}</th>{missed}'
+        f'<th scope="col">Previous</th></tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
-def _narrowed(scope: Scope, result: MetricResult, part: Part) -> Scope:
-    """The scope of the records that a part counts."""
-    for dimension, value in zip(result.by, part.values, strict=True):
-        scope = scope.only(dimension.name, value)
-    return scope
+def _label(result: MetricResult, part: Part, scope: Scope) -> str:
+    return _linked(escape(label_of(part)), links.part_url(result, part, scope))
 
 
-def _label(part: Part, link: str) -> str:
-    text = escape(label_of(part))
-    return f'<a href="{link}">{text}</a>' if len(link) <= MAX_LINK_CHARACTERS else text
+def _records_link(
+    result: MetricResult, part: Part, scope: Scope, text: str, verdict: str = ""
+) -> str:
+    """`text` as a link to the records of a part, which states whose they are."""
+    url = links.rows_url(result.metric, links.part_scope(result, part, scope), verdict)
+    words = f"{text}, {verdict_words(result.metric, verdict)}: {label_of(part)}"
+    return _linked(escape(text), links.short_enough(url), words)
+
+
+def verdict_words(metric: Metric, verdict: str) -> str:
+    """What a list of records with a verdict has: Missed tickets, or Tickets."""
+    table = words(metric.tables[0])
+    if not metric.verdict or not verdict:
+        return table
+    return f"{metric.verdict[verdict == 'no']} {table.lower()}"
+
+
+def _missed(result: MetricResult, part: Part, scope: Scope) -> str:
+    """How many records of a part are not part of the share; "" for metrics without a verdict."""
+    if not result.metric.verdict:
+        return ""
+    met, counted = (*part.numbers, None, None)[:2]
+    missed = (counted or 0) - (met or 0)
+    text = _records_link(result, part, scope, f"{missed:,}", "no") if missed else "0"
+    return f"<td>{text}</td>"
+
+
+def _linked(text: str, url: str, label: str = "") -> str:
+    """Escaped `text` as a link, if there is an address."""
+    if not url:
+        return text
+    named = f' aria-label="{escape(label)}"' if label else ""
+    return f'<a href="{escape(url)}"{named}>{text}</a>'
 
 
 def _size(part: Part) -> float:
@@ -280,16 +318,15 @@ def spec_script(spec: Spec, slug: str) -> SafeString:
 # --- Links
 
 
-@register.simple_tag
-def figure_url(metric: Metric, scope: Scope) -> str:
-    return f"{reverse('figure', args=[scope.tenant.id, metric.name])}?{_written(scope.query)}"
+register.simple_tag(links.figure_url)
+register.simple_tag(links.rows_url)
 
 
 @register.simple_tag
-def rows_url(metric: Metric, scope: Scope) -> str:
-    """The list of the records that a figure counts. Callers may add a verdict."""
-    query = {**scope.query, "metric": metric.name}
-    return f"{reverse('records', args=[scope.tenant.id, metric.tables[0]])}?{_written(query)}"
+def subject_page(tenant: Tenant, table: Table, key: str) -> str:
+    """The page about a record with its figures; "" if it has none."""
+    subject = SUBJECT_OF_TABLE.get(table.name)
+    return reverse(subject.slug, args=[tenant.id, key]) if subject else ""
 
 
 def _written(query: Mapping[str, Any]) -> str:
@@ -313,10 +350,10 @@ def downloads(result: MetricResult, scope: Scope, of: str) -> SafeString:
 
 @register.simple_tag
 def filter_chips(
-    filters: Sequence[Filter], names: Mapping[str, str], query: Mapping[str, Any]
+    filters: Sequence[Filter], names: Mapping[str, str], query: Mapping[str, Any], tenant: Tenant
 ) -> SafeString:
     """The active filters as items of a list, each with a link that removes it from `query`, the
-    parameters of the address. `names` are those of companies."""
+    parameters of the address. `names` are those of companies. Values link to their own pages."""
     return format_html_join(
         "",
         '<li>{}{}: <b>{}</b> <a href="?{}"><span class="unseen">Remove the filter {}</span>'
@@ -325,13 +362,23 @@ def filter_chips(
             (
                 DIMENSIONS[each.dimension].title,
                 " is not" if each.is_excluding else "",
-                ", ".join(value_label(each.dimension, value, names) for value in each.values),
+                format_html_join(
+                    ", ", "{}", ((_chip(tenant, each, value, names),) for value in each.values)
+                ),
                 _written({key: text for key, text in query.items() if key != each.name}),
                 DIMENSIONS[each.dimension].title,
             )
             for each in filters
         ),
     )
+
+
+def _chip(tenant: Tenant, found: Filter, value: str, names: Mapping[str, str]) -> str:
+    text = value_label(found.dimension, value, names)
+    # Records without the id of their company have its name, which has no page.
+    is_known = found.dimension != "company" or value in names
+    url = links.subject_url(tenant, found.dimension, value) if is_known else ""
+    return format_html('<a class="name" href="{}">{}</a>', url, text) if url else text
 
 
 @register.simple_tag
@@ -387,30 +434,56 @@ def sort_heading(column: Column, wanted: Listing, pairs: Pairs) -> SafeString:
     )
 
 
+# Columns with the name of something that has a page: (dimension, the column with its id).
+_PAGES = {
+    "company_name": ("company", "company_id"),
+    "owner_name": ("technician", "owner_name"),
+    "member_name": ("technician", "member_name"),
+    "board_name": ("board", "board_name"),
+}
+
+
 @register.simple_tag
 def record_row(
     tenant: Tenant,
     table: Table,
-    key: str,
+    row: Mapping[str, Any],
     cells: Sequence[Any],
-    columns: Sequence[Column] = (),
+    columns: Sequence[Column | str],
+    titles: Mapping[str, str] | None = None,
+    way: str = "",
 ) -> SafeString:
-    """A record's cells; the first one that is not empty links to the record."""
-    link = next((number for number, cell in enumerate(cells) if cell not in (None, "")), 0)
+    """A record's cells. The first one that is not empty links to the record, and CSS stretches that
+    link over the row; names of companies, people and boards link to their pages.
+
+    `titles` are those of tickets that the row refers to. `way` is the query of the list, which the
+    address of the record keeps.
+    """
+    first = next((number for number, cell in enumerate(cells) if cell not in (None, "")), 0)
     shown = format_html_join(
         "",
         "<td{}>{}</td>",
         (
             (
                 _cell_class(content),
-                _record_link(tenant, table.name, key, value(content))
-                if number == link
-                else value(content),
+                _row_link(tenant, table, row, value(content), way)
+                if number == first
+                else _cell(tenant, row, _name_of(column), content, titles or {}),
             )
-            for number, content in enumerate(cells)
+            for number, (content, column) in enumerate(zip(cells, columns, strict=True))
         ),
     )
     return format_html("<tr>{}</tr>", shown)
+
+
+@register.simple_tag
+def belonging_row(tenant: Tenant, belonging: Belonging, row: Mapping[str, Any]) -> SafeString:
+    cells = [row[name] for name in belonging.columns]
+    return record_row(tenant, belonging.table, row, cells, belonging.columns)
+
+
+def _name_of(column: Column | str) -> str:
+    return column if isinstance(column, str) else column.name
 
 
 def _cell_class(content: Any) -> SafeString:
@@ -418,16 +491,47 @@ def _cell_class(content: Any) -> SafeString:
     return mark_safe(' class="number"') if is_number else mark_safe("")
 
 
+def _row_link(
+    tenant: Tenant, table: Table, row: Mapping[str, Any], text: str, way: str
+) -> SafeString:
+    """The link of a whole row: it is read as the name of the record, not as one cell of it."""
+    title = names.title(table, row)
+    url = reverse("record", args=[tenant.id, table.name, row[table.key]])
+    whole = f"{url}?{way}" if way and len(way) <= links.MAX_CHARACTERS else url
+    label = title if text in title else f"{text}: {title}"
+    return format_html('<a class="whole" href="{}" aria-label="{}">{}</a>', whole, label, text)
+
+
+def _cell(
+    tenant: Tenant, row: Mapping[str, Any], column: str, content: Any, titles: Mapping[str, str]
+) -> str:
+    text: str = value(content)
+    if not isinstance(content, str) or not content:
+        return text
+    if column == "ticket_id" and content in titles:
+        return _record_link(tenant, "tickets", content, titles[content])
+    dimension, key = _PAGES.get(column, ("", ""))
+    url = links.subject_url(tenant, dimension, row.get(key) or "") if dimension else ""
+    return format_html('<a href="{}">{}</a>', url, text) if url else text
+
+
 def _record_link(tenant: Tenant, table: str, key: str, text: str) -> SafeString:
     return format_html('<a href="{}">{}</a>', reverse("record", args=[tenant.id, table, key]), text)
 
 
 @register.simple_tag
-def field_row(tenant: Tenant, field: str, content: Any, above: Mapping[str, str]) -> SafeString:
-    """A field of a record; a reference to another record becomes a link."""
-    shown: str = value(content)
+def field_row(
+    tenant: Tenant, field: str, content: Any, above: Mapping[str, Reference], values: Any = None
+) -> SafeString:
+    """A field of a record. A reference to another record is a link with its name and id; names of
+    companies, people and boards link to their pages."""
+    shown: str = _cell(tenant, values or {}, field, content, {})
     if field in above:
-        shown = _record_link(tenant, above[field], content, shown)
+        found = above[field]
+        url = reverse("record", args=[tenant.id, found.table.name, found.key])
+        shown = format_html('<a href="{}">{}</a>', url, found.title)
+        if found.title != content:
+            shown = format_html('{} <span class="key">{}</span>', shown, content)
     return format_html('<tr><th scope="row">{}</th><td>{}</td></tr>', words(field), shown)
 
 

@@ -150,6 +150,14 @@ def effort(m):
     ]
 
 
+def budget(m):
+    return [
+        (at, t, 0, t["actual_hours"] or 0, t["budget_hours"])
+        for t, at in m.closed()
+        if t["budget_hours"]
+    ]
+
+
 def entries(only=lambda m, e: True):
     def facts(m):
         return [
@@ -294,6 +302,7 @@ EVENTS = {
     "tickets_by_category": (opened, count),
     "sla_met": (sla, percent),
     "hours_per_ticket": (effort, ratio),
+    "budget_used": (budget, percent),
     "leader_board": (closings, count),
     "hours_worked": (entries(), total),
     "hours_by_technician": (entries(), total),

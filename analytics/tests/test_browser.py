@@ -19,6 +19,7 @@ from selenium.common.exceptions import (
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from analytics.tests.versions import company, log_load, ticket
@@ -70,10 +71,10 @@ def width(browser, pixels):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def open_page(browser, link_or_button):
-    """Click it and wait for the new page."""
+def open_page(browser, link_or_button, key=None):
+    """Click it, or press a key on it, and wait for the new page."""
     old = browser.find_element(By.TAG_NAME, "html")
-    link_or_button.click()
+    link_or_button.send_keys(key) if key else link_or_button.click()
     WebDriverWait(browser, 20).until(lambda _: _is_gone(old))
 
 
@@ -185,6 +186,8 @@ def test_a_member_logs_in_changes_the_period_turns_back_and_drills_down(
     no_sideways_scrolling(browser)
     assert "load #12" in browser.find_element(By.TAG_NAME, "main").text
     follow(browser, "High")
+    drawn(browser, 1)
+    follow(browser, "See the records")
     no_sideways_scrolling(browser)
     [row] = browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")
     assert "Printer" in row.text
@@ -195,37 +198,87 @@ def test_a_member_logs_in_changes_the_period_turns_back_and_drills_down(
     assert browser.find_element(By.NAME, "password")
 
 
-def test_from_the_sla_to_the_missed_tickets_of_a_company(
-    browser, live_server, alice, acme, filled, put_rows
-):
-    """Three clicks, and a filter picked from the panel, which fetches its values when opened."""
+@pytest.fixture
+def missed(acme, filled, put_rows):
+    """Two tickets of company 1, of which the slow one missed its target, and one of another."""
     SlaTarget.objects.create(tenant=acme, priority="High", response_hours=1, resolution_hours=4)
     opened = timezone.now() - timedelta(days=2)
-    for key, company_id, hours in (("quick", "1", 1), ("slow", "1", 30), ("other", "2", 30)):
+    put_rows(acme, "companies", [company("3", name="Möller Pharma AG", is_active=True)])
+    for key, company_id, hours in (("quick", "3", 1), ("slow", "3", 30), ("other", "2", 30)):
         times = {
             "created_date": opened.isoformat(),
             "first_response_date": opened,
             "closed_date": (opened + timedelta(hours=hours)).isoformat(),
         }
         more = {"ticket_number": key, "priority": "High", "company_id": company_id}
+        more |= {"summary": "Paper jam", "company_name": "Möller Pharma AG"}
         put_rows(acme, "tickets", [ticket(key, opened.isoformat(), **times, **more)])
+
+
+WAY = ["SLA met", "1, Missed tickets: Möller Pharma AG", "#slow Paper jam"]
+
+
+def test_from_the_sla_to_a_missed_ticket_of_a_company_in_three_clicks(
+    browser, live_server, alice, acme, missed
+):
+    """Then to the company and another period by the panel, which fetches its values when opened."""
     log_in(browser, live_server, "alice")
-    follow(browser, "SLA met")
+    follow(browser, WAY[0])
     drawn(browser, 1)
-    browser.find_element(By.CSS_SELECTOR, ".scope .pick summary").click()
-    WebDriverWait(browser, 20).until(
-        lambda found: found.find_elements(By.CSS_SELECTOR, "select[name=company] option")
-    )
-    Select(browser.find_element(By.NAME, "company")).select_by_value("1")
-    submit(browser, ".scope .panel button")
-    assert "50.0 %" in browser.find_element(By.CSS_SELECTOR, ".tile-first .figure").text
-    follow(browser, "Missed only")
+    open_page(browser, browser.find_element(By.CSS_SELECTOR, f"[aria-label='{WAY[1]}']"))
     [row] = browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")
-    assert "slow" in row.text
     assert "30.0 h" in row.text
     assert "Missed" in row.text
     assert "Company: " in browser.find_element(By.CSS_SELECTOR, ".chips").text
     no_sideways_scrolling(browser)
+    # Anywhere in the row leads to the record, except for the links in it.
+    old = browser.find_element(By.TAG_NAME, "html")
+    last = row.find_element(By.CSS_SELECTOR, "td:last-child")
+    ActionChains(browser).move_to_element(last).click().perform()
+    WebDriverWait(browser, 20).until(lambda _: _is_gone(old))
+    assert browser.find_element(By.TAG_NAME, "h1").text == WAY[2]
+    no_sideways_scrolling(browser)
+    follow(browser, "Missed tickets")
+    follow(browser, "Möller Pharma AG")
+    drawn(browser, 1)
+    assert figure(browser, "figure-sla-met") == "50.0 %"
+    no_sideways_scrolling(browser)
+    browser.find_element(By.CSS_SELECTOR, ".scope .pick summary").click()
+    WebDriverWait(browser, 20).until(
+        lambda found: found.find_elements(By.CSS_SELECTOR, "select[name=board] option")
+    )
+    assert not browser.find_elements(By.CSS_SELECTOR, "select[name=company]")
+    Select(browser.find_element(By.NAME, "priority")).select_by_value("High")
+    submit(browser, ".scope .panel button")
+    assert figure(browser, "figure-tickets-opened") == "2"
+
+
+def test_from_the_sla_to_a_missed_ticket_by_keyboard_and_from_a_bar_to_its_day(
+    browser, live_server, alice, acme, missed
+):
+    log_in(browser, live_server, "alice")
+    for name in WAY:
+        tab_to(browser, name)
+        open_page(browser, browser.switch_to.active_element, Keys.ENTER)
+    assert browser.find_element(By.TAG_NAME, "h1").text == WAY[2]
+    browser.get(f"{live_server.url}/t/{acme.id}/")
+    spec = "chart-tickets-opened-tickets-closed-spec"
+    drawing = browser.find_element(By.CSS_SELECTOR, f"[data-spec={spec}][data-drawn=true]")
+    old = browser.find_element(By.TAG_NAME, "html")
+    right = drawing.size["width"] // 2 - 8
+    ActionChains(browser).move_to_element_with_offset(drawing, right, 40).click().perform()
+    WebDriverWait(browser, 20).until(lambda _: _is_gone(old))
+    today = f"{timezone.now().astimezone(acme.zone):%Y-%m-%d}"
+    assert f"/figures/tickets_closed/?start={today}&end={today}" in browser.current_url
+
+
+def tab_to(browser, name):
+    """Press the Tab key until a link with this name has the focus."""
+    for _ in range(200):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        if browser.switch_to.active_element.accessible_name == name:
+            return
+    raise AssertionError(f"no way to {name} by keyboard")
 
 
 def test_a_figure_by_two_dimensions_is_a_heat_map(browser, live_server, alice, acme, filled):
@@ -298,6 +351,7 @@ PAGES = [
     "explore/tickets/?where=status~is~New",
     "explore/tickets/1/",
     "explore/companies/1/",
+    "companies/1/",
     "explore/tickets/nope/",
     "?start=wrong",
 ]

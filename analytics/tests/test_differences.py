@@ -50,6 +50,7 @@ def a_ticket(dice):
         "first_response_date": maybe(dice, hours(dice, 200, 300)),
         "closed_date": maybe(dice, hours(dice, 205, 207)),
         "actual_hours": maybe(dice, Decimal(dice.randint(0, 300)) / 100),
+        "budget_hours": maybe(dice, Decimal(dice.randint(0, 3))),
     }
 
 

@@ -19,10 +19,11 @@ from analytics.metrics import (
 from analytics.metrics.differences import Moment, differences
 from analytics.metrics.statement import figures_statement
 from analytics.periods import Period
-from analytics.records import listing
+from analytics.records import listing, relations
+from analytics.records import names as record_names
 from analytics.tests.versions import at, company, exported, log_load, ticket
 from analytics.warehouse import sql, tenant_reader
-from analytics.warehouse.catalog import LOG_TABLES, TABLES
+from analytics.warehouse.catalog import CONTACTS, LOG_TABLES, TABLES, TICKETS
 from analytics.warehouse.sql import SCOPE, tenant_rows
 from analytics.warehouse.tenant_reader import RefusedStatement, TenantReader
 from loaders.tests.thoroughness import THOROUGH
@@ -143,6 +144,14 @@ def test_explore_sees_one_tenants_records(both):
         assert listing.count(both, wanted) == len(keys)
         assert len(exported(both, wanted)) == len(keys)
         assert sum(each["records"] for each in listing.sources(both, wanted)) == len(keys)
+
+
+@pytest.mark.usefixtures("filters")
+def test_lists_of_a_page_and_names_of_records_are_one_tenants(both):
+    columns = [(TICKETS, "priority"), (CONTACTS, "contact_id")]
+    assert [each.count for each in relations.belonging(both, columns, "mine")] == [1, 1]
+    assert [each.count for each in relations.belonging(both, columns, "theirs")] == [0, 0]
+    assert record_names.titles_of(both, TICKETS, ["mine", "theirs"]) == {"mine": "Ticket mine"}
 
 
 @pytest.mark.usefixtures("filters")

@@ -11,7 +11,9 @@ LIST = ["as_of", "q", "sort", "columns", "where", "after", "metric", "label", "c
 PATHS = {
     "board/customers/": [*WHEN, "company"],
     "figures/tickets_by_company.csv": [*WHEN, "technician", "of"],
+    "companies/1/": ["as_of", "company"],
     "explore/tickets/": LIST,
+    "explore/tickets/1/": ["metric", "verdict", "period"],
     "explore/tickets.csv": LIST,
 }
 

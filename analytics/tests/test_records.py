@@ -98,7 +98,10 @@ def test_every_id_has_a_link_that_leads_to_its_record(client, alice, acme, put_r
     client.force_login(alice)
     listed = client.get(f"/t/{acme.id}/explore/companies/?sort=company_id&columns=name")
     assert listed.status_code == 200
-    links = re.findall(r'<td><a href="([^"]+)">(name \d+)</a>', listed.content.decode())
+    links = re.findall(
+        r'<td><a class="whole" href="([^"?]+)[^"]*" aria-label="[^"]+">(name \d+)</a>',
+        listed.content.decode(),
+    )
     assert len(links) == len(ODD_IDS)
     for link, name in links:
         assert re.fullmatch(r"[A-Za-z0-9_.:@~/-]{1,300}", link)

@@ -146,7 +146,7 @@ def test_an_empty_tenant_sees_what_happens_next(client, alice, acme, warehouse):
 
 
 DOORS = ["", "board/service/", "figures/backlog/", "figures/backlog.csv", "explore/tickets/"]
-DOORS += ["explore/tickets.xlsx", "explore/tickets/1/"]
+DOORS += ["explore/tickets.xlsx", "explore/tickets/1/", "companies/1/", "people/Ann/"]
 
 
 @pytest.mark.parametrize("path", DOORS)

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from analytics import links
 from analytics.charts import bundle, spec
 from analytics.dashboards.boards import DASHBOARDS, OVERVIEW, Dashboard, Tile, TileType
 from analytics.dashboards.scope import Scope
@@ -47,11 +48,23 @@ def dashboard(request: HttpRequest, tenant: Tenant, slug: str = OVERVIEW.slug) -
     scope, problem = scope_of(request, tenant)
     remember(slug, scope)
     context |= scope_context(scope, problem, freshness)
-    context |= {"vega_version": bundle.VERSION, "tiles_go_here": TILES_GO_HERE}
+    return board_page(request, board, scope, freshness, context)
+
+
+def board_page(
+    request: HttpRequest,
+    board: Dashboard,
+    scope: Scope,
+    freshness: tuple[Freshness, ...],
+    context: dict[str, Any],
+    template: str = "analytics/dashboard.html",
+) -> StreamingHttpResponse:
+    """The frame that `template` renders with `context`, and the tiles of `board` for `scope`."""
+    context |= {"dashboard": board, "vega_version": bundle.VERSION, "tiles_go_here": TILES_GO_HERE}
     results = _results(board, scope, freshness)  # whose statements run while the frame is rendered
-    page = render_to_string("analytics/dashboard.html", context, request)
+    page = render_to_string(template, context, request)
     response = StreamingHttpResponse(
-        _streamed(page, board, scope, results), status=400 if problem else 200
+        _streamed(page, board, scope, results), status=400 if context["problem"] else 200
     )
     response["X-Accel-Buffering"] = "no"  # else nginx would buffer the tiles until the last is done
     return response
@@ -100,7 +113,7 @@ def _rendered(
         "error": (BUSY if is_busy else FAILED) if len(results) < len(tile.names) else "",
     }
     if tile.type is TileType.CHART and not context["error"]:
-        context["spec"] = spec.over_time(results)
+        context["spec"] = spec.over_time(results, links.bucket_urls(results, scope))
     if tile.type is TileType.PARTS and results:
         context["parts"] = results[0].parts[:MAX_PARTS]
     with timezone.override(scope.tenant.zone):

@@ -6,6 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from analytics import links
 from analytics.charts import bundle
 from analytics.charts import render as drawing
 from analytics.charts import spec as charts
@@ -50,21 +51,28 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     scope, problem = scope_of(request, tenant)
     freshness = freshness_of(tenant, TABLES)
     try:
-        query = _query(request, name)
+        query = _query(request, name, scope)
     except ValueError as error:
         problem = problem or PeriodError("by", str(error))
-        query = MetricQuery.named(name, METRICS[name].usual_breakdown)
+        query = MetricQuery.named(name, _usual_breakdown(name, scope))
     context = page_context(request, tenant, "figures") | scope_context(scope, problem, freshness)
     context |= _figure_context(query, scope, freshness)
+    context["crumbs"] = links.way_to_figure(query.metric, scope, context["company_names"])
     if request.GET.get("by"):
         context["other_filters"] |= {"by": query.by}  # so that another period keeps the breakdown
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
 
 
-def _query(request: HttpRequest, name: str) -> MetricQuery:
+def _query(request: HttpRequest, name: str, scope: Scope) -> MetricQuery:
     """The figure by the dimensions in the address. Raises ValueError."""
     by = [each for each in request.GET.getlist("by") if each]
-    return MetricQuery.named(name, by or METRICS[name].usual_breakdown)
+    return MetricQuery.named(name, by or _usual_breakdown(name, scope))
+
+
+def _usual_breakdown(name: str, scope: Scope) -> tuple[str, ...]:
+    """What the figure is broken down by unless the user picks: nothing that has only one value."""
+    single = [dimension for dimension, values in scope.filters.items() if len(values) == 1]
+    return METRICS[name].breakdown_within(single)
 
 
 def _figure_context(
@@ -82,8 +90,10 @@ def _figure_context(
         "results": [result],
         "reason": found,
         "dimensions": [DIMENSIONS[dimension] for dimension in metric.dimensions],
-        "spec": charts.over_time([result]),
-        "heat_map": charts.heat_map(result) if len(query.by) > 1 and result.parts else None,
+        "spec": charts.over_time([result], links.bucket_urls([result], scope)),
+        "heat_map": charts.heat_map(result, lambda part: links.part_url(result, part, scope))
+        if len(query.by) > 1 and result.parts
+        else None,
         "vega_version": bundle.VERSION,
         "sources": listing.sources(tenant, wanted),
     }
@@ -100,7 +110,7 @@ def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpRe
         return bad_download(problem.field, problem.message)
     of_parts = request.GET.get("of") != "series"
     try:
-        query = _query(request, name) if of_parts else MetricQuery.named(name, ())
+        query = _query(request, name, scope) if of_parts else MetricQuery.named(name, ())
     except ValueError as error:
         return bad_download("by", str(error))
     result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, by=query.by)

@@ -25,7 +25,9 @@ def filters(request: HttpRequest, tenant: Tenant) -> HttpResponseBase:
     """
     scope, problem = scope_of(request, tenant)
     freshness = freshness_of(tenant, TABLES)
-    context = {"scope": scope, "choices": _offered(tenant, scope, freshness)}
+    offered = _offered(tenant, scope, freshness)
+    offered.pop(request.GET.get("without", ""), None)  # what the page is about is no filter of it
+    context = {"scope": scope, "choices": offered}
     if request.headers.get("X-Requested-With") == "fetch":
         return render(request, "analytics/filter_fields.html", context)
     back = request.GET.get("next", "")

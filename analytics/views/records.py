@@ -1,7 +1,7 @@
 """The Explore pages: the records of a table, and one record with its relations and history."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -9,17 +9,19 @@ from urllib.parse import urlencode
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 
-from analytics import periods
+from analytics import links, periods
 from analytics.dashboards.scope import Scope
 from analytics.metrics import DIMENSIONS, METRICS, parse_filters
 from analytics.periods import PeriodError
-from analytics.records import listing, relations
+from analytics.records import listing, names, relations
 from analytics.records.history import RecordNotFound, record_history
+from analytics.templatetags import figures
 from analytics.views.common import limited, names_of_filters, page_context, tenant_page
 from analytics.views.downloads import bad_download, file_download
-from analytics.warehouse.catalog import TABLES, Column, Table
+from analytics.warehouse.catalog import TABLES, TICKETS, TIME_ENTRIES, Column, Table
 from analytics.warehouse.errors import WarehouseBusy, WarehouseError
 from analytics.warehouse.exports import KINDS, ExportRefused
 from common.spreadsheets import MAX_SHEET_ROWS
@@ -46,6 +48,11 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
         wanted, status = listing.listing(shown), 400
     try:
         context |= _page_context(tenant, wanted)
+        if wanted.drill_down:
+            known = context["company_names"]
+            context["crumbs"] = _way_to_list(request, tenant, wanted.drill_down, known)
+            verdict = request.GET.get("verdict", "")
+            context["title"] = figures.verdict_words(wanted.drill_down.metric, verdict)
     except listing.ListingError as problem:
         context |= {"problem": problem, "wanted": listing.listing(shown)}
         status = 400
@@ -91,11 +98,49 @@ def record(request: HttpRequest, tenant: Tenant, table: str, address: str) -> Ht
     status = 200
     try:
         context["history"] = found = record_history(tenant, table, address)
-        context["above"] = relations.above(shown, found.latest.values)
+        context["title"] = names.title(shown, found.latest.values)
+        context["above"] = relations.above(tenant, shown, found.latest.values)
         context["below"] = relations.below(tenant, shown, found.key)
+        context["crumbs"] = _way_to_record(request, tenant, shown)
     except RecordNotFound:
         status = 404
     return render(request, "analytics/record.html", context, status=status)
+
+
+def _way_to_record(request: HttpRequest, tenant: Tenant, table: Table) -> list[links.Crumb]:
+    """The figure and the list that the record was opened from, whose parameters are in its address;
+    else the list of all records.
+    """
+    url = reverse("records", args=[tenant.id, table.name])
+    title = figures.words(table.name)
+    if not request.GET:
+        return [links.Crumb(title, url)]
+    try:
+        found = _drill_down(request, tenant)
+        if found is None or table.name != found.metric.tables[0]:
+            return [links.Crumb(title, f"{url}?{request.GET.urlencode()}")]
+        known = names_of_filters(
+            tenant,
+            parse_filters(found.filters),
+            periods.as_of_from_query(request.GET, tenant.zone, timezone.now()),
+        )
+        way = _way_to_list(request, tenant, found, known)
+    except (listing.ListingError, PeriodError):  # a made-up address
+        return [links.Crumb(title, url)]
+    title = figures.verdict_words(found.metric, request.GET.get("verdict", ""))
+    return [*way, links.Crumb(title, f"{url}?{request.GET.urlencode()}")]
+
+
+def _way_to_list(
+    request: HttpRequest,
+    tenant: Tenant,
+    drill_down: listing.DrillDown,
+    company_names: Mapping[str, str],
+) -> list[links.Crumb]:
+    scope = Scope.of_query(tenant, request.GET)
+    url = links.figure_url(drill_down.metric, scope)
+    way = links.way_to_figure(drill_down.metric, scope, company_names)
+    return [*way, links.Crumb(drill_down.metric.title, url)]
 
 
 def _table_of(name: str) -> Table:
@@ -151,10 +196,20 @@ def _page_context(tenant: Tenant, wanted: listing.Listing) -> dict[str, Any]:
         "page": found,
         "count": listing.count(tenant, wanted),
         "rows": [
-            (row[wanted.table.key], [_cell(wanted, column, row) for column in wanted.columns])
-            for row in found.rows
+            (row, [_cell(wanted, column, row) for column in wanted.columns]) for row in found.rows
         ],
+        "titles": _titles_of_tickets(tenant, wanted, found.rows),
     }
+
+
+def _titles_of_tickets(
+    tenant: Tenant, wanted: listing.Listing, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """The names of the tickets that time entries are for; those of a list of tickets are in it."""
+    if wanted.table is not TIME_ENTRIES or all(c.name != "ticket_id" for c in wanted.columns):
+        return {}
+    keys = {row["ticket_id"] for row in rows if row["ticket_id"]}
+    return names.titles_of(tenant, TICKETS, keys, wanted.as_of)
 
 
 def _cell(wanted: listing.Listing, column: Column, row: Mapping[str, Any]) -> Any:

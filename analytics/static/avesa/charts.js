@@ -17,6 +17,22 @@
     return { ...spec, config };
   }
 
+  // Where a bar, point or cell leads to. A bucket has one address for each of its metrics, whose
+  // bars stand side by side: the one under the pointer counts.
+  function target(view, event, item) {
+    const hrefs = item?.datum?.hrefs || [""];
+    const left = view.container().querySelector("canvas").getBoundingClientRect().left;
+    const x = event.clientX - left - view.origin()[0] - item?.bounds.x1;
+    const place = Math.floor((x / item?.bounds.width()) * hrefs.length) || 0;
+    return hrefs[Math.min(Math.max(place, 0), hrefs.length - 1)];
+  }
+
+  function follow(event, href) {
+    if (!href.startsWith("/")) return; // only pages of this site
+    if (event.ctrlKey || event.metaKey) window.open(href, "_blank", "noopener");
+    else window.location.assign(href);
+  }
+
   async function draw(element) {
     const spec = JSON.parse(document.getElementById(element.dataset.spec).textContent);
     views.get(element)?.finalize();
@@ -26,6 +42,9 @@
       defaultStyle: false,
       renderer: "canvas", // the SVG renderer writes style attributes, which the page forbids
       tooltip: { disableDefaultStyle: true },
+    });
+    result.view.addEventListener("click", (event, item) => {
+      follow(event, target(result.view, event, item));
     });
     views.set(element, result);
     element.dataset.drawn = "true";
