@@ -1,7 +1,7 @@
 from django.urls import path
 
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, filters, records, why
+from analytics.views import assets, dashboards, figure_files, figures, filters, records, why
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
@@ -9,7 +9,12 @@ urlpatterns = [
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>/why/", why.why, name="figure_why"),
-    path("t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>", figures.export, name="figure_file"),
+    path(
+        "t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>",
+        figure_files.figure_file,
+        name="figure_file",
+    ),
+    path("t/<slug:tenant_id>/chart.<slug:kind>", figure_files.chart_file, name="chart_file"),
     path("t/<slug:tenant_id>/filters/", filters.filters, name="filters"),
     path("t/<slug:tenant_id>/explore/", records.records, name="explore"),
     path("t/<slug:tenant_id>/explore/<slug:table>/", records.records, name="records"),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
@@ -19,6 +19,7 @@ from analytics.records import listing, relations
 from analytics.records.history import RecordNotFound, record_history
 from analytics.views.common import limited, names_of_filters, page_context, tenant_page
 from analytics.views.downloads import bad_download, file_download
+from analytics.views.source_lines import records_line
 from analytics.warehouse.catalog import TABLES, Column, Table
 from analytics.warehouse.errors import WarehouseBusy, WarehouseError
 from analytics.warehouse.exports import KINDS, ExportRefused
@@ -40,7 +41,7 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     }
     status = 200
     try:
-        wanted = _listing(request, tenant, shown)
+        wanted = listing_of(request.GET, tenant, shown)
     except (listing.ListingError, PeriodError) as problem:
         context |= {"problem": problem}
         wanted, status = listing.listing(shown), 400
@@ -67,7 +68,7 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
         raise Http404
     shown = _table_of(table)
     try:
-        wanted = _listing(request, tenant, shown)
+        wanted = listing_of(request.GET, tenant, shown)
         found = listing.count(tenant, wanted)
     except (listing.ListingError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
@@ -76,7 +77,7 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
             "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
         )
     try:
-        file = listing.table_file(tenant, wanted, kind)
+        file = listing.table_file(tenant, wanted, kind, records_line(tenant, wanted))
     except ExportRefused as refusal:
         return bad_download("kind", str(refusal))
     return file_download(file, f"{tenant.id}-{table}.{kind}")
@@ -104,34 +105,34 @@ def _table_of(name: str) -> Table:
     return TABLES[name]
 
 
-def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> listing.Listing:
-    query = request.GET
+def listing_of(query: QueryDict, tenant: Tenant, table: Table) -> listing.Listing:
+    """What an address lists. Raises ListingError, PeriodError."""
     return listing.listing(
         table,
         columns=query.getlist("columns"),
         sort=query.get("sort", ""),
         search=query.get("q", ""),
-        where=[each for each in [*query.getlist("where"), _added(request)] if each],
+        where=[each for each in [*query.getlist("where"), _added(query)] if each],
         as_of=periods.as_of_from_query(query, tenant.zone, timezone.now()),
-        drill_down=_drill_down(request, tenant),
+        drill_down=_drill_down(query, tenant),
         after=query.get("after", ""),
     )
 
 
-def _added(request: HttpRequest) -> str:
+def _added(query: QueryDict) -> str:
     """The condition in the form's three fields, in the format of `where`."""
-    column, operator = request.GET.get("column", ""), request.GET.get("operator", "is")
-    return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
+    column, operator = query.get("column", ""), query.get("operator", "is")
+    return f"{column}~{operator}~{query.get('value', '')}" if column else ""
 
 
-def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | None:
-    name = request.GET.get("metric", "")
+def _drill_down(query: QueryDict, tenant: Tenant) -> listing.DrillDown | None:
+    name = query.get("metric", "")
     if not name:
         return None
     if name not in METRICS:
         raise listing.ListingError("metric", "This figure does not exist.")
-    scope = Scope.of_query(tenant, request.GET)
-    verdict = request.GET.get("verdict", "")
+    scope = Scope.of_query(tenant, query)
+    verdict = query.get("verdict", "")
     if verdict not in VERDICTS:
         raise listing.ListingError("verdict", "Use yes or no.")
     period = scope.period.up_to(scope.as_of) if scope.as_of else scope.period
@@ -178,7 +179,7 @@ def _hidden(request: HttpRequest) -> dict[str, Any]:
         for value in values
         if name not in ("after", "column", "operator", "value")
     ]
-    added = _added(request)
+    added = _added(request.GET)
     if added:
         pairs.append(("where", added))
     return {
