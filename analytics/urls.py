@@ -1,5 +1,6 @@
 from django.urls import path
 
+from analytics.downloads import views as downloads
 from analytics.reports import public_views, views
 from analytics.views import assets, dashboards, figure_files, figures, filters, records, why
 
@@ -25,6 +26,16 @@ urlpatterns = [
         "t/<slug:tenant_id>/explore/<slug:table>/<record_key:address>/",
         records.record,
         name="record",
+    ),
+    path("t/<slug:tenant_id>/downloads/", downloads.downloads, name="downloads"),
+    path(
+        "t/<slug:tenant_id>/downloads/new/<slug:table>.<slug:kind>",
+        downloads.order,
+        name="download_order",
+    ),
+    path("t/<slug:tenant_id>/downloads/<int:key>/file", downloads.file, name="download_file"),
+    path(
+        "t/<slug:tenant_id>/downloads/<int:key>/cancel/", downloads.cancel, name="download_cancel"
     ),
     path("t/<slug:tenant_id>/reports/", views.reports, name="reports"),
     path("t/<slug:tenant_id>/reports/new/", views.compose_report, name="report_new"),

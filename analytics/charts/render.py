@@ -9,7 +9,7 @@ from common.texts import all_printable
 
 WIDTH = 900
 PIXELS_PER_POINT = 2
-SOURCE_CHARACTERS = 140  # of one line below a chart
+SOURCE_CHARACTERS = 165  # of one line below a chart
 # What Vega-Lite takes for a whole specification only, not for a chart in it.
 _OF_WHOLE = ("$schema", "config", "background", "padding", "datasets", "autosize")
 

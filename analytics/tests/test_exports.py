@@ -175,7 +175,7 @@ def test_a_workbook_has_named_sheets_with_types_and_what_it_covers(opened, acme,
     scope = {"start": "2026-06-01", "end": "2026-06-30", "priority": "High"}
     file = opened("figures/same_day_rate.xlsx", by="priority", **scope)
     sheet, total = read_xlsx(file, "Total")
-    assert sheet["A1"].value == "Closed the same day"
+    assert sheet["A1"].value == "Closed on the same day"
     for text in ("Acme", "Jun 1, 2026 – Jun 30, 2026", "Priority: High", "as of", "no data loaded"):
         assert text in sheet["A2"].value
     assert total[1][2] == 0.5

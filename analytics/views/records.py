@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -63,7 +64,7 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
 @tenant_page
 @limited("export")
 def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpResponseBase:
-    """A download of all records of a listing, not only one page."""
+    """A download of all records of a listing, not only one page; a page if there are too many."""
     if kind not in KINDS:
         raise Http404
     shown = _table_of(table)
@@ -72,10 +73,12 @@ def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpR
         found = listing.count(tenant, wanted)
     except (listing.ListingError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
-    if kind == "xlsx" and found > MAX_SHEET_ROWS:
-        return bad_download(
-            "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
-        )
+    if refusal := sheet_refusal(kind, found):
+        return bad_download("kind", refusal)
+    if found > settings.DOWNLOAD_JOB_ROWS:
+        context = page_context(request, tenant, "explore")
+        context |= {"table": shown, "kind": kind, "count": found, "query": request.GET.urlencode()}
+        return render(request, "analytics/large_download.html", context)
     try:
         file = listing.table_file(tenant, wanted, kind, records_line(tenant, wanted))
     except ExportRefused as refusal:
@@ -97,6 +100,13 @@ def record(request: HttpRequest, tenant: Tenant, table: str, address: str) -> Ht
     except RecordNotFound:
         status = 404
     return render(request, "analytics/record.html", context, status=status)
+
+
+def sheet_refusal(kind: str, rows: int) -> str:
+    """Why so many rows do not fit into a file of this kind, or ""."""
+    if kind != "xlsx" or rows <= MAX_SHEET_ROWS:
+        return ""
+    return f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows, and this list has {rows:,}. Use CSV."
 
 
 def _table_of(name: str) -> Table:
