@@ -242,7 +242,10 @@ def purge(now: datetime) -> int:
     """Delete old downloads, and files that no download names; returns how many files."""
     old = now - timedelta(days=settings.DOWNLOAD_DAYS)
     Download.objects.filter(ended_at__lt=old).exclude(state__in=Download.OPEN).delete()
-    return len([storage().delete(name) for name in _orphans(now)])
+    orphans = _orphans(now)
+    for name in orphans:
+        storage().delete(name)
+    return len(orphans)
 
 
 def _orphans(now: datetime) -> list[str]:

@@ -180,7 +180,7 @@ def test_a_canceled_one_is_not_made(as_bob, acme):
     download = ordered(as_bob, acme)
     claimed = jobs._claim(download.pk)
     as_bob.post(path(acme, f"{download.pk}/cancel/"))
-    assert not claimed.beat(progress=1), "its worker is told to stop"
+    assert not claimed.beat(progress=1), "its worker stops"
     lose(Download)
     assert tasks.run_download(download.pk) == ""
     download.refresh_from_db()
