@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const SECONDS = 3;
+  const SECONDS = 2;
   const list = document.getElementById("downloads");
 
   async function renew() {
