@@ -1,7 +1,17 @@
 from django.urls import path
 
+from analytics.downloads import views as downloads
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, filters, records, subjects, why
+from analytics.views import (
+    assets,
+    dashboards,
+    figure_files,
+    figures,
+    filters,
+    records,
+    subjects,
+    why,
+)
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
@@ -9,7 +19,12 @@ urlpatterns = [
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>/why/", why.why, name="figure_why"),
-    path("t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>", figures.export, name="figure_file"),
+    path(
+        "t/<slug:tenant_id>/figures/<slug:name>.<slug:kind>",
+        figure_files.figure_file,
+        name="figure_file",
+    ),
+    path("t/<slug:tenant_id>/chart.<slug:kind>", figure_files.chart_file, name="chart_file"),
     path("t/<slug:tenant_id>/filters/", filters.filters, name="filters"),
     path("t/<slug:tenant_id>/explore/", records.records, name="explore"),
     path("t/<slug:tenant_id>/explore/<slug:table>/", records.records, name="records"),
@@ -28,6 +43,16 @@ urlpatterns = [
         "t/<slug:tenant_id>/service-boards/<name:key>/",
         subjects.service_board,
         name="service_board",
+    ),
+    path("t/<slug:tenant_id>/downloads/", downloads.downloads, name="downloads"),
+    path(
+        "t/<slug:tenant_id>/downloads/new/<slug:table>.<slug:kind>",
+        downloads.order,
+        name="download_order",
+    ),
+    path("t/<slug:tenant_id>/downloads/<int:key>/file", downloads.file, name="download_file"),
+    path(
+        "t/<slug:tenant_id>/downloads/<int:key>/cancel/", downloads.cancel, name="download_cancel"
     ),
     path("t/<slug:tenant_id>/reports/", views.reports, name="reports"),
     path("t/<slug:tenant_id>/reports/new/", views.compose_report, name="report_new"),

@@ -68,6 +68,7 @@ INSTALLED_APPS = [
     "anymail",
     "analytics",
     "analytics.reports",
+    "analytics.downloads",
     "loaders",
 ]
 
@@ -198,6 +199,8 @@ CELERY_TASK_ROUTES = {
     "loaders.tasks.purge_old_records": {"queue": "loads"},
     "analytics.reports.tasks.run_occurrence": {"queue": "reports"},
     "analytics.reports.tasks.send_delivery": {"queue": "reports"},
+    "analytics.downloads.tasks.run_download": {"queue": "reports"},
+    "analytics.downloads.tasks.mail_download": {"queue": "reports"},
     "avesa_site.tasks.warm_dashboards": {"queue": "reports"},
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -224,6 +227,11 @@ CELERY_BEAT_SCHEDULE = {
         "kwargs": {"older_than_hours": 20},
     },
     "sweep reports": {"task": "analytics.reports.tasks.sweep_reports", "schedule": 30.0},
+    "sweep downloads": {"task": "analytics.downloads.tasks.sweep_downloads", "schedule": 30.0},
+    "purge downloads": {
+        "task": "analytics.downloads.tasks.purge_downloads",
+        "schedule": crontab(minute="23"),
+    },
 }
 
 # --- Warehouse
@@ -243,6 +251,11 @@ READER_THREADS = env.int("READER_THREADS", default=0)
 READER_MEMORY_MB = env.int("READER_MEMORY_MB", default=0)
 EXPORT_SECONDS = env.int("EXPORT_SECONDS", default=120)
 EXPORT_MEGABYTES = env.int("EXPORT_MEGABYTES", default=500)
+DOWNLOAD_JOB_ROWS = env.int("DOWNLOAD_JOB_ROWS", default=50_000)
+DOWNLOAD_SECONDS = env.int("DOWNLOAD_SECONDS", default=3600)
+DOWNLOAD_MEGABYTES = env.int("DOWNLOAD_MEGABYTES", default=2000)
+DOWNLOAD_DAYS = env.int("DOWNLOAD_DAYS", default=7)
+DOWNLOADS_AT_ONCE = env.int("DOWNLOADS_AT_ONCE", default=1)
 
 # --- Lake
 
@@ -394,6 +407,14 @@ STATIC_URL = "static/"
 STATIC_ROOT = _state_folder("static")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "downloads": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": _state_folder("downloads"),
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True

@@ -19,6 +19,7 @@ ALL = [
     "memory",
     "hostile_files",
     "dashboard",
+    "superset",
     "explore",
     "reports",
     "operations",
@@ -35,6 +36,9 @@ def run_all():
 
 def run_one(name):
     module = import_module(f"benchmarks.{name}")
+    if missing := getattr(module, "unavailable", str)():
+        print(f"{name} is skipped: {missing}")
+        return []
     with stack(services=getattr(module, "SERVICES", False)):
         section = module.measure()
         record(section)

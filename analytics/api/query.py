@@ -27,7 +27,7 @@ from analytics.metrics.rows import QueryResult, Row, run_query
 from analytics.metrics.statement import MAX_GROUPS
 from analytics.metrics.values import MAX_VALUES, dimension_values
 from analytics.periods import UNITS, PeriodError, as_of_from_query
-from analytics.views.downloads import table_download
+from analytics.views.downloads import csv_download
 
 router = Router()
 AUTO = "auto"
@@ -172,7 +172,7 @@ def query(request: HttpRequest, tenant_id: str, asked: QueryIn = Query(...)) -> 
     found = run_query(tenant, wanted, scope.as_of, scope.filters)
     if asked.format == "csv":
         label = f"{tenant.id}-query-{wanted.period.start}-{wanted.period.last_day}"
-        return table_download("csv", label, _heading(found), _lines(found), tenant.zone)
+        return csv_download(label, _heading(found), _lines(found), tenant.zone)
     return _answer(found)
 
 

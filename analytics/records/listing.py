@@ -19,8 +19,11 @@ from analytics.periods import Period, PeriodError, known_as_of, midnight, parse_
 from analytics.records import addresses
 from analytics.records.names import naming_columns
 from analytics.warehouse.catalog import Column, Kind, Table
+from analytics.warehouse.exports import Watch
 from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
+from common import spreadsheets
+from common.spreadsheets import WHOLE, Sheet
 from tenants.models import Tenant
 
 PAGE = 50
@@ -327,10 +330,13 @@ def count(tenant: Tenant, wanted: Listing) -> int:
     return int(TenantReader(tenant).select(sql, bound).values[0][0])
 
 
-def table_file(tenant: Tenant, wanted: Listing, kind: str) -> IO[bytes]:
+def table_file(
+    tenant: Tenant, wanted: Listing, kind: str, about: str = "", watch: Watch | None = None
+) -> IO[bytes]:
     """All records in order, as a temporary file (csv or xlsx), with durations in hours.
 
-    Raises ExportRefused, ListingError, WarehouseError.
+    A sheet shows `about` below its title. With `watch`, it is made by a job. Raises ExportRefused,
+    ExportStopped, ListingError, WarehouseError.
     """
     source, conditions, bound = _narrowed(tenant, wanted)
     columns = [(column.name, quote(column.name)) for column in wanted.columns]
@@ -341,10 +347,23 @@ def table_file(tenant: Tenant, wanted: Listing, kind: str) -> IO[bytes]:
             else (column.name, name)
             for column, (_, name) in zip(wanted.columns, columns, strict=True)
         ]
-    heading = [title for title, _ in columns]
+    headings = [
+        spreadsheets.Column(title, _number_format(wanted, column))
+        for column, (title, _) in zip(wanted.columns, columns, strict=True)
+    ]
+    name = wanted.table.name.replace("_", " ").capitalize()
+    title = f"{name} in {wanted.drill_down.metric.title}" if wanted.drill_down else name
+    sheet = Sheet(name, headings, (), title, about)
     values = ", ".join(value for _, value in columns)
     sql = f"SELECT {values} FROM {source}{_where(conditions)} {_order(wanted)}"
-    return TenantReader(tenant).table_file(sql, bound, heading, kind)
+    return TenantReader(tenant).table_file(sql, bound, sheet, kind, watch)
+
+
+def _number_format(wanted: Listing, column: Column) -> str:
+    if wanted.drill_down and wanted.drill_down.is_duration(column):
+        return spreadsheets.HOURS
+    known = {Kind.MONEY: spreadsheets.MONEY, Kind.HOURS: "#,##0.00", Kind.COUNT: WHOLE}
+    return known.get(column.kind, "")
 
 
 def _hours(milliseconds: str) -> str:

@@ -26,12 +26,12 @@ from analytics.metrics import (
     freshness_of,
     parse_filters,
     run_metrics,
-    value_label,
 )
 from analytics.metrics.dimensions import Filters, write_value
 from analytics.metrics.names import company_names
 from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
+from analytics.views.source_lines import filters_text
 from analytics.warehouse.catalog import TABLES
 from common.texts import all_printable
 from tenants.models import Alert, Tenant
@@ -287,14 +287,9 @@ def _filter_describer(
         return company_names(tenant, as_of, freshness)
 
     def describe(filters: Filters) -> str:
-        return " · ".join(
-            f"{DIMENSIONS[each.dimension].title}{' is not' if each.is_excluding else ''}: "
-            + ", ".join(
-                value_label(each.dimension, value, names() if each.dimension == "company" else {})
-                for value in each.values
-            )
-            for each in parse_filters(filters)
-        )
+        found = parse_filters(filters)
+        has_company = any(each.dimension == "company" for each in found)
+        return filters_text(found, names() if has_company else {})
 
     return describe
 

@@ -6,13 +6,10 @@ what certainly did not go out is retried. The Message-ID is always the same.
 """
 
 import logging
-import smtplib
 from datetime import datetime
 from functools import lru_cache
 
-from anymail.exceptions import AnymailError
 from django.core.mail import EmailMessage, get_connection
-from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -22,6 +19,7 @@ from analytics.reports.content import Content
 from analytics.reports.messages import send_soon
 from analytics.reports.models import Delivery, Occurrence, Unsubscription
 from analytics.reports.permissions import may_receive, refusal_of
+from common import mail_answers
 from common.logs import log_context
 from common.renderers import RenderingFailed
 from common.texts import storable
@@ -29,8 +27,6 @@ from common.texts import storable
 log = logging.getLogger(__name__)
 
 State = Delivery.State
-FIRST_PERMANENT_CODE = 500  # RFC 5321, 4.2.1
-_TOO_MANY_REQUESTS = 429
 
 
 def to_send(now: datetime) -> QuerySet[Delivery]:
@@ -107,14 +103,7 @@ def _hand_over(delivery: Delivery, mail: EmailMessage) -> str:
             return _not_sent(delivery, error)
         return _record(delivery, State.SENT, provider_id=_provider_id(mail))
     finally:
-        _close(connection)
-
-
-def _close(connection: BaseEmailBackend) -> None:
-    try:
-        connection.close()
-    except (smtplib.SMTPException, OSError) as error:
-        log.info("the connection to the mail server was not closed properly: %s", error)
+        mail_answers.close(connection)
 
 
 def _provider_id(mail: EmailMessage) -> str:
@@ -125,22 +114,19 @@ def _provider_id(mail: EmailMessage) -> str:
 
 def _not_sent(delivery: Delivery, error: Exception) -> str:
     """An answer of the server is certain; silence is not."""
-    if isinstance(error, smtplib.SMTPServerDisconnected) or not _was_answered(error):
-        reason = f"It is not known whether the mail was accepted: {_answer(error)}"
+    if not mail_answers.is_refusal(error):
+        reason = f"It is not known whether the mail was accepted: {mail_answers.text_of(error)}"
         return _record(delivery, State.UNKNOWN, reason)
     return _retry_or_fail(delivery, error)
 
 
-def _was_answered(error: Exception) -> bool:
-    if isinstance(error, AnymailError):
-        return getattr(error, "status_code", None) is not None
-    answers = (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused, smtplib.SMTPException)
-    return isinstance(error, answers) or not isinstance(error, OSError)
-
-
 def _retry_or_fail(delivery: Delivery, error: Exception) -> str:
-    answer = _answer(error)
-    return _failed(delivery, answer) if _is_permanent(error) else _try_later(delivery, answer)
+    answer = mail_answers.text_of(error)
+    return (
+        _failed(delivery, answer)
+        if mail_answers.is_permanent(error)
+        else _try_later(delivery, answer)
+    )
 
 
 def _try_later(delivery: Delivery, reason: str) -> str:
@@ -148,33 +134,6 @@ def _try_later(delivery: Delivery, reason: str) -> str:
         return _failed(delivery, reason)
     queued = delivery.retry(state=State.QUEUED, reason=storable(reason), handed_over_at=None)
     return State.QUEUED if queued else ""
-
-
-def _is_permanent(error: Exception) -> bool:
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        codes = [code for code, _ in error.recipients.values()]
-        return min(codes) >= FIRST_PERMANENT_CODE
-    if isinstance(error, smtplib.SMTPResponseException):
-        return error.smtp_code >= FIRST_PERMANENT_CODE
-    if isinstance(error, AnymailError):
-        code = getattr(error, "status_code", None) or 0
-        return 400 <= code < FIRST_PERMANENT_CODE and code != _TOO_MANY_REQUESTS
-    return not isinstance(error, OSError)
-
-
-def _answer(error: Exception) -> str:
-    """What the server answered, in its own words."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        answers = error.recipients.values()
-        return "; ".join(f"{code} {_text(answer)}" for code, answer in answers)
-    if isinstance(error, smtplib.SMTPResponseException):
-        return f"{error.smtp_code} {_text(error.smtp_error)}"
-    return f"{type(error).__name__}: {error}"[:1000]
-
-
-def _text(answer: bytes | str) -> str:
-    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-    return text[:1000]
 
 
 def _failed(delivery: Delivery, reason: str) -> str:

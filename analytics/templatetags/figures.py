@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from analytics import links
 from analytics.charts.spec import Spec, days_of, label_of
+from analytics.dashboards.boards import Tile, TileType
 from analytics.dashboards.scope import Scope
 from analytics.dashboards.subjects import SUBJECT_OF_TABLE
 from analytics.metrics import (
@@ -344,6 +345,23 @@ def downloads(result: MetricResult, scope: Scope, of: str) -> SafeString:
         (
             (reverse("figure_file", args=[scope.tenant.id, metric.name, kind]), query, kind.upper())
             for kind in ("csv", "xlsx", "png", "svg")
+        ),
+    )
+
+
+@register.simple_tag
+def tile_downloads(tile: Tile, scope: Scope) -> SafeString:
+    """The files of what a tile shows; that of a figure is its trend."""
+    is_parts = tile.type is TileType.PARTS
+    query: dict[str, Any] = {**scope.query, "metric": tile.names}
+    if is_parts:
+        query |= {"of": "parts", "by": tile.queries[0].by}
+    return format_html_join(
+        " ",
+        '<a href="{}?{}">{}</a>',
+        (
+            (reverse("chart_file", args=[scope.tenant.id, kind]), _written(query), kind.upper())
+            for kind in ("png", "svg", "xlsx", "csv")
         ),
     )
 

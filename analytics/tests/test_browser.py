@@ -22,6 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from analytics.downloads.tasks import run_download
 from analytics.tests.versions import company, log_load, ticket
 from loaders.jobs import worker
 from loaders.models import LoadJob
@@ -315,6 +316,29 @@ def test_records_are_searched_filtered_and_exported(
     assert "Printer" in file.read_text()
 
 
+def test_a_long_list_is_prepared_while_the_page_shows_how_far_it_is(
+    browser, live_server, alice, acme, filled, tmp_path, settings, sent_tasks
+):
+    settings.DOWNLOAD_JOB_ROWS = 1
+    options = {"location": str(tmp_path / "made")}
+    settings.STORAGES = settings.STORAGES | {
+        "downloads": settings.STORAGES["downloads"] | {"OPTIONS": options}
+    }
+    browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    log_in(browser, live_server, "alice", f"/login/?next=/t/{acme.id}/explore/tickets/")
+    follow(browser, "XLSX")
+    submit(browser, "main form button")
+    assert "Waiting" in browser.find_element(By.ID, "downloads").text
+    (key,) = (task[1] for task in sent_tasks if task[0] == run_download.name)
+    assert run_download(key) == "ready"
+    button = browser.find_element(By.LINK_TEXT, "Download")  # once the page has renewed itself
+    button.click()
+    file = tmp_path / f"{acme.id}-tickets.xlsx"
+    WebDriverWait(browser, 20).until(lambda _: file.exists())
+
+
 def test_hovering_over_a_day_shows_its_figures(browser, live_server, alice, filled):
     log_in(browser, live_server, "alice")
     spec = "chart-tickets-opened-tickets-closed-spec"
@@ -353,6 +377,7 @@ PAGES = [
     "explore/companies/1/",
     "companies/1/",
     "explore/tickets/nope/",
+    "downloads/",
     "?start=wrong",
 ]
 

@@ -15,6 +15,7 @@ from analytics.warehouse.pool import pool
 from analytics.warehouse.tenant_reader import TenantReader
 from analytics.warehouse.turns import Turns
 from common import limits
+from common.spreadsheets import Column, Sheet
 from tenants.models import ApiToken
 
 DOORS = {
@@ -164,15 +165,19 @@ def test_an_export_that_takes_too_long_ends(acme, filled, settings):
     assert len(read(listing.table_file(acme, wanted, "csv"))) == 3
 
 
+def sheet_of(*titles):
+    return Sheet("Table", [Column(each) for each in titles], ())
+
+
 def test_a_sheet_with_too_many_rows_is_refused_with_its_reason(acme, put_rows, monkeypatch):
     sql = "SELECT number FROM numbers(1048576)"
     with pytest.raises(ExportRefused, match="CSV"):
-        TenantReader(acme).table_file(sql, {}, ["n"], "xlsx")
+        TenantReader(acme).table_file(sql, {}, sheet_of("n"), "xlsx")
 
 
 def test_an_export_has_limits_and_comes_after_pages(acme, warehouse, put_rows):
     put_rows(acme, "companies", [company("1")])
     names = ("max_threads", "priority", "readonly", "max_execution_time")
     sql = f"SELECT {', '.join(f'toUInt64(getSetting({name!r}))' for name in names)}"
-    rows = read(TenantReader(acme).table_file(sql, {}, list(names), "csv"))
+    rows = read(TenantReader(acme).table_file(sql, {}, sheet_of(*names), "csv"))
     assert rows[1] == ["1", "20", "2", "120"]

@@ -55,6 +55,11 @@ def admin_action(view: View[P]) -> Callable[..., HttpResponseBase]:
     return require_POST(admin_page(view))
 
 
+def member_action(view: View[P]) -> Callable[..., HttpResponseBase]:
+    """The same for actions of any member: POST only."""
+    return require_POST(_for_tenant(view, access_tenant))
+
+
 def limited(kind: str) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
     """Count the requests of a view, below its `tenant_page`, as expensive ones of `kind`.
 

@@ -4,30 +4,30 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 
 from common.renderers import RenderingFailed
-from common.spreadsheets import csv_lines, xlsx_file
+from common.spreadsheets import Sheet, csv_lines, xlsx_file
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "xlsx": XLSX}
 
 
-def table_download(
-    kind: str,
+def csv_download(
     label: str,
     heading: Sequence[str],
     rows: Iterable[Sequence[Any]],
     zone: ZoneInfo,
-) -> HttpResponseBase:
-    """A few `rows` as csv or xlsx. Raises Http404 for any other kind."""
-    name = f"{label}.{kind}"
-    if kind == "csv":
-        return download(b"".join(csv_lines(heading, rows, zone)), CONTENT_TYPES[kind], name)
-    if kind != "xlsx":
-        raise Http404
-    return file_download(xlsx_file(heading, rows, zone), name)
+) -> HttpResponse:
+    """A few `rows` as CSV."""
+    content = b"".join(csv_lines(heading, rows, zone))
+    return download(content, CONTENT_TYPES["csv"], f"{label}.csv")
+
+
+def workbook_download(label: str, sheets: Sequence[Sheet], zone: ZoneInfo) -> HttpResponseBase:
+    """A few rows in named sheets, as XLSX."""
+    return file_download(xlsx_file(sheets, zone), f"{label}.xlsx")
 
 
 def file_download(file: IO[bytes], name: str) -> HttpResponseBase:

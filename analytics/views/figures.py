@@ -1,14 +1,13 @@
-"""One figure in detail: trend, breakdown, definition, data sources and downloads."""
+"""One figure in detail: trend, breakdown, definition and data sources."""
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from analytics import links
 from analytics.charts import bundle
-from analytics.charts import render as drawing
 from analytics.charts import spec as charts
 from analytics.dashboards.boards import DASHBOARDS
 from analytics.dashboards.scope import Scope
@@ -17,15 +16,12 @@ from analytics.metrics import (
     METRICS,
     Freshness,
     MetricQuery,
-    MetricResult,
     freshness_of,
-    run_metric,
 )
 from analytics.metrics.changes import explain_change
 from analytics.periods import PeriodError
 from analytics.records import listing
 from analytics.views.common import limited, page_context, scope_context, scope_of, tenant_page
-from analytics.views.downloads import bad_download, rendered_download, table_download
 from analytics.warehouse.catalog import TABLES
 from tenants.models import Tenant
 
@@ -51,7 +47,7 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     scope, problem = scope_of(request, tenant)
     freshness = freshness_of(tenant, TABLES)
     try:
-        query = _query(request, name, scope)
+        query = query_of(request, name, scope)
     except ValueError as error:
         problem = problem or PeriodError("by", str(error))
         query = MetricQuery.named(name, _usual_breakdown(name, scope))
@@ -63,7 +59,7 @@ def figure(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponseBase:
     return render(request, "analytics/figure.html", context, status=400 if problem else 200)
 
 
-def _query(request: HttpRequest, name: str, scope: Scope) -> MetricQuery:
+def query_of(request: HttpRequest, name: str, scope: Scope) -> MetricQuery:
     """The figure by the dimensions in the address. Raises ValueError."""
     by = [each for each in request.GET.getlist("by") if each]
     return MetricQuery.named(name, by or _usual_breakdown(name, scope))
@@ -97,48 +93,3 @@ def _figure_context(
         "vega_version": bundle.VERSION,
         "sources": listing.sources(tenant, wanted),
     }
-
-
-@tenant_page
-@limited("export")
-def export(request: HttpRequest, tenant: Tenant, name: str, kind: str) -> HttpResponseBase:
-    """The figure's trend (`of=series`) or breakdown (`of=parts`), as a table or an image."""
-    if name not in METRICS:
-        raise Http404
-    scope, problem = scope_of(request, tenant)
-    if problem:
-        return bad_download(problem.field, problem.message)
-    of_parts = request.GET.get("of") != "series"
-    try:
-        query = _query(request, name, scope) if of_parts else MetricQuery.named(name, ())
-    except ValueError as error:
-        return bad_download("by", str(error))
-    result = run_metric(tenant, name, scope.period, scope.as_of, scope.filters, by=query.by)
-    label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
-    if kind in ("png", "svg"):
-        return _picture(result, kind, label, of_parts=of_parts)
-    heading, rows = _table(result, of_parts=of_parts)
-    return table_download(kind, label, heading, rows, tenant.zone)
-
-
-def _table(result: MetricResult, *, of_parts: bool) -> tuple[list[str], list[list[Any]]]:
-    title = f"{result.metric.title} ({result.metric.unit})"
-    if of_parts:
-        heading = [*(each.title for each in result.by), title, "Previous period"]
-        return heading, [[*part.labels, part.figure, part.previous] for part in result.parts]
-    rows = [[bucket.start, bucket.last_day, figure] for bucket, figure in result.series]
-    return ["First day", "Last day", title], rows
-
-
-def _picture(result: MetricResult, kind: str, label: str, *, of_parts: bool) -> HttpResponse:
-    if not of_parts:
-        spec = charts.over_time([result])
-    else:
-        spec = charts.heat_map(result) if len(result.by) > 1 else charts.by_part(result)
-    days = f"{charts.days_of(result.period)}"
-    title = f"{result.metric.title}, {result.metric.unit} · {days}"
-    if kind == "png":
-        return rendered_download(lambda: drawing.png(spec, title), "image/png", f"{label}.png")
-    return rendered_download(
-        lambda: drawing.svg(spec, title).encode(), "image/svg+xml", f"{label}.svg"
-    )

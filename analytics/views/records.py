@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import Http404, HttpRequest
+from django.conf import settings
+from django.http import Http404, HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -21,6 +22,7 @@ from analytics.records.history import RecordNotFound, record_history
 from analytics.templatetags import figures
 from analytics.views.common import limited, names_of_filters, page_context, tenant_page
 from analytics.views.downloads import bad_download, file_download
+from analytics.views.source_lines import records_line
 from analytics.warehouse.catalog import TABLES, TICKETS, TIME_ENTRIES, Column, Table
 from analytics.warehouse.errors import WarehouseBusy, WarehouseError
 from analytics.warehouse.exports import KINDS, ExportRefused
@@ -42,7 +44,7 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
     }
     status = 200
     try:
-        wanted = _listing(request, tenant, shown)
+        wanted = listing_of(request.GET, tenant, shown)
     except (listing.ListingError, PeriodError) as problem:
         context |= {"problem": problem}
         wanted, status = listing.listing(shown), 400
@@ -69,21 +71,23 @@ def records(request: HttpRequest, tenant: Tenant, table: str = "tickets") -> Htt
 @tenant_page
 @limited("export")
 def export(request: HttpRequest, tenant: Tenant, table: str, kind: str) -> HttpResponseBase:
-    """A download of all records of a listing, not only one page."""
+    """A download of all records of a listing, not only one page; a page if there are too many."""
     if kind not in KINDS:
         raise Http404
     shown = _table_of(table)
     try:
-        wanted = _listing(request, tenant, shown)
+        wanted = listing_of(request.GET, tenant, shown)
         found = listing.count(tenant, wanted)
     except (listing.ListingError, PeriodError) as problem:
         return bad_download(problem.field, problem.message)
-    if kind == "xlsx" and found > MAX_SHEET_ROWS:
-        return bad_download(
-            "kind", f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows. Use CSV instead."
-        )
+    if refusal := sheet_refusal(kind, found):
+        return bad_download("kind", refusal)
+    if found > settings.DOWNLOAD_JOB_ROWS:
+        context = page_context(request, tenant, "explore")
+        context |= {"table": shown, "kind": kind, "count": found, "query": request.GET.urlencode()}
+        return render(request, "analytics/large_download.html", context)
     try:
-        file = listing.table_file(tenant, wanted, kind)
+        file = listing.table_file(tenant, wanted, kind, records_line(tenant, wanted))
     except ExportRefused as refusal:
         return bad_download("kind", str(refusal))
     return file_download(file, f"{tenant.id}-{table}.{kind}")
@@ -116,7 +120,7 @@ def _way_to_record(request: HttpRequest, tenant: Tenant, table: Table) -> list[l
     if not request.GET:
         return [links.Crumb(title, url)]
     try:
-        found = _drill_down(request, tenant)
+        found = _drill_down(request.GET, tenant)
         if found is None or table.name != found.metric.tables[0]:
             return [links.Crumb(title, f"{url}?{request.GET.urlencode()}")]
         known = names_of_filters(
@@ -143,40 +147,47 @@ def _way_to_list(
     return [*way, links.Crumb(drill_down.metric.title, url)]
 
 
+def sheet_refusal(kind: str, rows: int) -> str:
+    """Why so many rows do not fit into a file of this kind, or ""."""
+    if kind != "xlsx" or rows <= MAX_SHEET_ROWS:
+        return ""
+    return f"A spreadsheet can hold {MAX_SHEET_ROWS:,} rows, and this list has {rows:,}. Use CSV."
+
+
 def _table_of(name: str) -> Table:
     if name not in TABLES:
         raise Http404
     return TABLES[name]
 
 
-def _listing(request: HttpRequest, tenant: Tenant, table: Table) -> listing.Listing:
-    query = request.GET
+def listing_of(query: QueryDict, tenant: Tenant, table: Table) -> listing.Listing:
+    """What an address lists. Raises ListingError, PeriodError."""
     return listing.listing(
         table,
         columns=query.getlist("columns"),
         sort=query.get("sort", ""),
         search=query.get("q", ""),
-        where=[each for each in [*query.getlist("where"), _added(request)] if each],
+        where=[each for each in [*query.getlist("where"), _added(query)] if each],
         as_of=periods.as_of_from_query(query, tenant.zone, timezone.now()),
-        drill_down=_drill_down(request, tenant),
+        drill_down=_drill_down(query, tenant),
         after=query.get("after", ""),
     )
 
 
-def _added(request: HttpRequest) -> str:
+def _added(query: QueryDict) -> str:
     """The condition in the form's three fields, in the format of `where`."""
-    column, operator = request.GET.get("column", ""), request.GET.get("operator", "is")
-    return f"{column}~{operator}~{request.GET.get('value', '')}" if column else ""
+    column, operator = query.get("column", ""), query.get("operator", "is")
+    return f"{column}~{operator}~{query.get('value', '')}" if column else ""
 
 
-def _drill_down(request: HttpRequest, tenant: Tenant) -> listing.DrillDown | None:
-    name = request.GET.get("metric", "")
+def _drill_down(query: QueryDict, tenant: Tenant) -> listing.DrillDown | None:
+    name = query.get("metric", "")
     if not name:
         return None
     if name not in METRICS:
         raise listing.ListingError("metric", "This figure does not exist.")
-    scope = Scope.of_query(tenant, request.GET)
-    verdict = request.GET.get("verdict", "")
+    scope = Scope.of_query(tenant, query)
+    verdict = query.get("verdict", "")
     if verdict not in VERDICTS:
         raise listing.ListingError("verdict", "Use yes or no.")
     period = scope.period.up_to(scope.as_of) if scope.as_of else scope.period
@@ -233,7 +244,7 @@ def _hidden(request: HttpRequest) -> dict[str, Any]:
         for value in values
         if name not in ("after", "column", "operator", "value")
     ]
-    added = _added(request)
+    added = _added(request.GET)
     if added:
         pairs.append(("where", added))
     return {

@@ -8,6 +8,7 @@ import errno
 import os
 import resource
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,9 +16,11 @@ from zoneinfo import ZoneInfo
 from analytics.warehouse.errors import translate
 from analytics.warehouse.pool import WarehouseAddress
 from common.renderer_loop import main
-from common.spreadsheets import TooManyRows, csv_lines, xlsx_file
+from common.spreadsheets import Column, Sheet, TooManyRows, csv_lines, xlsx_file
 
-FILE = "table"
+FILE, PROGRESS, STOP = "table", "progress", "stop"
+STOPPED = b"stopped"
+ROWS_BETWEEN_REPORTS = 5_000
 NICENESS = 15  # mails and documents come before exports
 
 
@@ -25,7 +28,7 @@ def table_file(
     address: dict[str, Any],
     timeouts: tuple[int, int],
     statement: tuple[str, dict[str, Any], dict[str, Any]],
-    heading: list[str],
+    sheet: dict[str, Any],
     kind: str,
     zone: str,
     folder: str,
@@ -40,13 +43,10 @@ def table_file(
     )
     sql, parameters, settings = statement
     try:
-        rows = client.execute_iter(sql, parameters, settings=settings)
-        if kind == "csv":
-            with (Path(folder) / FILE).open("wb") as file:
-                file.writelines(csv_lines(heading, rows, ZoneInfo(zone)))
-        else:
-            with xlsx_file(heading, rows, ZoneInfo(zone)) as book:
-                os.link(book.name, Path(folder) / FILE)
+        found = client.execute_iter(sql, parameters, settings=settings)
+        _write(sheet, _counted(found, Path(folder)), kind, ZoneInfo(zone), Path(folder) / FILE)
+    except _Stopped:
+        return [STOPPED]
     except TooManyRows as error:
         return [str(error).encode()]
     except Exception as error:
@@ -59,6 +59,34 @@ def table_file(
     finally:
         client.disconnect()
     return [b""]
+
+
+class _Stopped(Exception):
+    """The process that asked needs no file any more."""
+
+
+def _counted(rows: Iterable[Sequence[Any]], folder: Path) -> Iterator[Sequence[Any]]:
+    """The rows. Now and then their number is written, and a wish to stop is read."""
+    for number, row in enumerate(rows):
+        if number % ROWS_BETWEEN_REPORTS == 0:
+            if (folder / STOP).exists():
+                raise _Stopped
+            part = folder / f"{PROGRESS}.part"
+            part.write_text(f"{number}")
+            part.replace(folder / PROGRESS)
+        yield row
+
+
+def _write(
+    sheet: dict[str, Any], rows: Iterable[Sequence[Any]], kind: str, zone: ZoneInfo, path: Path
+) -> None:
+    columns = [Column(**each) for each in sheet["columns"]]
+    if kind == "csv":
+        with path.open("wb") as file:
+            file.writelines(csv_lines([each.title for each in columns], rows, zone))
+        return
+    with xlsx_file([Sheet(**sheet | {"columns": columns, "rows": rows})], zone) as book:
+        os.link(book.name, path)
 
 
 def _limit_files(size: int) -> None:

@@ -13,7 +13,7 @@ tenant run, the engine pauses the later ones while first ones of others run (`pr
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,10 +24,12 @@ from django.conf import settings
 
 from analytics.warehouse.catalog import LOG_TABLES, TABLES
 from analytics.warehouse.errors import NotGranted, Unreachable
-from analytics.warehouse.exports import table_file
+from analytics.warehouse.exports import Watch, table_file
+from analytics.warehouse.exports import limits as export_limits
 from analytics.warehouse.pool import Pool, WarehouseAddress, pool, reader_login
 from analytics.warehouse.sql import is_scoped, literal
 from analytics.warehouse.turns import Turns
+from common.spreadsheets import Sheet
 from tenants.models import TENANT_ID_PATTERN, Tenant
 
 MAX_WAIT = 20  # seconds for a turn
@@ -81,16 +83,23 @@ class TenantReader:
             return self._send(sql, bound)
 
     def table_file(
-        self, sql: str, params: Mapping[str, Any] | None, heading: Sequence[str], kind: str
+        self,
+        sql: str,
+        params: Mapping[str, Any] | None,
+        sheet: Sheet,
+        kind: str,
+        watch: Watch | None = None,
     ) -> IO[bytes]:
         """A temporary file (csv or xlsx) with all rows of `sql`, however many there are.
 
-        Raises ExportRefused, WarehouseError, RefusedStatement.
+        With `watch`, as a job (`exports.table_file`). Raises ExportRefused, ExportStopped,
+        WarehouseError, RefusedStatement.
         """
         bound = self._bound(sql, params)
-        limits = {"max_threads": 1, "max_execution_time": settings.EXPORT_SECONDS}
+        seconds, _ = export_limits(is_job=watch is not None)
+        limits = {"max_threads": 1, "max_execution_time": seconds}
         statement = sql, bound, self._settings(EXPORT_RANK) | limits
-        return table_file(self.tenant.id, statement, heading, kind, self.tenant.zone)
+        return table_file(self.tenant.id, statement, sheet, kind, self.tenant.zone, watch)
 
     def _bound(self, sql: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
         if _FORBIDDEN.search(sql):

@@ -3,18 +3,29 @@
 import csv
 import io
 import re
+from datetime import date
 from decimal import Decimal
 from time import perf_counter
 from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common import spreadsheets
 
 UTC = ZoneInfo("UTC")
 FORMULA = re.compile(r"[=+\-@＝＋－＠]")
 SIGNS = "=+-@＝＋－＠"
+
+
+FIRST_ROW = spreadsheets.TITLE_ROWS + 2
+
+
+def book_of(heading, rows, name="x", **texts):
+    columns = [spreadsheets.Column(each) for each in heading]
+    return spreadsheets.xlsx_file([spreadsheets.Sheet(name, columns, rows, **texts)], UTC)
 
 
 def line_of(*row):
@@ -51,16 +62,46 @@ def test_other_texts_are_not_changed(text):
 
 def test_numbers_stay_numbers():
     assert line_of(-5, Decimal("-0.50"), -1.5, None, True) == "-5,-0.50,-1.5,,yes\r\n"
-    with spreadsheets.xlsx_file(["x"], [[-5, Decimal("-0.5")]], UTC) as file:
+    with book_of(["x", "y"], [[-5, Decimal("-0.5")]]) as file:
         sheet = openpyxl.load_workbook(io.BytesIO(file.read())).active
-    assert [cell.value for cell in sheet[2]] == [-5, -0.5]
+    assert [cell.value for cell in sheet[FIRST_ROW]] == [-5, -0.5]
 
 
 @pytest.mark.parametrize("text", ["=1", "＝1", "\n=1", " @x", '"-1'])
 def test_in_xlsx_such_a_text_is_marked_as_text(text):
-    with spreadsheets.xlsx_file(["x"], [[text]], UTC) as file:
-        cell = openpyxl.load_workbook(io.BytesIO(file.read())).active["A2"]
-    assert (cell.data_type, cell.quotePrefix) == ("s", True)
+    with book_of([text], [[text]], name="x", title=text, about=text) as file:
+        sheet = openpyxl.load_workbook(io.BytesIO(file.read())).active
+    cells = [sheet["A1"], sheet["A2"], sheet["A4"], sheet["A5"]]
+    assert {(cell.data_type, cell.quotePrefix) for cell in cells} == {("s", True)}
+
+
+@given(st.lists(st.text(max_size=40), max_size=12))
+def test_names_of_sheets_are_what_excel_accepts(wanted):
+    names = spreadsheets.sheet_names(wanted)
+    assert len({name.lower() for name in names}) == len(names) == len(wanted)
+    for name in names:
+        assert 0 < len(name) <= 31
+        assert not set(name) & set("[]:*?/\\")
+        assert not name.startswith("'")
+        assert not name.endswith("'")
+        assert name.lower() != "history"
+
+
+def test_a_sheet_has_a_title_a_frozen_heading_real_dates_and_formats():
+    columns = [spreadsheets.Column("Day"), spreadsheets.Column("SLA met", spreadsheets.PERCENT)]
+    rows = [[date(2026, 3, 1), Decimal("0.934")], [date(2026, 3, 2), None]]
+    sheets = [spreadsheets.Sheet("By day", columns, rows, "SLA met", "Acme · March")]
+    with spreadsheets.xlsx_file([*sheets, *sheets], UTC) as file:
+        book = openpyxl.load_workbook(io.BytesIO(file.read()))
+    assert book.sheetnames == ["By day", "By day 2"]
+    sheet = book["By day 2"]
+    assert (sheet["A1"].value, sheet["A2"].value) == ("SLA met", "Acme · March")
+    assert [cell.value for cell in sheet[4]] == ["Day", "SLA met"]
+    assert (sheet["A5"].value.date(), sheet["A5"].number_format) == (rows[0][0], "yyyy-mm-dd")
+    assert (sheet["B5"].value, sheet["B5"].number_format) == (0.934, "0.0%")
+    assert sheet["B6"].value is None
+    assert sheet.freeze_panes == "A5"
+    assert sheet.column_dimensions["A"].width > 10
 
 
 @pytest.mark.parametrize("part", [";", "\n", " ", '"', '; "'])

@@ -3,6 +3,7 @@
 from typing import IO, Any
 
 from analytics.warehouse.tenant_reader import TenantReader
+from common.spreadsheets import Column, Sheet
 from loaders.models import LoadJob
 
 REJECTS_SHOWN = 500
@@ -26,7 +27,8 @@ def rejects_of(job: LoadJob, limit: int = REJECTS_SHOWN) -> list[dict[str, Any]]
 
 def rejects_file(job: LoadJob) -> IO[bytes]:
     """All of them as a temporary CSV file. Raises ExportRefused, WarehouseError."""
-    return TenantReader(job.tenant).table_file(_SELECT, _parameters(job), HEADING, "csv")
+    sheet = Sheet("Rejects", [Column(each) for each in HEADING], ())
+    return TenantReader(job.tenant).table_file(_SELECT, _parameters(job), sheet, "csv")
 
 
 def _parameters(job: LoadJob) -> dict[str, Any]:

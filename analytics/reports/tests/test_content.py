@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import openpyxl
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.utils import timezone
@@ -128,7 +129,15 @@ def test_sheets_have_exact_values(report):
     assert (total["Value"], total["Previous period"], total["Unit"]) == ("3", "0", "tickets")
     trend = [row for row in rows if row["Tile"] == "Tickets opened and closed"]
     assert sum(int(row["Value"]) for row in trend if row["Figure"] == "Tickets opened") == 3
-    assert sheets.xlsx(content).startswith(b"PK")
+    book = openpyxl.load_workbook(io.BytesIO(sheets.xlsx(content)))
+    assert book.sheetnames[0] == "Total"
+    total = {row[0]: row[4:6] for row in book["Total"].iter_rows(min_row=5, values_only=True)}
+    assert total["Tickets opened"] == (3, 0)
+    assert "Acme" in book["Total"]["A2"].value
+    trend = book["Tickets opened and closed"]
+    rows = list(trend.iter_rows(min_row=5, values_only=True))
+    assert sum(row[2] for row in rows) == 3
+    assert isinstance(rows[0][0], datetime)
 
 
 def test_names_from_data_cannot_break_mail_or_document(report):
