@@ -1,11 +1,12 @@
 from django.urls import path
 
 from analytics.reports import public_views, views
-from analytics.views import assets, dashboards, figures, filters, records, why
+from analytics.views import assets, dashboards, figures, filters, happened, records, why
 
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
     path("t/<slug:tenant_id>/board/<slug:slug>/", dashboards.dashboard, name="dashboard"),
+    path("t/<slug:tenant_id>/board/<slug:slug>/happened/", happened.happened, name="happened"),
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>/why/", why.why, name="figure_why"),
