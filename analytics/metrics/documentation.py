@@ -25,19 +25,23 @@ Above each dashboard stand up to four sentences about its figures that moved mor
   estimated from the days before the period (at least eight weeks), and
 - 5 % of the previous figure, or 1 point of a share.
 
-By chance alone, a figure exceeds three standard deviations about once in 370 times. The variation is
-measured in four ways:
+By chance alone, a figure exceeds three standard deviations about once in 370 times. The variation
+is measured in four ways:
 
-| figure | usual variation from |
-|---|---|
-| numbers and sums | differences of each day from the same weekday a week before; of numbers at least a Poisson process. Days that are not over do not count, and days are compared with the same weekdays |
-| shares and ratios | differences of each day's numerator from the previous period's ratio; of shares of records at least a binomial |
-| medians, percentiles | those of each day, from week to week |
-| at the end of the period | steps from day to day (week to week in long periods), added up as a random walk |
+- numbers and sums: differences of each day from the same weekday a week before; of numbers at least
+  a Poisson process. Days that are not over do not count, and days are compared with the same
+  weekdays
+- shares and ratios: differences of each day's numerator from the previous period's ratio; of shares
+  of records at least a binomial
+- medians and percentiles: the logarithm of that of each day, from week to week; of medians its
+  median difference, which days with few times hardly move. A 90th percentile
+  is taken to be as unsteady over a period as on a day, since a few long times make it
+- figures at the end of the period: steps from day to day, or from week to week in long periods,
+  added up as a random walk
 
 A figure without enough history, or that never varied, is not judged. Sentences are ordered by the
 change relative to its usual variation, twice that for figures of which one direction is better. Of
-figures that measure the same, only the first is told.
+figures that measure the same, only the first has a sentence.
 """
 
 

@@ -8,7 +8,7 @@ change would have if nothing but chance moved it. It is estimated from the days 
   not count, and each day is compared with the same weekdays of the previous period.
 - Shares and ratios: the difference of each day's numerator from the one that the ratio of the
   previous period leads to (linearization). Shares of records vary at least as much as a binomial.
-- Medians and percentiles: those of the days, from week to week.
+- Medians and percentiles: the logarithms of those of the days, from week to week.
 - Figures at the end of the period: their steps from day to day, which add up as a random walk does.
 
 What cannot be judged, since history is too short or nothing ever varied, is no movement.
@@ -18,9 +18,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
-from math import sqrt
-from statistics import fmean
+from math import log, sqrt
+from statistics import fmean, median
 
 from analytics.metrics.changes import Reason, explain_change
 from analytics.metrics.dimensions import Filters
@@ -32,17 +33,19 @@ from analytics.periods import EARLIEST, Period
 from tenants.models import Tenant
 
 # Three standard deviations: chance alone exceeds them once in 370 figures.
-LEAST_WEIGHT = 3.0
-LEAST_PERCENT, LEAST_POINTS = 5, 1
+MIN_WEIGHT = 3.0
+MIN_PERCENT, MIN_POINTS = 5, 1
 MAX_MOVEMENTS = 4
 THRESHOLD = (
     "Shown: changes larger than three times the usual variation of the figure, and than "
-    f"{LEAST_PERCENT} % (shares: {LEAST_POINTS} point)."
+    f"{MIN_PERCENT} % (shares: {MIN_POINTS} point)."
 )
 _WEEK = timedelta(days=7)
-_LEAST_HISTORY = timedelta(days=56)
+_MIN_HISTORY = timedelta(days=56)
 _BEFORE_PREVIOUS = timedelta(days=28)
-_LEAST_PAIRS = 6
+_MIN_PAIRS = 6
+_MINUTE = Decimal(1) / 60
+_NORMAL_MEDIAN = 0.6745  # of the absolute values of a normal distribution, in deviations
 _MAX_INSTANTS = 100  # of states: each costs as much as a figure
 _GOOD_OR_BAD = 2  # a figure that has a better direction is as important as two that have none
 
@@ -122,7 +125,7 @@ def _results(
 
 def _window(period: Period, *, is_state: bool) -> Period:
     """The period and the days before it that tell what is usual."""
-    start = min(period.previous.start - _BEFORE_PREVIOUS, period.start - _LEAST_HISTORY)
+    start = min(period.previous.start - _BEFORE_PREVIOUS, period.start - _MIN_HISTORY)
     is_long = (period.end - start).days > _MAX_INSTANTS
     unit = "week" if is_state and is_long else "day"
     return Period(start, period.end, period.zone, unit=unit)
@@ -130,12 +133,10 @@ def _window(period: Period, *, is_state: bool) -> Period:
 
 def is_movement(movement: Movement) -> bool:
     result = movement.result
-    if movement.weight <= LEAST_WEIGHT or result.figure is None or result.previous is None:
+    if movement.weight <= MIN_WEIGHT or result.figure is None or result.previous is None:
         return False
     is_share = result.metric.aggregate is Aggregate.SHARE
-    return result.change is None or abs(result.change) >= (
-        LEAST_POINTS if is_share else LEAST_PERCENT
-    )
+    return result.change is None or abs(result.change) >= (MIN_POINTS if is_share else MIN_PERCENT)
 
 
 # --- Weights
@@ -192,7 +193,7 @@ def _of_sum(
     now: Sequence[_Bucket],
 ) -> float:
     pairs = _weekly_pairs({each.bucket.start: each.figure for each in usual})
-    if len(pairs) < _LEAST_PAIRS:
+    if len(pairs) < _MIN_PAIRS:
         return 0.0
     noise = fmean((one - other) ** 2 for one, other in pairs) / 2
     if result.metric.aggregate in (Aggregate.COUNT, Aggregate.DIFFERENCE):
@@ -229,7 +230,7 @@ def _of_quotient(
     now: Sequence[_Bucket],
 ) -> float:
     (upper, lower), (upper0, lower0) = _floats(result.numbers), _floats(result.previous_numbers)
-    if not lower or not lower0 or len(usual) < _LEAST_PAIRS:
+    if not lower or not lower0 or len(usual) < _MIN_PAIRS:
         return 0.0
     ratio = upper0 / lower0
     numbers = [_floats(each.numbers) for each in usual]
@@ -259,13 +260,22 @@ def _of_median(
     then: Sequence[_Bucket],
     now: Sequence[_Bucket],
 ) -> float:
-    pairs = _weekly_pairs({each.bucket.start: each.figure for each in usual})
+    """On a logarithmic scale: times are many times as long as others."""
+    pairs = _weekly_pairs({each.bucket.start: _log(each.figure) for each in usual})
     counts = [sum(each.figure is not None for each in days) for days in (then, now)]
-    if len(pairs) < _LEAST_PAIRS or 0 in counts or None in (result.figure, result.previous):
+    if len(pairs) < _MIN_PAIRS or 0 in counts or result.figure is None or result.previous is None:
         return 0.0
-    noise = fmean((one - other) ** 2 for one, other in pairs) / 2
-    change = float(result.figure or 0) - float(result.previous or 0)
+    if result.metric.aggregate is Aggregate.P90:
+        counts = [1, 1]  # a few long times make it, so that more days make it no steadier
+        noise = fmean((one - other) ** 2 for one, other in pairs) / 2
+    else:  # days with few times vary most, but hardly move the median of the period
+        noise = (median(abs(one - other) for one, other in pairs) / _NORMAL_MEDIAN) ** 2 / 2
+    change = log(max(Decimal(result.figure), _MINUTE) / max(Decimal(result.previous), _MINUTE))
     return _weight(result, change, noise * sum(1 / count for count in counts))
+
+
+def _log(hours: float | None) -> float | None:
+    return None if hours is None else log(max(hours, float(_MINUTE)))
 
 
 def _of_state(result: MetricResult, known: Sequence[_Bucket]) -> float:
@@ -279,7 +289,7 @@ def _of_state(result: MetricResult, known: Sequence[_Bucket]) -> float:
     steps = [
         ((later.figure or 0.0) - (earlier.figure or 0.0)) ** 2 for earlier, later in pairwise(usual)
     ]
-    if len(steps) < _LEAST_PAIRS:
+    if len(steps) < _MIN_PAIRS:
         return 0.0
     change = float(result.figure - result.previous)
     days_of_a_step = (usual[-1].bucket.end - usual[0].bucket.end).days / len(steps)
