@@ -8,6 +8,7 @@ from analytics.views import (
     figure_files,
     figures,
     filters,
+    happened,
     records,
     subjects,
     why,
@@ -16,6 +17,7 @@ from analytics.views import (
 urlpatterns = [
     path("t/<slug:tenant_id>/", dashboards.dashboard, name="overview"),
     path("t/<slug:tenant_id>/board/<slug:slug>/", dashboards.dashboard, name="dashboard"),
+    path("t/<slug:tenant_id>/board/<slug:slug>/happened/", happened.happened, name="happened"),
     path("t/<slug:tenant_id>/figures/", figures.catalog, name="figures"),
     path("t/<slug:tenant_id>/figures/<slug:name>/", figures.figure, name="figure"),
     path("t/<slug:tenant_id>/figures/<slug:name>/why/", why.why, name="figure_why"),

@@ -26,8 +26,8 @@ from analytics.metrics.run import run_metrics
 from analytics.periods import Period
 from tenants.models import Tenant
 
-# Their parts are too small to be a reason, or follow from the calendar.
-_NO_REASON = {"contact", "item", "subtype", "age", "weekday", "hour"}
+# Their parts are too small to be a reason, or follow from the calendar or from bookkeeping.
+_NO_REASON = {"contact", "item", "subtype", "age", "weekday", "hour", "charged_to"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,33 @@ time. One statement for each source computes the figures of a period and of the 
 trend by day, week or month, and the breakdowns of all metrics that a page shows. Days are in the
 tenant's time zone. With an as-of date, only versions that had taken effect by the end of that day
 count. Medians and percentiles are nearest-rank: always a value that occurred.
+
+## What happened?
+
+Above each dashboard stand up to four sentences about its figures that moved more than usual
+(`analytics/metrics/movements.py`). A change is shown if it is larger than
+
+- **three times the usual variation**: the standard deviation that the change would have by chance,
+  estimated from the days before the period (at least eight weeks), and
+- 5 % of the previous figure, or 1 point of a share.
+
+By chance alone, a figure exceeds three standard deviations about once in 370 times. The variation
+is measured in four ways:
+
+- numbers and sums: differences of each day from the same weekday a week before; of numbers at least
+  a Poisson process. Days that are not over do not count, and days are compared with the same
+  weekdays
+- shares and ratios: differences of each day's numerator from the previous period's ratio; of shares
+  of records at least a binomial
+- medians and percentiles: the logarithm of that of each day, from week to week; of medians its
+  median difference, which days with few times hardly move. A 90th percentile
+  is taken to be as unsteady over a period as on a day, since a few long times make it
+- figures at the end of the period: steps from day to day, or from week to week in long periods,
+  added up as a random walk
+
+A figure without enough history, or that never varied, is not judged. Sentences are ordered by the
+change relative to its usual variation, twice that for figures of which one direction is better. Of
+figures that measure the same, only the first has a sentence.
 """
 
 

@@ -81,7 +81,7 @@ class MetricResult:
     hours. `parts` is the breakdown by `by`, in the order of its dimension or else the largest
     first; `is_cut` if it has more rows. `filters` are those that were applied. `freshness` has one
     entry per table that was ever loaded. `milliseconds` is how long the statements took, 0.0 from
-    the cache.
+    the cache. `series_numbers` has the numbers of each bucket of `series`.
     """
 
     metric: Metric
@@ -99,6 +99,7 @@ class MetricResult:
     milliseconds: float
     numbers: Numbers = ()
     previous_numbers: Numbers = ()
+    series_numbers: tuple[Numbers, ...] = ()
     sql: str = ""
 
     @property

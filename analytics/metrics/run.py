@@ -292,6 +292,7 @@ class Page:
         previous = PERIOD if same else PREVIOUS
         numbers, before = found.of_span(PERIOD), found.of_span(previous)
         buckets = list(numbered_buckets(metric, spans))
+        by_bucket = [found.of_bucket(number) for number, _ in buckets]
         parts = ordered_parts(
             query, found.parts(query, previous, [number for number, _ in buckets], names)
         )
@@ -305,7 +306,8 @@ class Page:
             figure=figure_of(metric, numbers),
             previous=figure_of(metric, before),
             series=tuple(
-                (bucket, figure_of(metric, found.of_bucket(number))) for number, bucket in buckets
+                (bucket, figure_of(metric, each))
+                for (_, bucket), each in zip(buckets, by_bucket, strict=True)
             ),
             parts=parts[: self.max_parts],
             is_cut=len(parts) > self.max_parts or any(answer.is_cut for answer in answers),
@@ -313,5 +315,6 @@ class Page:
             milliseconds=max(answer.milliseconds for answer in answers),
             numbers=numbers,
             previous_numbers=before,
+            series_numbers=tuple(by_bucket),
             sql="\n\n".join(self.statement([piece]).sql for piece in pieces),
         )

@@ -85,17 +85,25 @@ def change_sentence(result: MetricResult, reason: Reason | None) -> str:
     metric = result.metric
     difference = Decimal(result.figure) - Decimal(result.previous)
     verb = "rose" if difference > 0 else "fell"
-    unit = "points" if metric.aggregate is Aggregate.SHARE else metric.unit
-    text = (
-        f"{metric.title} {verb} by {rounded(abs(difference), metric.places):,} {unit} "
-        f"to {figure(metric, result.figure)}"
-    )
+    text = f"{metric.title} {verb} by {_size_of_change(metric, abs(difference))}"
+    text += f" to {figure(metric, result.figure)}"
     if reason is None:
         return f"{text}."
     (amount,) = rounded_to_sum([reason.amount], metric.places)
     if abs(amount) <= abs(difference) and (amount > 0) == (difference > 0):
-        return f"{text}, {abs(amount):,} of them from {phrase(reason).rstrip('.')}."
+        words = phrase(reason).rstrip(".")
+        source = words if words.startswith(("at ", "by ")) else f"from {words}"
+        return f"{text}, {abs(amount):,} of them {source}."
     return f"{text}. From {phrase(reason)} alone it was {amount:+,}."
+
+
+def _size_of_change(metric: Metric, size: Decimal) -> str:
+    if metric.aggregate.is_duration:
+        return formats.duration_text(size)
+    if metric.unit == "revenue":
+        return formats.short(size)
+    unit = "points" if metric.aggregate is Aggregate.SHARE else metric.unit
+    return f"{rounded(size, metric.places):,} {unit}"
 
 
 @register.simple_tag

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analytics.metrics import DIMENSIONS, METRICS, MetricQuery, MetricResult, Part, run_metrics
 from analytics.metrics.changes import (
+    Reason,
     contributions,
     explain_change,
     phrase,
@@ -18,6 +19,7 @@ from analytics.metrics.changes import (
 )
 from analytics.metrics.results import figure_of
 from analytics.periods import Period
+from analytics.templatetags.figures import change_sentence
 from analytics.tests.versions import at, ticket
 from tenants.models import SlaTarget, Tenant
 
@@ -244,3 +246,25 @@ def test_the_api_gives_the_same(client, alice, story):
     assert answer["changes"][0]["from_rate"] == -20.0
     assert client.get(path, query | {"by": "nope"}).status_code == 400
     assert client.get(path.replace("sla_met", "nope")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "words"),
+    [
+        ("resolution_median", [((20,), (30,))], "fell by 10.0 h to 20.0 h."),
+        ("resolution_median", [((20,), (2000,))], "fell by 82.5 days to 20.0 h."),
+        ("tickets_opened", [((5,), (3,))], "rose by 2 tickets to 5."),
+    ],
+)
+def test_sentences_have_the_units_that_people_use(name, rows, words):
+    result = _result(name, rows)
+    if result.metric.aggregate.is_duration:
+        (now,), (before,) = rows[0]
+        result = replace(result, figure=Decimal(now), previous=Decimal(before))
+    assert change_sentence(result, None) == f"{result.metric.title} {words}"
+
+
+def test_a_reason_that_is_only_a_company_is_a_sentence():
+    result = _result("tickets_opened", [((5,), (3,))])
+    reason = Reason(("company",), ("Möller Pharma",), Fraction(2))
+    assert change_sentence(result, reason).endswith("2 of them at Möller Pharma.")

@@ -102,6 +102,9 @@ class WorkCalendar:
         noon = datetime.combine(day, time(12), self.zone)
         return int(noon.timestamp()) * 1000 - 12 * HOUR
 
+    def local_day(self, moment: int) -> date:
+        return datetime.fromtimestamp(moment / 1000, self.zone).date()
+
     def bounds(self, day: date) -> tuple[int, int]:
         """Give the start of a local day and of the next."""
         start = self.local_midnight(day)

@@ -23,6 +23,11 @@ class Customers:
             if company.active_at(start) and company.active_at(end)
         )
 
+    def largest_at(self, moment: int) -> Life[CompanyRow]:
+        """Give the company that is active then and has the most people."""
+        pairs = zip(self.weights, self.companies, strict=True)
+        return max((p for p in pairs if p[1].active_at(moment)), key=lambda pair: pair[0])[1]
+
     def caller(self, company_id: str, moment: int, dice: Dice) -> ContactRow | None:
         """Give someone of the company who is there at that moment, if found in a few tries."""
         people = self.contacts[company_id]

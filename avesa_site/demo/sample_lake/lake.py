@@ -9,11 +9,15 @@ from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from avesa_site.demo.sample_lake.clock import (
+    HOUR,
     MONTHS_OF_HISTORY,
+    OPENS,
     Span,
     Window,
     WorkCalendar,
     days_between,
+    is_workday,
+    midnight,
     months_before,
 )
 from avesa_site.demo.sample_lake.companies import company_lives
@@ -39,7 +43,8 @@ from avesa_site.demo.sample_lake.rows import (
 from avesa_site.demo.sample_lake.service import CLOSED_STATUSES
 from avesa_site.demo.sample_lake.tenants import SAMPLE_TENANTS, SampleTenant
 from avesa_site.demo.sample_lake.tickets import TicketDesk, TicketLife
-from avesa_site.demo.sample_lake.time_entries import InternalWork
+from avesa_site.demo.sample_lake.time_entries import InternalWork, ProjectWork, Session
+from avesa_site.demo.sample_lake.words import NEW_PHONES
 from avesa_site.demo.sample_lake.workflow import STALLING
 
 PART_ROWS = 200_000
@@ -49,6 +54,9 @@ COMPANY_COUNT = 80
 CONTACT_COUNT = 700
 TICKET_COUNT = 8_700
 INTERNAL_ENTRIES_PER_DAY = 4.6
+
+# A new telephone system's tickets: of all that a day brings, and at least so many a day.
+PHONE_TICKETS, MIN_PHONE_TICKETS = 0.5, 0.8
 
 # Maximum age of tickets that are still open when the window starts.
 BACKLOG_DAYS = 365
@@ -71,19 +79,22 @@ def generate(
     *,
     since: date | None = None,
     tenants: Sequence[SampleTenant] = SAMPLE_TENANTS,
+    new_phones: date | None = None,
 ) -> Iterator[LakeFile]:
     """Give every file of the sample lake: history from ``since`` up to the day before ``until``.
 
     Every version has an ``updated_at`` before ``until``, 00:00 UTC; only a ticket's
     ``required_date``, a planned date, may be later. Without ``since``, history is 24 months long.
     With the same ``since``, a later ``until`` only adds versions and changes none.
+    From the day ``new_phones`` on, a large customer of each tenant has a new telephone system, and
+    with it urgent tickets that take long.
 
     The same arguments give the same rows. At most about a month of one tenant is in memory, besides
     its companies and contacts.
     """
     window = Window(since or months_before(until, MONTHS_OF_HISTORY), until)
     for tenant in tenants:
-        yield from _TenantLake(tenant, window, scale, seed).files()
+        yield from _TenantLake(tenant, window, scale, seed, new_phones).files()
 
 
 class _Buffer:
@@ -133,8 +144,15 @@ class _Buffer:
 class _TenantLake:
     """One tenant's files: first the two tables in memory, then tickets and time together."""
 
-    def __init__(self, tenant: SampleTenant, window: Window, scale: float, seed: int) -> None:
-        self.tenant, self.window, self.seed = tenant, window, seed
+    def __init__(
+        self,
+        tenant: SampleTenant,
+        window: Window,
+        scale: float,
+        seed: int,
+        new_phones: date | None,
+    ) -> None:
+        self.tenant, self.window, self.seed, self.new_phones = tenant, window, seed, new_phones
         self.size = tenant.size * scale
         self.calendar = WorkCalendar(
             ZoneInfo(tenant.time_zone),
@@ -154,6 +172,7 @@ class _TenantLake:
         self.internal = InternalWork(
             tenant, self.calendar, staff, INTERNAL_ENTRIES_PER_DAY * self.size
         )
+        self.projects = ProjectWork(tenant, self.calendar, self.customers, seed)
         self.demand = Demand(tenant, window, self.calendar, TICKET_COUNT * self.size)
 
     def files(self) -> Iterator[LakeFile]:
@@ -180,10 +199,13 @@ class _TenantLake:
             reached = self.calendar.local_midnight(day)
             yield from tickets.finished_files(reached)
             yield from entries.finished_files(reached)
-            for life in self._tickets_of(day):
+            for life in (*self._tickets_of(day), *self._about_new_phones(day)):
                 tickets.put(life.versions)
                 for versions in life.entries:
                     entries.put(versions)
+                for session in life.sessions:
+                    if self._is_recorded(session) and (work := self.projects.beside(session)):
+                        entries.put([work])
             for entry in self._internal_of(day):
                 entries.put([entry])
         yield from tickets.finished_files(self.window.end)
@@ -204,6 +226,23 @@ class _TenantLake:
             life = self.desk.open(callers.draw(dice), moment, day, dice, stuck=stuck)
             if not _over(life, self.window.start):
                 yield life
+
+    def _about_new_phones(self, day: date) -> Iterator[TicketLife]:
+        """Give the tickets that a new telephone system brings on a working day."""
+        if self.new_phones is None or day < self.new_phones or not is_workday(day):
+            return
+        dice = Dice(self.seed, self.tenant.tenant_id, "new phones", day)
+        customer = self.customers.largest_at(midnight(self.new_phones))
+        opens = self.calendar.local_midnight(day) + OPENS * HOUR
+        mean = max(MIN_PHONE_TICKETS, PHONE_TICKETS * self.demand.expected(day))
+        for moment in sorted(
+            opens + int(dice.between(0, 9) * HOUR) for _ in range(dice.poisson(mean))
+        ):
+            yield self.desk.open(customer, moment, day, dice, stuck=False, about=NEW_PHONES)
+
+    def _is_recorded(self, session: Session) -> bool:
+        """Whether the day of a session is in the window; the project work beside it is, then."""
+        return self.window.start <= session.start < self.window.end
 
     def _internal_of(self, day: date) -> Sequence[TimeEntryRow]:
         if day < self.window.since:

@@ -12,17 +12,18 @@ from avesa_site.demo.sample_lake.members import Staff
 from avesa_site.demo.sample_lake.rows import CompanyRow, ContactRow, TicketRow, TimeEntryRow
 from avesa_site.demo.sample_lake.service import DUE_WORKDAYS, NEW, priority_of
 from avesa_site.demo.sample_lake.tenants import SampleTenant
-from avesa_site.demo.sample_lake.time_entries import entry_versions, quarter_hours
+from avesa_site.demo.sample_lake.time_entries import Session, entry_versions, quarter_hours
 from avesa_site.demo.sample_lake.words import BY_DAY, BY_NIGHT, CLOSINGS, LEVELS, OPENINGS, Matter
 from avesa_site.demo.sample_lake.workflow import STALLING, Course
 
 
 @dataclass(frozen=True, slots=True)
 class TicketLife:
-    """All versions of a ticket and of its time entries, each list in order."""
+    """All versions of a ticket and of its time entries, each list in order, and who worked when."""
 
     versions: list[TicketRow]
     entries: list[list[TimeEntryRow]]
+    sessions: list[Session]
 
 
 class TicketDesk:
@@ -40,12 +41,20 @@ class TicketDesk:
         self.number = 100_000
 
     def open(
-        self, company: Life[CompanyRow], moment: int, day: date, dice: Dice, *, stuck: bool
+        self,
+        company: Life[CompanyRow],
+        moment: int,
+        day: date,
+        dice: Dice,
+        *,
+        stuck: bool,
+        about: Matter | None = None,
     ) -> TicketLife:
-        """Give the life of a ticket opened at that moment; a stuck one certainly stalls."""
+        """Give the life of a ticket opened at that moment, about some matter if none is given; a
+        stuck one certainly stalls."""
         self.number += 1
         matters = BY_DAY if self._in_office(moment, day) else BY_NIGHT
-        matter = matters.draw(dice)
+        matter = about or matters.draw(dice)
         first = self._first_row(company, moment, matter, dice)
         course = Course(first, matter, self.staff.draw(dice), self.staff, self.calendar, dice)
         course.run(stuck=stuck or dice.chance(STALLING))
@@ -54,7 +63,7 @@ class TicketDesk:
             entry_versions(f"{prefix}{index:02d}", session, first, company, dice)
             for index, session in enumerate(course.sessions, start=1)
         ]
-        return TicketLife(course.versions(company), entries)
+        return TicketLife(course.versions(company), entries, course.sessions)
 
     def _in_office(self, moment: int, day: date) -> bool:
         hour = (moment - self.calendar.local_midnight(day)) // HOUR

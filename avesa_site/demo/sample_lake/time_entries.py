@@ -1,20 +1,23 @@
-"""Time entries: the work on tickets, and what technicians do besides."""
+"""Time entries: the work on tickets and projects, and what technicians do besides."""
 
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 from avesa_site.demo.sample_lake.clock import DAY, HOUR, MINUTE, OPENS, WorkCalendar, is_workday
+from avesa_site.demo.sample_lake.customers import Customers
 from avesa_site.demo.sample_lake.dice import Dice, Weighted
 from avesa_site.demo.sample_lake.lives import Life
 from avesa_site.demo.sample_lake.members import Member, Staff
 from avesa_site.demo.sample_lake.rows import CompanyRow, TicketRow, TimeEntryRow
 from avesa_site.demo.sample_lake.tenants import SampleTenant
-from avesa_site.demo.sample_lake.words import INTERNAL_WORK, WORK_NOTES
+from avesa_site.demo.sample_lake.words import INTERNAL_WORK, PROJECT_NOTES, WORK_NOTES
 
-SERVICE_TICKET, CHARGE_CODE = "ServiceTicket", "ChargeCode"
+SERVICE_TICKET, PROJECT_TICKET, CHARGE_CODE = "ServiceTicket", "ProjectTicket", "ChargeCode"
 BILLABLE, COVERED, FREE = "Billable", "DoNotBill", "NoCharge"
 
+# Projects are sold by the hour; what went wrong is not billed.
+PROJECT_BILLING = Weighted(((BILLABLE, 94), (FREE, 6)))
 # Typical billing of a company's segment.
 BILLING = {
     "Managed Services": Weighted(((COVERED, 80), (BILLABLE, 15), (FREE, 5))),
@@ -95,6 +98,57 @@ def _corrected(row: TimeEntryRow, dice: Dice) -> TimeEntryRow:
         option = FREE if row.billable_option != FREE else BILLABLE
         return row._replace(billable_option=option, updated_at=moment)
     return row._replace(notes=f"{row.notes or ''}\n[checked]".lstrip(), updated_at=moment)
+
+
+class ProjectWork:
+    """The longest part of a technician's day: a customer's project. One entry for each working day
+    on which the technician works on tickets, too."""
+
+    def __init__(
+        self, tenant: SampleTenant, calendar: WorkCalendar, customers: Customers, seed: int
+    ) -> None:
+        self.tenant, self.calendar, self.customers, self.seed = tenant, calendar, customers, seed
+        self._done: set[tuple[str, date]] = set()
+
+    def beside(self, session: Session) -> TimeEntryRow | None:
+        """Give the entry of the session's day, unless an earlier session had it."""
+        day = self.calendar.local_day(session.start)
+        place = session.member.member_id, day
+        if place in self._done or not is_workday(day):
+            return None
+        self._done.add(place)
+        dice = Dice(self.seed, self.tenant.tenant_id, "project", *place)
+        return self._entry(session.member, day, dice)
+
+    def _entry(self, member: Member, day: date, dice: Dice) -> TimeEntryRow:
+        start = self.calendar.local_midnight(day) + OPENS * HOUR + dice.whole(0, 6) * 30 * MINUTE
+        hours = quarter_hours(min(7.5, max(2.0, dice.lognormal(4.6, 0.25))))
+        lunch = Decimal("0.50") if hours >= 4 else None
+        end = start + int((hours + (lunch or 0)) * HOUR)
+        entered = end + dice.whole(20_000, 2 * HOUR)
+        customer = self.customers.between(start, entered).draw(dice).at(entered)
+        number = f"8{member.member_id}{day:%y%m%d}"  # far from those of tickets and internal work
+        return TimeEntryRow(
+            entry_id=f"E-{number}" if self.tenant.prefixed_keys else number,
+            company_id=customer.company_id,
+            company_name=customer.name,
+            ticket_id=None,
+            charge_to_type=PROJECT_TICKET,
+            member_id=member.member_id,
+            member_name=member.name,
+            work_type_name="Project",
+            work_role_name=member.role,
+            agreement_name=None,
+            billable_option=PROJECT_BILLING.draw(dice),
+            time_start=start,
+            time_end=end,
+            actual_hours=hours,
+            hours_deduct=lunch,
+            notes=dice.pick(PROJECT_NOTES) if dice.chance(0.7) else None,
+            date_entered=entered,
+            entered_by=member.login,
+            updated_at=entered,
+        )
 
 
 class InternalWork:

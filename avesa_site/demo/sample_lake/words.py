@@ -15,7 +15,10 @@ GRAVE: Odds = (0.12, 0.43, 0.45)
 
 @dataclass(frozen=True, slots=True)
 class Matter:
-    """A kind of ticket. ``hours`` is the median effort; ``odds`` of low, medium, high gravity."""
+    """A kind of ticket. ``hours`` is the median effort; ``odds`` of low, medium, high gravity.
+
+    A stubborn one takes at least three sessions, so seldom a single day.
+    """
 
     board: str
     team: str
@@ -28,6 +31,7 @@ class Matter:
     details: tuple[str, ...]
     monitored: bool = False
     planned: bool = False
+    stubborn: bool = False
 
 
 HELP_DESK = ("Help Desk", "Service Desk")
@@ -414,6 +418,26 @@ MATTERS: tuple[tuple[Matter, float], ...] = (
     ),
 )
 
+# Of one customer, after it got a new telephone system: nobody can call, so each is urgent.
+NEW_PHONES = Matter(
+    *NETWORK,
+    "Incident",
+    "Telephony",
+    "New Phone System",
+    0.8,
+    (0.0, 0.0, 1.0),
+    (
+        "No incoming calls on the new phone system",
+        "Phones of {n} desks are silent since the switch",
+        "New phone system: calls drop after {n} seconds",
+    ),
+    (
+        "Since the new phone system went live, customers cannot reach us at {site}.",
+        "The SIP trunk registers, then drops. The vendor points at the firewall.",
+    ),
+    stubborn=True,
+)
+
 # Which matter comes up in the office, and which when nobody is there.
 BY_DAY = Weighted(MATTERS)
 BY_NIGHT = Weighted(
@@ -453,6 +477,13 @@ WORK_NOTES = (
     "Backup job repeated, finished without errors.",
     "Discussed with colleague; will continue tomorrow.",
     "Path was \\\\nas01\\scans, corrected; user says «merci».",
+)
+
+PROJECT_NOTES = (
+    "Migrated the next batch of mailboxes; two are left for tomorrow.",
+    "Set up the new firewall in the lab, wrote the cut-over plan.",
+    "On site: cabled the rack & labeled all ports.",
+    "Workshop with the customer about the new file structure.",
 )
 
 INTERNAL_WORK = (

@@ -105,6 +105,7 @@ class Course:
 
     def _work(self, *, stuck: bool) -> None:
         count = SESSIONS.draw(self.dice) + (1 if self.matter.hours > 3 else 0)
+        count += 2 if self.matter.stubborn else 0
         stall_after = self._stall_after(count) if stuck else -1
         self._dispatch()
         if stall_after == 0:

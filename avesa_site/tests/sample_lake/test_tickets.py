@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from avesa_site.demo.sample_lake import SAMPLE_TENANTS
+from avesa_site.demo.sample_lake import SAMPLE_TENANTS, generate
 from avesa_site.demo.sample_lake.service import CLOSED_STATUSES, PRIORITIES, priority_of
-from avesa_site.demo.sample_lake.words import MATTERS
-from avesa_site.tests.sample_lake.conftest import END, START
+from avesa_site.demo.sample_lake.words import MATTERS, NEW_PHONES
+from avesa_site.tests.sample_lake.conftest import END, START, UNTIL, SampleLake
 
 pytestmark = pytest.mark.slow
 
@@ -176,3 +176,21 @@ def test_hours_never_shrink(lake):
     for history in lake.everywhere("tickets"):
         hours = [row["actual_hours"] for row in history]
         assert hours == sorted(hours)
+
+
+def test_new_phones_bring_urgent_tickets_of_one_customer_that_take_long():
+    since = UNTIL - timedelta(days=19)
+    story = SampleLake(list(generate(UNTIL, 0.1, tenants=SAMPLE_TENANTS[:1], new_phones=since)))
+    tickets = story.current["northwind-it", "tickets"].values()
+    about = [row for row in tickets if row["subtype_name"] == NEW_PHONES.subtype]
+    assert len(about) >= 5
+    assert len({row["company_id"] for row in about}) == 1
+    assert {row["priority"] for row in about} == {PRIORITIES[0]}
+    assert min(row["created_date"].date() for row in about) >= since
+    days = [row["closed_date"] - row["created_date"] for row in about if row["closed_date"]]
+    assert sum(each > timedelta(hours=8) for each in days) > len(days) / 2
+
+
+def test_without_new_phones_no_ticket_is_about_them(lake):
+    subtypes = {one[-1]["subtype_name"] for one in lake.everywhere("tickets")}
+    assert NEW_PHONES.subtype not in subtypes

@@ -3,11 +3,12 @@
 from collections import Counter, defaultdict
 from datetime import timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from avesa_site.demo.sample_lake import SAMPLE_TENANTS
-from avesa_site.tests.sample_lake.conftest import SCALE
+from avesa_site.tests.sample_lake.conftest import START
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +88,19 @@ def test_work_types_roles_and_billing_vary(lake):
     assert 0.01 < types["After Hours"] / types.total() < 0.15
 
 
-def test_members_do_a_realistic_amount_of_work(lake):
-    tenant = SAMPLE_TENANTS[0]
-    hours = sum(one["actual_hours"] for one in entries_of(lake, tenant))
-    per_member_and_workday = float(hours) / SCALE / tenant.technicians / 515
-    assert 2 < per_member_and_workday < 8
+def test_members_do_a_realistic_amount_of_work_of_which_most_is_billable(lake, tenant):
+    entries = [one for one in entries_of(lake, tenant) if one["time_start"] >= START]
+    zone = ZoneInfo(tenant.time_zone)
+    days = {(one["member_id"], one["time_start"].astimezone(zone).date()) for one in entries}
+    hours = sum(one["actual_hours"] for one in entries)
+    billable = sum(one["actual_hours"] for one in entries if one["billable_option"] == "Billable")
+    assert 5 < hours / len(days) < 8
+    assert 0.5 < billable / (8 * len(days)) < 0.75
+
+
+def test_project_work_is_one_entry_of_a_customer_for_each_of_a_members_days(lake, tenant):
+    work = [one for one in entries_of(lake, tenant) if one["charge_to_type"] == "ProjectTicket"]
+    places = [(one["member_id"], one["entry_id"][-6:]) for one in work]
+    assert len(set(places)) == len(places) > 0.2 * len(entries_of(lake, tenant))
+    companies = lake.histories[tenant.tenant_id, "companies"]
+    assert all(one["company_id"] in companies and one["ticket_id"] is None for one in work)
