@@ -18,6 +18,7 @@ from analytics.warehouse.reader_role import ROLE
 from analytics.warehouse.schema import Action
 from analytics.warehouse.tenant_reader import TenantReader
 from avesa_site.doctor import checks as doctor
+from common.spreadsheets import Column, Sheet
 from loaders.models import LoadJob
 from loaders.tests.histories import deliver, history, remove, row
 
@@ -175,7 +176,8 @@ def test_the_role_is_enough_for_every_metric(as_reader, figures_as_owner):
         "SELECT value FROM load_rejects_of(tenant_id = {tenant_id:String})"
     ).values == [("mine",)]
     sql = "SELECT DISTINCT ticket_id FROM tickets_history(tenant_id = {tenant_id:String})"
-    with TenantReader(as_reader).table_file(sql, {}, ["ticket_id"], "csv") as file:
+    sheet = Sheet("Tickets", [Column("ticket_id")], ())
+    with TenantReader(as_reader).table_file(sql, {}, sheet, "csv") as file:
         assert file.read().decode("utf-8-sig").split() == ["ticket_id", "mine"]
 
 
