@@ -39,6 +39,11 @@ def one_line(text: str) -> str:
     return " ".join(printable(text).split())
 
 
+def words(name: str) -> str:
+    """A column's or table's name for people: time_entries as Time entries."""
+    return name.replace("_", " ").capitalize()
+
+
 def storable(text: object) -> str:
     """Printable text, with known secrets hidden, for the application database."""
     return printable(redact(str(text)))

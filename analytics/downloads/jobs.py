@@ -12,7 +12,6 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.core.mail import get_connection
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils import timezone
@@ -111,7 +110,7 @@ def _claim(key: int) -> Download | None:
 
 def _make(download: Download) -> str:
     if not may_have(download):
-        return _failed(download, "You are no member of this tenant.")
+        return _failed(download, "You are not a member of this tenant.")
     try:
         with _file_of(download) as file:
             return _store(download, file)
@@ -265,6 +264,5 @@ def _run_soon(key: int) -> None:
     send_after_commit("analytics.downloads.tasks.run_download", key)
 
 
-@transaction.atomic
 def _mail_soon(key: int) -> None:
     send_after_commit("analytics.downloads.tasks.mail_download", key)

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from common.leases import Leased
 from common.retries import RetryPolicy
+from common.texts import words
 from tenants.models import Tenant
 
 
@@ -56,7 +57,7 @@ class Download(Leased):
 
     @property
     def title(self) -> str:
-        return self.table.replace("_", " ").capitalize()
+        return words(self.table)
 
     @property
     def is_open(self) -> bool:

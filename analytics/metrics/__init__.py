@@ -14,7 +14,7 @@ from analytics.metrics.dimensions import (
 from analytics.metrics.freshness import Freshness, freshness_of
 from analytics.metrics.registry import METRICS, Aggregate, Metric
 from analytics.metrics.results import Figure, MetricQuery, MetricResult, Part
-from analytics.metrics.run import records_query, run_metric, run_metrics
+from analytics.metrics.run import all_results, records_query, run_metric, run_metrics
 
 __all__ = [
     "DIMENSIONS",
@@ -28,6 +28,7 @@ __all__ = [
     "MetricQuery",
     "MetricResult",
     "Part",
+    "all_results",
     "freshness_of",
     "parse_filters",
     "records_query",

@@ -22,7 +22,7 @@ from analytics.metrics.dimensions import DIMENSIONS, Filters, parse_filters, wri
 from analytics.metrics.freshness import Freshness
 from analytics.metrics.registry import Aggregate, Metric
 from analytics.metrics.results import MetricQuery, MetricResult, Numbers, Part
-from analytics.metrics.run import run_metrics
+from analytics.metrics.run import all_results
 from analytics.periods import Period
 from tenants.models import Tenant
 
@@ -139,12 +139,7 @@ def explain_change(
     possible = () if query.metric.aggregate.is_duration else query.metric.dimensions
     names = [name for name in possible if name not in _NO_REASON]
     queries = [MetricQuery(query.metric, (name,)) for name in names]
-    results = {}
-    asked = run_metrics(tenant, [query, *queries], period, as_of, filters, freshness)
-    for each, result in asked:
-        if isinstance(result, Exception):
-            raise result
-        results[each] = result
+    results = all_results(tenant, [query, *queries], period, as_of, filters, freshness)
     by_dimension = {each: results[each] for each in queries}
     found = _reason(tenant, by_dimension, period, as_of, filters, freshness)
     return results[query], found
@@ -222,9 +217,8 @@ def _narrowed(
     queries = [query for query in results if query.by and query.by != (dimension,)]
     within = {**filters, dimension: (write_value(first.part.values[0]),)}
     best = None
-    for query, found in run_metrics(tenant, queries, period, as_of, within, freshness):
-        if isinstance(found, Exception):
-            raise found
+    results_within = all_results(tenant, queries, period, as_of, within, freshness)
+    for query, found in results_within.items():
         parts = _contributions(metric, found.parts, result.numbers, result.previous_numbers)
         for each in parts[:1]:
             # A value that nearly all facts of the first reason have anyway tells nothing new.

@@ -28,7 +28,7 @@ from analytics.metrics.dimensions import Filters
 from analytics.metrics.freshness import Freshness
 from analytics.metrics.registry import Aggregate, Metric, Operation
 from analytics.metrics.results import MetricQuery, MetricResult, Numbers
-from analytics.metrics.run import run_metrics
+from analytics.metrics.run import all_results
 from analytics.periods import EARLIEST, Period
 from tenants.models import Tenant
 
@@ -37,7 +37,7 @@ MIN_WEIGHT = 3.0
 MIN_PERCENT, MIN_POINTS = 5, 1
 MAX_MOVEMENTS = 4
 THRESHOLD = (
-    "Shown: changes larger than three times the usual variation of the figure, and than "
+    "Shown: changes larger than three times the usual variation of the figure, and larger than "
     f"{MIN_PERCENT} % (shares: {MIN_POINTS} point)."
 )
 _WEEK = timedelta(days=7)
@@ -74,14 +74,14 @@ def largest_movements(
     """The movements above the threshold, the weightiest first, without their reasons; at most
     MAX_MOVEMENTS, and one of metrics that measure the same. Raises WarehouseError."""
     queries = [MetricQuery(metric) for metric in dict.fromkeys(metrics)]
-    shown = _results(tenant, queries, period, as_of, filters, freshness)
+    shown = all_results(tenant, queries, period, as_of, filters, freshness)
     judged: dict[MetricQuery, MetricResult] = {}
     for is_state in (False, True):
         window = _window(period, is_state=is_state)
         if window.previous.start < EARLIEST:
             return []
         those = [query for query in queries if query.metric.is_state is is_state]
-        judged |= _results(tenant, those, window, as_of, filters, freshness)
+        judged |= all_results(tenant, those, window, as_of, filters, freshness)
     found = [Movement(shown[query], weight_of(shown[query], judged[query])) for query in queries]
     found = [each for each in found if is_movement(each)]
     found.sort(key=lambda each: -each.rank)
@@ -105,22 +105,6 @@ def explained(
     query = MetricQuery(metric, metric.usual_breakdown)
     result, reason = explain_change(tenant, query, period, as_of, filters, freshness)
     return Movement(result, movement.weight, reason)
-
-
-def _results(
-    tenant: Tenant,
-    queries: Sequence[MetricQuery],
-    period: Period,
-    as_of: datetime | None,
-    filters: Filters,
-    freshness: Sequence[Freshness],
-) -> dict[MetricQuery, MetricResult]:
-    found = {}
-    for query, result in run_metrics(tenant, queries, period, as_of, filters, freshness):
-        if isinstance(result, Exception):
-            raise result
-        found[query] = result
-    return found
 
 
 def _window(period: Period, *, is_state: bool) -> Period:

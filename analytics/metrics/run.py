@@ -94,6 +94,23 @@ def run_metrics(
     return _as_known(page, queries, answers, futures, names)
 
 
+def all_results(
+    tenant: Tenant,
+    queries: Iterable[MetricQuery],
+    period: Period,
+    as_of: datetime | None = None,
+    filters: Filters | None = None,
+    freshness: Sequence[Freshness] | None = None,
+) -> dict[MetricQuery, MetricResult]:
+    """The results of all `queries`, where one that failed fails them all. Raises WarehouseError."""
+    found = {}
+    for query, result in run_metrics(tenant, queries, period, as_of, filters, freshness):
+        if isinstance(result, Exception):
+            raise result
+        found[query] = result
+    return found
+
+
 def _as_known(
     page: "Page",
     queries: Sequence[MetricQuery],

@@ -24,6 +24,7 @@ from analytics.warehouse.sql import quote
 from analytics.warehouse.tenant_reader import TenantReader
 from common import spreadsheets
 from common.spreadsheets import WHOLE, Sheet
+from common.texts import words
 from tenants.models import Tenant
 
 PAGE = 50
@@ -351,7 +352,7 @@ def table_file(
         spreadsheets.Column(title, _number_format(wanted, column))
         for column, (title, _) in zip(wanted.columns, columns, strict=True)
     ]
-    name = wanted.table.name.replace("_", " ").capitalize()
+    name = words(wanted.table.name)
     title = f"{name} in {wanted.drill_down.metric.title}" if wanted.drill_down else name
     sheet = Sheet(name, headings, (), title, about)
     values = ", ".join(value for _, value in columns)

@@ -23,9 +23,9 @@ from analytics.metrics import (
     Freshness,
     MetricQuery,
     MetricResult,
+    all_results,
     freshness_of,
     parse_filters,
-    run_metrics,
 )
 from analytics.metrics.dimensions import Filters, write_value
 from analytics.metrics.names import company_names
@@ -33,7 +33,7 @@ from analytics.reports.models import Report, ReportTile
 from analytics.templatetags.figures import change, figure
 from analytics.views.source_lines import filters_text
 from analytics.warehouse.catalog import TABLES
-from common.texts import all_printable
+from common.texts import all_printable, words
 from tenants.models import Alert, Tenant
 
 Rows = list[list[str]]
@@ -192,7 +192,7 @@ def data_problems(report: Report, tiles: Sequence[ScopedTile], now: datetime) ->
     found = ["New data is being loaded."] if since and now - since < MAX_LOADING_TIME else []
     for name in sorted(tables):
         fresh = newest.get(name)
-        label = _label(name)
+        label = words(name)
         if fresh is None:
             found.append(f"{label} have never been loaded.")
         elif (hours := (now - fresh.newest_file_time).total_seconds() / 3600) > (
@@ -206,7 +206,7 @@ def data_problems(report: Report, tiles: Sequence[ScopedTile], now: datetime) ->
         tenant=report.tenant, kind__in=_FAULT_TEXTS, subject__in=tables, over_at__isnull=True
     )
     return found + [
-        _FAULT_TEXTS[each.kind].format(_label(each.subject).lower())
+        _FAULT_TEXTS[each.kind].format(words(each.subject).lower())
         for each in faults.order_by("subject", "kind")
     ]
 
@@ -217,10 +217,6 @@ _FAULT_TEXTS: dict[str, str] = {
     Alert.Kind.LOAD: "The last load of {} failed: newer data may be missing.",
     Alert.Kind.INTEGRITY: "The last check of {} found errors that are not fixed yet.",
 }
-
-
-def _label(table: str) -> str:
-    return table.replace("_", " ").capitalize()
 
 
 def compose(
@@ -309,12 +305,8 @@ def _results(
     for key, group in groups.items():
         period = periods.preset(group[0].period, tenant.zone, due_at)
         queries = [query for each in group for query in each.tile.queries]
-        for query, result in run_metrics(
-            tenant, queries, period, as_of, group[0].filters, freshness
-        ):
-            if isinstance(result, Exception):
-                raise result
-            found[key, query] = result
+        results = all_results(tenant, queries, period, as_of, group[0].filters, freshness)
+        found |= {(key, query): result for query, result in results.items()}
     return [
         [
             found[json.dumps([each.period, each.filters], sort_keys=True), query]

@@ -13,7 +13,7 @@ from django.utils.formats import date_format
 from analytics.charts import render
 from analytics.reports.content import Content, TileContent
 from common.renderers import render as render_apart
-from common.texts import all_printable
+from common.texts import all_printable, words
 from tenants.models import Tenant
 
 _TEMPLATE = Path(__file__).parent / "document.typ"
@@ -58,7 +58,7 @@ def _plain(content: Content, tenant: Tenant) -> dict[str, Any]:
         "tiles": [_tile(each, content) for each in content.tiles],
         "sources": [
             [
-                each.table.replace("_", " ").capitalize(),
+                words(each.table),
                 each.file,
                 local_text(each.file_time, zone),
                 f"{local_text(each.loaded_at, zone)}, load {each.load_id}",

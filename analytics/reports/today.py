@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from analytics.dashboards.scope import Moments
-from analytics.metrics import METRICS, Figure, Metric, MetricQuery, run_metrics
+from analytics.metrics import METRICS, Figure, Metric, MetricQuery, all_results
 from analytics.metrics.differences import Moment
 from analytics.metrics.formats import figure_text
 from analytics.periods import DAY, Period
@@ -71,14 +71,8 @@ def _question(tile: TileContent) -> str:
 def _figures(tenant: Tenant, tiles: Sequence[TileContent], as_of: datetime) -> dict[str, Figure]:
     names = {name: None for tile in tiles for name in tile.figures if name in METRICS}
     queries = [MetricQuery(METRICS[name]) for name in names]
-    found = {}
-    for query, result in run_metrics(
-        tenant, queries, _period(tenant, tiles[0]), as_of, tiles[0].asked_filters
-    ):
-        if isinstance(result, Exception):
-            raise result
-        found[query.metric.name] = result.figure
-    return found
+    found = all_results(tenant, queries, _period(tenant, tiles[0]), as_of, tiles[0].asked_filters)
+    return {query.metric.name: result.figure for query, result in found.items()}
 
 
 def sent_figure(tile: TileContent, name: str) -> Figure:

@@ -38,6 +38,7 @@ from analytics.records import names
 from analytics.records.listing import Condition, Listing
 from analytics.records.relations import Belonging, Reference
 from analytics.warehouse.catalog import Column, Table
+from common.texts import words
 from tenants.models import Tenant
 
 register = template.Library()
@@ -148,10 +149,7 @@ def _changed_part(result: MetricResult, part: Part, scope: Scope) -> str:
     return f'<th scope="row">{name}</th><td>{figure(metric, part.previous)}</td><td>{now}</td>'
 
 
-@register.filter
-def words(name: str) -> str:
-    """time_entries as Time entries."""
-    return name.replace("_", " ").capitalize()
+register.filter(words)
 
 
 @register.filter

@@ -1,7 +1,7 @@
 """What changed: contributions add up to the change, and the reason is the one that was made."""
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ from analytics.metrics.changes import (
 from analytics.metrics.results import figure_of
 from analytics.periods import Period
 from analytics.templatetags.figures import change_sentence
-from analytics.tests.versions import at, ticket
+from analytics.tests.versions import at, closed_ticket
 from tenants.models import SlaTarget, Tenant
 
 NUMBERS = st.none() | st.integers(0, 50) | st.decimals(0, 90, places=2)
@@ -137,20 +137,8 @@ def test_medians_have_no_contributions():
 JUNE = (date(2026, 6, 1), date(2026, 7, 1))
 
 
-def _closed(number, day, *, is_met, priority="P2", company="1", board="Desk"):
-    opened = at(f"{day}T08:00:00")
-    end = opened + timedelta(hours=1 if is_met else 30)
-    return ticket(
-        f"{number}-{day}-{priority}-{company}-{board}",
-        "2026-01-01",
-        created_date=f"{opened:%Y-%m-%dT%H:%M:%S}",
-        first_response_date=opened,
-        closed_date=f"{end:%Y-%m-%dT%H:%M:%S}",
-        priority=priority,
-        company_id=company,
-        company_name={"1": "Acorn", "7": "Möller Pharma"}[company],
-        board_name=board,
-    )
+def _closed(number, day, *, is_met, **about):
+    return closed_ticket(number, day, 1 if is_met else 30, **about)
 
 
 @pytest.fixture
@@ -216,7 +204,7 @@ def test_hundreds_of_companies_add_up(acme, warehouse, client, alice):
 def test_medians_ask_for_no_reason(story, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "analytics.metrics.changes.run_metrics",
+        "analytics.metrics.run.run_metrics",
         lambda tenant, queries, *rest: asked.extend(queries) or run_metrics(tenant, queries, *rest),
     )
     assert _reason(story, "resolution_median", {}) is None

@@ -16,7 +16,7 @@ from analytics.metrics import METRICS, Aggregate, MetricResult
 from analytics.metrics.movements import MIN_WEIGHT, Movement, is_movement, weight_of
 from analytics.metrics.results import figure_of
 from analytics.periods import Period
-from analytics.tests.versions import at, log_load, ticket
+from analytics.tests.versions import at, closed_ticket, log_load
 from tenants.models import SlaTarget, Tenant
 
 ZONE = Tenant(time_zone="UTC").zone
@@ -177,20 +177,8 @@ def test_a_day_that_is_not_over_is_no_drop():
 # --- The page
 
 
-def _closed(number, day, *, is_met, priority, company):
-    opened = at(f"{day}T08:00:00")
-    end = opened + timedelta(hours=1 if is_met else 12)
-    return ticket(
-        f"{number}-{day}-{priority}-{company}",
-        "2026-01-01",
-        created_date=f"{opened:%Y-%m-%dT%H:%M:%S}",
-        first_response_date=opened,
-        closed_date=f"{end:%Y-%m-%dT%H:%M:%S}",
-        priority=priority,
-        company_id=company,
-        company_name={"1": "Acorn", "7": "Möller Pharma"}[company],
-        board_name="Desk",
-    )
+def _closed(number, day, *, is_met, **about):
+    return closed_ticket(number, day, 1 if is_met else 12, **about)
 
 
 @pytest.fixture
@@ -221,7 +209,8 @@ def _sentences(client, tenant, slug="service", query=JUNE, **headers):
     response = client.get(f"/t/{tenant.id}/board/{slug}/happened/?{query}", headers=headers)
     assert response.status_code == 200
     page = response.content.decode()
-    return page, re.findall(r'<li><a href="([^"]+)">(.*?)</a></li>', page)
+    shown = page.rpartition('<section class="card happened"')[2]  # below the breadcrumbs, if any
+    return page, re.findall(r'<li><a href="([^"]+)">(.*?)</a></li>', shown)
 
 
 def test_the_planted_story_is_found_and_adds_up_with_the_page_it_leads_to(client, alice, story):

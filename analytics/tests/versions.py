@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from analytics.records import listing
 
@@ -34,6 +34,23 @@ def ticket(ticket_id, since="2026-01-01", until=None, **columns):
         name: at(columns[name]) for name in ("created_date", "closed_date") if columns.get(name)
     }
     return version(since, until, ticket_id=ticket_id, **(columns | instants))
+
+
+def closed_ticket(number, day, hours, *, priority="P2", company="1", board="Desk"):
+    """A ticket opened at 8:00 of a day, answered at once and closed `hours` later."""
+    opened = at(f"{day}T08:00:00")
+    end = opened + timedelta(hours=hours)
+    return ticket(
+        f"{number}-{day}-{priority}-{company}-{board}",
+        "2026-01-01",
+        created_date=f"{opened:%Y-%m-%dT%H:%M:%S}",
+        first_response_date=opened,
+        closed_date=f"{end:%Y-%m-%dT%H:%M:%S}",
+        priority=priority,
+        company_id=company,
+        company_name={"1": "Acorn", "7": "Möller Pharma"}[company],
+        board_name=board,
+    )
 
 
 def exported(tenant, wanted):

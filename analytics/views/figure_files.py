@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from analytics.charts import render as drawing
 from analytics.charts import spec as charts
 from analytics.dashboards.scope import Scope
-from analytics.metrics import METRICS, MetricQuery, MetricResult, run_metrics
+from analytics.metrics import METRICS, MetricQuery, MetricResult, all_results
 from analytics.views.common import limited, scope_of, tenant_page
 from analytics.views.downloads import (
     bad_download,
@@ -74,7 +74,9 @@ def _file(
     of: str,
     name: str,
 ) -> HttpResponseBase:
-    tenant, results = scope.tenant, _results(scope, queries)
+    tenant = scope.tenant
+    found = all_results(tenant, queries, scope.period, scope.as_of, scope.filters)
+    results = [found[query] for query in queries]
     label = f"{tenant.id}-{name}-{scope.period.start}-{scope.period.last_day}"
     if kind == "xlsx":
         return workbook_download(label, workbook(tenant, results), tenant.zone)
@@ -82,18 +84,6 @@ def _file(
         table = parts_table(results[0]) if of == PARTS else series_table(results)
         return csv_download(label, *table, tenant.zone)
     return _picture(tenant, results, kind, of, label)
-
-
-def _results(scope: Scope, queries: Sequence[MetricQuery]) -> list[MetricResult]:
-    """In the order of the queries. Raises WarehouseError."""
-    found = {}
-    for query, result in run_metrics(
-        scope.tenant, queries, scope.period, scope.as_of, scope.filters
-    ):
-        if isinstance(result, Exception):
-            raise result
-        found[query] = result
-    return [found[query] for query in queries]
 
 
 def _picture(

@@ -4,6 +4,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from analytics import links
 from analytics.dashboards.boards import DASHBOARDS
 from analytics.metrics import freshness_of
 from analytics.metrics.movements import THRESHOLD, explained, largest_movements
@@ -34,4 +35,5 @@ def happened(request: HttpRequest, tenant: Tenant, slug: str) -> HttpResponseBas
         return render(request, "analytics/happened_list.html", context)
     context |= page_context(request, tenant, slug) | {"dashboard": board}
     context |= scope_context(scope, problem, freshness)
+    context["crumbs"] = [links.Crumb(board.title, links.dashboard_url(tenant, slug, scope))]
     return render(request, "analytics/happened.html", context, status=400 if problem else 200)

@@ -27,6 +27,7 @@ from analytics.warehouse.catalog import TABLES, TICKETS, TIME_ENTRIES, Column, T
 from analytics.warehouse.errors import WarehouseBusy, WarehouseError
 from analytics.warehouse.exports import KINDS, ExportRefused
 from common.spreadsheets import MAX_SHEET_ROWS
+from common.texts import words
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _way_to_record(request: HttpRequest, tenant: Tenant, table: Table) -> list[l
     else the list of all records.
     """
     url = reverse("records", args=[tenant.id, table.name])
-    title = figures.words(table.name)
+    title = words(table.name)
     if not request.GET:
         return [links.Crumb(title, url)]
     try:

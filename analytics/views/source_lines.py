@@ -18,6 +18,7 @@ from analytics.metrics import (
 )
 from analytics.records.listing import OPERATORS, Listing
 from analytics.views.common import names_of_filters
+from common.texts import words
 from tenants.models import Tenant
 
 PRODUCT = "AVESA"
@@ -47,7 +48,7 @@ def records_line(tenant: Tenant, wanted: Listing) -> str:
         ]
         filters = filters_text(found, names_of_filters(tenant, found, wanted.as_of))
     conditions = [
-        f"{each.column.name.replace('_', ' ').capitalize()} {OPERATORS[each.operator]} {each.text}"
+        f"{words(each.column.name)} {OPERATORS[each.operator]} {each.text}"
         for each in wanted.conditions
     ]
     return _joined(

@@ -29,6 +29,7 @@ from unfold.widgets import (
 from analytics.warehouse.catalog import TABLES
 from analytics.warehouse.errors import WarehouseError
 from analytics.warehouse.exports import ExportRefused
+from common.texts import words
 from loaders.admin.progress import (
     MAX_ERROR_CHARS,
     STATE_COLORS,
@@ -51,7 +52,7 @@ class LoadForm(forms.Form):
         Tenant.objects.filter(is_active=True), widget=UnfoldAdminCheckboxSelectMultipleWidget
     )
     tables = forms.MultipleChoiceField(
-        choices=[(name, name.replace("_", " ").capitalize()) for name in TABLES],
+        choices=[(name, words(name)) for name in TABLES],
         initial=list(TABLES),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )

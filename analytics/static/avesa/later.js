@@ -1,11 +1,16 @@
-// Fetches parts of the page that may come after the rest of it, which must not wait for them.
+// Fetches parts of a page that must not keep it waiting: at once, or when their panel is opened.
 (() => {
   "use strict";
 
   async function load(place) {
-    place.textContent = "Looking for changes…";
+    if (place.dataset.state) return;
+    place.dataset.state = "loading";
+    const note = document.createElement("p");
+    note.className = "note";
+    note.textContent = place.dataset.waiting || "";
+    place.append(note);
     try {
-      const response = await fetch(place.dataset.later, {
+      const response = await fetch(place.dataset.fetch, {
         headers: { "X-Requested-With": "fetch" },
       });
       if (response.redirected) {
@@ -14,11 +19,18 @@
       }
       if (!response.ok) throw new Error(`status ${response.status}`);
       place.innerHTML = await response.text();
+      place.dataset.state = "ready";
     } catch (error) {
-      place.textContent = "What changed cannot be shown right now. Reload the page to try again.";
+      // What is there stays: hidden fields, by which a form keeps the filters that are set.
+      note.textContent = place.dataset.failed;
+      place.dataset.state = "";
       console.error(error);
     }
   }
 
-  document.querySelectorAll("[data-later]").forEach(load);
+  for (const place of document.querySelectorAll("[data-fetch]")) {
+    const panel = place.closest("details");
+    panel?.addEventListener("toggle", () => panel.open && load(place));
+    if (!panel || panel.open) load(place);
+  }
 })();
